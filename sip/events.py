@@ -1,0 +1,255 @@
+"""What the user agent tells its user.
+
+`UserAgent.poll()` returns outputs in the order in which they came about: `Send` for the flow, all others for the
+application. Events are frozen values; the objects that they carry (`Session`) take the verbs.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sip.uri import NameAddr, Uri
+
+if TYPE_CHECKING:
+    from sip.message import Message
+    from sip.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """An opaque body: the user agent carries it and never looks inside."""
+
+    content_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """The Reason header of CANCEL, BYE and final responses (RFC 3326).
+
+    Attributes:
+        protocol: "SIP" or "Q.850".
+        cause: status code or Q.850 cause.
+        text: words for a person.
+    """
+
+    protocol: str
+    cause: int
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Bytes for a flow: one message to be written as it is."""
+
+    flow: int
+    message: "Message"
+
+
+# --- registration (RFC 3261 §10)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The registrar accepted our binding.
+
+    Attributes:
+        expires: granted lifetime in seconds; a refresh is already scheduled.
+    """
+
+    expires: int
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationFailed:
+    """A REGISTER failed; the agent tries again by itself.
+
+    Attributes:
+        status: response code; 408 for a timeout, 503 for a lost flow.
+        reason: reason phrase or our words.
+        retry_in: seconds until the next attempt, None when it waits for a new flow.
+    """
+
+    status: int
+    reason: str
+    retry_in: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unregistered:
+    """Our binding is removed because we asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowFailed:
+    """The peer broke the protocol or stopped answering: the driver must close this flow and open another."""
+
+    flow: int
+    reason: str
+
+
+# --- sessions (RFC 3261 §13)
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingSession:
+    """An INVITE of the peer opens a session; nothing but 100 was answered yet.
+
+    Attributes:
+        session: takes `ring`, `answer`, `reject`.
+        target: the Request-URI: which of our lines is called.
+        to: the To header, for peers whose Request-URI is only our Contact.
+        caller: From.
+        asserted: P-Asserted-Identity (RFC 3325), None if absent; believed only from trusted trunks.
+        offer: the body, None if the INVITE had none (then our answer makes the offer).
+    """
+
+    session: "Session"
+    target: Uri
+    to: NameAddr
+    caller: NameAddr
+    asserted: NameAddr | None
+    offer: Body | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionProgressed:
+    """A provisional response above 100 to our INVITE: 180 rings, 183 with a body is early media.
+
+    Attributes:
+        early: the body, if any.
+    """
+
+    session: "Session"
+    status: int
+    early: Body | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionAnswered:
+    """Our INVITE got its 2xx; the ACK is on its way.
+
+    Attributes:
+        answer: the body; when the 200 had none, that of the early answer that stands.
+    """
+
+    session: "Session"
+    answer: Body | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfirmed:
+    """Our 2xx to the peer's INVITE was acknowledged.
+
+    Attributes:
+        body: the body of the ACK: the answer when the offer was ours.
+    """
+
+    session: "Session"
+    body: Body | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOffered:
+    """A re-INVITE or UPDATE of the peer carries a new offer; answer with `accept_offer` or `reject_offer`.
+
+    Attributes:
+        offer: None when the peer asks for our offer.
+    """
+
+    session: "Session"
+    offer: Body | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReanswered:
+    """Our re-INVITE was answered.
+
+    Attributes:
+        status: 200, or the refusal; the session goes on as before then.
+    """
+
+    session: "Session"
+    status: int
+    answer: Body | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    """The session is over, said exactly once for each session.
+
+    Attributes:
+        status: final response that ended it; 200 for a BYE or a hang-up of an established session, 487 for CANCEL,
+            408 for a timeout, 503 for a lost flow.
+        by_peer: True when the peer ended it.
+        reason: the peer's Reason header if any (RFC 3326).
+        retry_after: seconds, from a refusal's Retry-After.
+    """
+
+    session: "Session"
+    status: int
+    by_peer: bool
+    reason: Reason | None = None
+    retry_after: int | None = None
+
+
+# --- MESSAGE (RFC 3428)
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived:
+    """A MESSAGE of the peer. It is answered by `UserAgent.answer_message` only after the text is stored safely.
+
+    Attributes:
+        id: names the request for the answer.
+        key: the same for a repeat of the same text by the peer's application, however it arrives
+            (From, To, Call-ID, CSeq).
+        target: the Request-URI.
+        to: the To header.
+        sender: From.
+        asserted: P-Asserted-Identity.
+        body: the text.
+    """
+
+    id: str
+    key: str
+    target: Uri
+    to: NameAddr
+    sender: NameAddr
+    asserted: NameAddr | None
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSent:
+    """Our MESSAGE has its final outcome.
+
+    Attributes:
+        id: what `UserAgent.send_message` returned.
+        status: final response; 408 for no answer, 503 for a lost flow: then nobody knows whether it arrived.
+        reason: reason phrase.
+        answered: whether a response came at all; False means in doubt.
+    """
+
+    id: str
+    status: int
+    reason: str
+    answered: bool
+
+
+Event = (
+    Registered
+    | RegistrationFailed
+    | Unregistered
+    | FlowFailed
+    | IncomingSession
+    | SessionProgressed
+    | SessionAnswered
+    | SessionConfirmed
+    | SessionOffered
+    | SessionReanswered
+    | SessionEnded
+    | MessageReceived
+    | MessageSent
+)
+
+Output = Send | Event

@@ -1,0 +1,60 @@
+"""Where and how we reach one provider or PBX: the settings of one SIP account.
+
+A `Trunk` is a frozen value. It holds what the user agent and its flow must know and nothing of media or of routing,
+which are the bridge's business.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """How the peer proves itself on TLS (RFC 5922), and how we do where it asks.
+
+    Attributes:
+        ca_file: certificates to trust instead of the system's.
+        certificate_file: our own certificate chain, for trunks with mutual TLS.
+        key_file: its private key.
+        insecure_skip_verification: accept any certificate. Weakens the whole trunk; hence the name.
+    """
+
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    insecure_skip_verification: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trunk:
+    """One account at a provider or PBX.
+
+    Attributes:
+        name: our name for it; appears in logs and in rooms.
+        domain: the SIP domain: registrar, realm of addresses, and the name that the certificate must carry.
+        host: where to connect when that is not what DNS says of `domain` (RFC 3263); a name or an address.
+        port: port at `host` (or at `domain`), None to let SRV decide (5061 without SRV).
+        username: user part of our address of record.
+        auth_username: digest user name where it differs from `username`.
+        password: digest secret. Never printed.
+        register: whether to REGISTER; False for a static peer.
+        expires: registration lifetime that we ask for, seconds.
+        display_name: name in From of outgoing calls, if any.
+        tls: certificates.
+        insecure_transport: "tcp" or "udp" for a trunk that has nothing better; None is TLS.
+        allow_md5: answer a challenge that offers nothing better than MD5 (RFC 8760 §2.4).
+    """
+
+    name: str
+    domain: str
+    username: str
+    password: str = field(repr=False)
+    host: str | None = None
+    port: int | None = None
+    auth_username: str | None = None
+    register: bool = True
+    expires: int = 300
+    display_name: str | None = None
+    tls: TlsSettings = TlsSettings()
+    insecure_transport: str | None = None
+    allow_md5: bool = True
