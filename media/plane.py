@@ -1,16 +1,22 @@
 """The media plane as its user sees it: a few verbs in, happenings out.
 
-The verbs follow those of rtpengine's control protocol, since a local engine can imitate them and not the reverse.
-A session has two sides: WEBRTC (ICE, DTLS-SRTP, RFC 8827) and SDES (RTP/SAVP keyed in SDP, RFC 4568). Each side has its
+The verbs follow those of rtpengine's control protocol, since a local engine can imitate them and
+not the reverse.
+A session has two sides: WEBRTC (ICE, DTLS-SRTP, RFC 8827) and SDES (RTP/SAVP keyed in SDP, RFC
+4568). Each side has its
 own offer/answer exchange (RFC 3264); keys and candidates never cross.
 
-    offer(side, sdp)            an offer came from `side`    → OfferReady(other side, sdp to send there)
-    answer(side, sdp)           an answer came from `side`   → AnswerReady(other side, sdp to send there)
+    offer(side, sdp)            an offer came from `side`    → OfferReady(other side, sdp to send
+    there)
+    answer(side, sdp)           an answer came from `side`   → AnswerReady(other side, sdp to send
+    there)
     add_candidates(side, ...)   trickled ICE candidates from the WEBRTC side (RFC 8838)
     close()                     frees everything; the last event is Closed with the session's report
 
-On an established session an `offer(side)` is a re-offer (hold, new address, refresh): it is answered for that side
-alone with AnswerReady(same side). Verbs return at once and never block; what they bring about arrives at the listener
+On an established session an `offer(side)` is a re-offer (hold, new address, refresh): it is
+answered for that side
+alone with AnswerReady(same side). Verbs return at once and never block; what they bring about
+arrives at the listener
 in order, on the event loop that opened the session. Nothing arrives after `Closed`.
 """
 
@@ -75,7 +81,8 @@ class SessionSettings:
         codecs: names for the SDES side in order of preference, of "opus", "g722", "pcma", "pcmu".
         suites: SRTP suites for the SDES side in order of preference, RFC 4568 names.
         connect_timeout: seconds for ICE and DTLS to finish once both sides' descriptions are known.
-        silence_timeout: seconds without any packet from a side that must send, before `Failed(SILENCE)`.
+        silence_timeout: seconds without any packet from a side that must send, before
+            `Failed(SILENCE)`.
     """
 
     ice_servers: tuple[IceServer, ...] = ()
@@ -92,7 +99,8 @@ class SessionSettings:
 
 @dataclass(frozen=True, slots=True)
 class SideReport:
-    """What one side was and what it received, for the record of the call. Nothing secret is in it."""
+    """What one side was and what it received, for the record of the call. Nothing secret is in
+    it."""
 
     codec: str = ""  # "opus/48000", "PCMU/8000"
     cipher: str = ""  # RFC 4568 suite, or DTLS-SRTP profile's name
@@ -102,7 +110,7 @@ class SideReport:
     packets_discarded: int = 0  # not authentic, replayed or malformed
     packets_sent: int = 0
     jitter_ms: float = 0.0
-    level_dbov: float | None = None  # mean level of what was heard; None when passed through undecoded
+    level_dbov: float | None = None  # mean level of what was heard; None when not decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +162,8 @@ class Flowing:
 
 @dataclass(frozen=True, slots=True)
 class Digit:
-    """A DTMF digit (0-9, *, #, A-D) came from `side`; the plane has passed it on to the other side already."""
+    """A DTMF digit (0-9, *, #, A-D) came from `side`; the plane has passed it on to the other side
+    already."""
 
     side: Side
     digit: str
@@ -202,4 +211,5 @@ class MediaPlane(Protocol):
         """Close every session, then the engine."""
 
     def open(self, settings: SessionSettings, listener: Listener) -> MediaSession:
-        """Open a session. Never raises: an engine that is down says `Failed(ENGINE)` to the listener."""
+        """Open a session. Never raises: an engine that is down says `Failed(ENGINE)` to the
+        listener."""

@@ -2,7 +2,8 @@
 
     SipError
      ├─ LocalError            we were called wrongly: a bug of the caller, never of the peer
-     └─ RemoteError(status)   the peer broke the protocol; `status` is what a UAS answers (RFC 3261 §21)
+     └─ RemoteError(status)   the peer broke the protocol; `status` is what a UAS answers (RFC 3261
+     §21)
 
 A busy callee or a refused registration is neither: those are events (`sip.events`).
 """
@@ -20,7 +21,8 @@ class RemoteError(SipError):
     """The peer sent something that the standard forbids.
 
     Attributes:
-        status: the response code that tells the peer so, 400 unless the standard names a better one.
+        status: the response code that tells the peer so, 400 unless the standard names a better
+            one.
     """
 
     def __init__(self, reason: str, *, status: int = 400) -> None:

@@ -1,6 +1,7 @@
 """What the user agent tells its user.
 
-`UserAgent.poll()` returns outputs in the order in which they came about: `Send` for the flow, all others for the
+`UserAgent.poll()` returns outputs in the order in which they came about: `Send` for the flow, all
+others for the
 application. Events are frozen values; the objects that they carry (`Session`) take the verbs.
 """
 
@@ -81,7 +82,8 @@ class Unregistered:
 
 @dataclass(frozen=True, slots=True)
 class FlowFailed:
-    """The peer broke the protocol or stopped answering: the driver must close this flow and open another."""
+    """The peer broke the protocol or stopped answering: the driver must close this flow and open
+    another."""
 
     flow: int
     reason: str
@@ -150,7 +152,8 @@ class SessionConfirmed:
 
 @dataclass(frozen=True, slots=True)
 class SessionOffered:
-    """A re-INVITE or UPDATE of the peer carries a new offer; answer with `accept_offer` or `reject_offer`.
+    """A re-INVITE or UPDATE of the peer carries a new offer; answer with `accept_offer` or
+    `reject_offer`.
 
     Attributes:
         offer: None when the peer asks for our offer.
@@ -178,7 +181,8 @@ class SessionEnded:
     """The session is over, said exactly once for each session.
 
     Attributes:
-        status: final response that ended it; 200 for a BYE or a hang-up of an established session, 487 for CANCEL,
+        status: final response that ended it; 200 for a BYE or a hang-up of an established session,
+            487 for CANCEL,
             408 for a timeout, 503 for a lost flow.
         by_peer: True when the peer ended it.
         reason: the peer's Reason header if any (RFC 3326).
@@ -197,7 +201,8 @@ class SessionEnded:
 
 @dataclass(frozen=True, slots=True)
 class MessageReceived:
-    """A MESSAGE of the peer. It is answered by `UserAgent.answer_message` only after the text is stored safely.
+    """A MESSAGE of the peer. It is answered by `UserAgent.answer_message` only after the text is
+    stored safely.
 
     Attributes:
         id: names the request for the answer.
@@ -225,7 +230,8 @@ class MessageSent:
 
     Attributes:
         id: what `UserAgent.send_message` returned.
-        status: final response; 408 for no answer, 503 for a lost flow: then nobody knows whether it arrived.
+        status: final response; 408 for no answer, 503 for a lost flow: then nobody knows whether
+            it arrived.
         reason: reason phrase.
         answered: whether a response came at all; False means in doubt.
     """

@@ -1,6 +1,7 @@
 """Where and how we reach one provider or PBX: the settings of one SIP account.
 
-A `Trunk` is a frozen value. It holds what the user agent and its flow must know and nothing of media or of routing,
+A `Trunk` is a frozen value. It holds what the user agent and its flow must know and nothing of
+media or of routing,
 which are the bridge's business.
 """
 
@@ -31,8 +32,10 @@ class Trunk:
 
     Attributes:
         name: our name for it; appears in logs and in rooms.
-        domain: the SIP domain: registrar, realm of addresses, and the name that the certificate must carry.
-        host: where to connect when that is not what DNS says of `domain` (RFC 3263); a name or an address.
+        domain: the SIP domain: registrar, realm of addresses, and the name that the certificate
+            must carry.
+        host: where to connect when that is not what DNS says of `domain` (RFC 3263); a name or an
+            address.
         port: port at `host` (or at `domain`), None to let SRV decide (5061 without SRV).
         username: user part of our address of record.
         auth_username: digest user name where it differs from `username`.

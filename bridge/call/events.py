@@ -1,7 +1,9 @@
 """The neutral words in which the two legs of a call speak (compare RFC 7092 on B2BUAs).
 
-A leg is our end of one party: `MatrixLeg` owns one `m.call.*` exchange, `SipLeg` one SIP session. Both say the same
-events and obey the same five verbs, so that `Call` never learns which is which. Session descriptions pass through
+A leg is our end of one party: `MatrixLeg` owns one `m.call.*` exchange, `SipLeg` one SIP session.
+Both say the same
+events and obey the same five verbs, so that `Call` never learns which is which. Session
+descriptions pass through
 as opaque strings between a leg and the media session; nothing in here looks inside one.
 """
 
@@ -11,7 +13,8 @@ from typing import Protocol
 
 
 class EndReason(Enum):
-    """Why a call ended. `matrix_leg` and `sip_leg` hold the tables to their own protocols' words."""
+    """Why a call ended. `matrix_leg` and `sip_leg` hold the tables to their own protocols'
+    words."""
 
     HANGUP = "hangup"  # a party hung up an answered call
     CANCELLED = "cancelled"  # the caller gave up before the answer
@@ -66,7 +69,8 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Reoffered:
-    """A party changes its session: hold, new address, refresh. The plane answers it for that leg alone."""
+    """A party changes its session: hold, new address, refresh. The plane answers it for that leg
+    alone."""
 
     sdp: str
 
@@ -87,7 +91,8 @@ LegEvent = Offered | Ringing | Progress | Answered | Reoffered | Ended
 
 
 class Leg(Protocol):
-    """The five verbs. They queue output on their own side and return at once; none of them raises for a peer's sake."""
+    """The five verbs. They queue output on their own side and return at once; none of them raises
+    for a peer's sake."""
 
     def place(self, sdp: str, now: float) -> None:
         """Call the party with this offer."""
@@ -96,7 +101,8 @@ class Leg(Protocol):
         """Tell the (calling) party that the far end rings."""
 
     def answer(self, sdp: str, now: float) -> None:
-        """Answer the (calling) party with this answer; a second time, with the same sdp, is not an error."""
+        """Answer the (calling) party with this answer; a second time, with the same sdp, is not an
+        error."""
 
     def update(self, sdp: str, now: float) -> None:
         """Answer the party's `Reoffered`."""
