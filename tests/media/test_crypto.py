@@ -1,0 +1,122 @@
+"""Crypto lines to take and to refuse; the tables follow the notes on Asterisk's and PJSIP's tests."""
+
+import pytest
+
+from media import crypto
+from media.sdp import Crypto, SdpError
+
+KEY = "d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj"
+GCM_128 = "inB8NnWMnRLQU07OfK//MdlQJ39MjRD1UEI5aQ=="
+GCM_256 = "Q5uHrOCnq3kUBhVpTB3gFAyTRb+oEWmvA00LHZse8V1YukDUUMzqQe/QwzU="
+ALL = tuple(crypto.KEY_LENGTHS)
+TAGGED = "1 AES_CM_128_HMAC_SHA1_80"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"1 AES_CM_128_HMAC_SHA1_32 inline:{KEY}",
+        f"{TAGGED} inline:{KEY}",
+        f"{TAGGED} inline:{KEY}|2^32",
+        f"{TAGGED} inline:{KEY}|1048576",
+        f"{TAGGED} inline:{KEY}|2^20|1:4",
+        f"{TAGGED} inline:{KEY}|1048576|1:32",
+        f"{TAGGED} inline:{KEY}|1:4",
+        f"{TAGGED} inline:{KEY}|2^48",
+        f"999999999 AEAD_AES_128_GCM inline:{GCM_128}",
+        f"2 AEAD_AES_256_GCM inline:{GCM_256}",
+        f"{TAGGED} inline:{KEY} WSH=128",
+    ],
+)
+def test_takes(line: str) -> None:
+    assert crypto.read(line, ALL).suite in line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "1",
+        f"AES_CM_128_HMAC_SHA1_80 inline:{KEY}",
+        f"FOO AES_CM_128_HMAC_SHA1_80 inline:{KEY}",
+        f"100000000000 AES_CM_128_HMAC_SHA1_80 inline:{KEY}",
+        f"1 FOO inline:{KEY}",
+        f"1 inline:{KEY}",
+        TAGGED,
+        f"{TAGGED} inline:",
+        f"{TAGGED} inline:{KEY[:20]}",
+        f"{TAGGED} {KEY}",
+        f"{TAGGED} inline{KEY}",
+        f"{TAGGED} inline:{KEY}|2^19",
+        f"{TAGGED} inline:{KEY}|1048575",
+        f"{TAGGED} inline:{KEY}|much",
+        f"{TAGGED} inline:{KEY}|2^32|2:4",
+        f"{TAGGED} inline:{KEY}||1:4",
+        f"{TAGGED} inline:{KEY}|2^32|x:4",
+        f"{TAGGED} inline:{KEY}|2^32|1",
+        f"{TAGGED} inline:{KEY}|2^49",
+        f"{TAGGED} inline:{KEY}{KEY}",
+        f"{TAGGED} inline:!!!!{KEY[4:]}",
+        f"{TAGGED} inline:{KEY}|2^20|1:4;inline:{KEY}|2^20|2:4",
+        f"{TAGGED} inline:{KEY} UNENCRYPTED_SRTP",
+        f"{TAGGED} inline:{KEY} UNENCRYPTED_SRTCP",
+        f"{TAGGED} inline:{KEY} UNAUTHENTICATED_SRTP",
+        f"{TAGGED} inline:{KEY} KDR=1",
+        f"1 AEAD_AES_128_GCM inline:{KEY}",
+        f"1 NULL_HMAC_SHA1_80 inline:{KEY}",
+        f"1 F8_128_HMAC_SHA1_80 inline:{KEY}",
+        f"1 aes_cm_128_hmac_sha1_80 inline:{KEY}",
+    ],
+)
+def test_refuses(line: str) -> None:
+    with pytest.raises(SdpError):
+        crypto.read(line, ALL)
+
+
+def test_takes_the_first_line_that_the_settings_allow() -> None:
+    lines = [
+        f"1 AES_256_CM_HMAC_SHA1_80 inline:{KEY}",
+        f"3 AEAD_AES_256_GCM inline:{GCM_256}",
+        f"7 AES_CM_128_HMAC_SHA1_32 inline:{KEY}",
+        f"9 AES_CM_128_HMAC_SHA1_80 inline:{KEY}",
+    ]
+    everything = crypto.choose(lines, ALL)
+    assert everything is not None
+    assert (everything.tag, everything.suite) == (3, "AEAD_AES_256_GCM")
+    narrow = crypto.choose(lines, ["AES_CM_128_HMAC_SHA1_80"])
+    assert narrow is not None
+    assert narrow.tag == 9
+    assert crypto.choose(lines[:1], ALL) is None
+
+
+def test_makes_keys_of_the_suites_length() -> None:
+    for suite, length in crypto.KEY_LENGTHS.items():
+        assert crypto.make(4, suite, lambda n: bytes(n)) == Crypto(4, suite, bytes(length))
+
+
+OFFERED = [
+    crypto.make(1, "AEAD_AES_256_GCM", lambda n: b"\1" * n),
+    crypto.make(2, "AES_CM_128_HMAC_SHA1_80", lambda n: b"\2" * n),
+]
+
+
+def test_an_answer_is_matched_by_tag_and_suite() -> None:
+    ours, theirs = crypto.match(OFFERED, [f"2 AES_CM_128_HMAC_SHA1_80 inline:{KEY}"])
+    assert ours is OFFERED[1]
+    assert theirs.tag == 2
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        [f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}"],  # the suite of the other line
+        [f"1 AES_CM_128_HMAC_SHA1_32 inline:{KEY}"],  # never offered
+        [f"3 AES_CM_128_HMAC_SHA1_80 inline:{KEY}"],
+        [f"2 AES_CM_128_HMAC_SHA1_80 inline:{KEY}", f"1 AEAD_AES_256_GCM inline:{GCM_256}"],
+        [str(OFFERED[1])],
+    ],
+)
+def test_an_answer_that_was_not_offered_is_refused(lines: list[str]) -> None:
+    with pytest.raises(SdpError):
+        crypto.match(OFFERED, lines)
