@@ -1,0 +1,571 @@
+"""The client-server API, as the bot or as a ghost.
+
+Built on aiohttp directly. mautrix's `HTTPAPI` and `IntentAPI` were weighed: they print request
+bodies at DEBUG (texts, SDP with its ICE passwords, numbers), raise on 429 without the time to wait,
+repeat only 502 to 504 with a fixed back-off, and have no time limit for a call; overriding all of
+that would leave nothing of them.
+
+The rules:
+- every call has a time limit, and what is worth repeating is repeated within it: no connection,
+  429 and 5xx, with a growing jittered delay or the one that the homeserver asks for;
+- a send carries a transaction id of ours *and* our `device_id`: only then does Synapse remember it
+  in its database, so that a repeat after its restart does not double the event;
+- what is logged is the name of the operation and how it went; never a body, a token or a user id.
+"""
+
+import asyncio
+import json
+import logging
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+
+from bridge.matrix.events import RoomEvent, parse_event
+
+log = logging.getLogger(__name__)
+
+_CLIENT = "/_matrix/client/v3"
+# One attempt; Synapse answers in milliseconds unless it is in trouble, room creation in seconds.
+_ATTEMPT_LIMIT = 20.0
+# All attempts of a call together.
+_CALL_LIMIT = 60.0
+_FIRST_DELAY = 0.25
+_LONGEST_DELAY = 10.0
+# Answers beyond this are not of an honest homeserver: `/messages` is asked for 100 events at most.
+_MAX_ANSWER = 16 * 1024 * 1024
+_MAX_CACHED = 1024
+
+JsonObject = Mapping[str, Any]
+_Value = TypeVar("_Value")
+
+
+class MatrixError(Exception):
+    """A call to the homeserver did not succeed."""
+
+
+class MatrixRefused(MatrixError):
+    """The homeserver said no, and would say it again.
+
+    Attributes:
+        errcode: "M_FORBIDDEN" and the like; "M_UNKNOWN" where the answer had none.
+        status: the HTTP status.
+    """
+
+    def __init__(self, errcode: str, text: str, *, status: int = 400) -> None:
+        super().__init__(f"{errcode}: {text}")
+        self.errcode = errcode
+        self.text = text
+        self.status = status
+
+
+class MatrixUnavailable(MatrixError):
+    """The homeserver could not be reached or could not answer, however often we tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnServers:
+    """What `/voip/turnServer` gave (client-server API, "Voice over IP").
+
+    Attributes:
+        uris: STUN and TURN addresses.
+        ttl: seconds for which the credentials were good when they were given.
+    """
+
+    uris: tuple[str, ...]
+    username: str = field(repr=False)
+    password: str = field(repr=False)
+    ttl: int
+
+
+class MatrixClient:
+    """Speaks to one homeserver with the application service's token.
+
+    Args:
+        url: where the client-server API is, "https://matrix.example.org".
+        domain: the server name in user ids.
+        as_token: the application service's token.
+        bot: localpart of the bot.
+        device_id: device of ours that makes transaction ids durable; made when first needed.
+        appservice_id: id in the registration; `ping` needs it.
+        sleep: waits between attempts; replaced by tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        domain: str,
+        as_token: str,
+        bot: str,
+        device_id: str = "RINGBACK",
+        appservice_id: str = "ringback",
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.domain = domain
+        self.bot_id = f"@{bot}:{domain}"
+        self._url = url.rstrip("/")
+        self._as_token = as_token
+        self._device_id = device_id
+        self._appservice_id = appservice_id
+        self._sleep = sleep
+        self._session: aiohttp.ClientSession | None = None
+        self._turn: OrderedDict[str, tuple[float, TurnServers | None]] = OrderedDict()
+        self._names: OrderedDict[str, str] = OrderedDict()
+        # Users for whom the homeserver does not let us have a device: sent without one.
+        self._deviceless: set[str] = set()
+
+    async def close(self) -> None:
+        """Let go of all connections; calls in flight fail."""
+        if self._session is not None:
+            await self._session.close()
+
+    # --- who we are
+
+    async def versions(self) -> tuple[str, ...]:
+        """The versions of the specification that the homeserver speaks; the first proof of life."""
+        answer = await self._request("versions", "GET", "/_matrix/client/versions", user=None)
+        return _strings(answer.get("versions"))
+
+    async def whoami(self) -> str:
+        """The user id that the homeserver sees behind our token."""
+        answer = await self._request("whoami", "GET", f"{_CLIENT}/account/whoami")
+        return _string(answer, "user_id")
+
+    async def ping(self, txn_id: str) -> int:
+        """Ask the homeserver to ping our listener (application service API, "Pinging").
+
+        It also makes a homeserver that has given us up for dead deliver what it holds at once.
+
+        Returns:
+            The round trip in milliseconds.
+
+        Raises:
+            MatrixRefused: the homeserver could not reach the listener; says why.
+        """
+        path = f"/_matrix/client/v1/appservice/{_quoted(self._appservice_id)}/ping"
+        body = {"transaction_id": txn_id}
+        # 502 and 504 are its answer here, and not a reason to ask again.
+        answer = await self._request("ping", "POST", path, body=body, user=None, attempts=1)
+        duration_ms = answer.get("duration_ms")
+        return duration_ms if isinstance(duration_ms, int) else 0
+
+    async def ensure_user(self, user_id: str, display_name: str | None = None) -> None:
+        """Make sure that one of our users exists and bears this name.
+
+        Cheap to call again: what is known to be so is not asked for twice.
+        """
+        known = self._names.get(user_id)
+        if known is not None and display_name in (None, known):
+            return
+        localpart = user_id[1:].partition(":")[0]
+        body = {
+            "type": "m.login.application_service",
+            "username": localpart,
+            "inhibit_login": True,
+        }
+        if known is None:
+            try:
+                await self._request("register", "POST", f"{_CLIENT}/register", body=body, user=None)
+            except MatrixRefused as refusal:
+                if refusal.errcode != "M_USER_IN_USE":
+                    raise
+            # Now rather than at the first send, which may be the answer to a call.
+            await self._make_device(user_id)
+        if display_name is not None:
+            await self._name(user_id, display_name)
+        _remember(self._names, user_id, display_name or "")
+
+    async def _name(self, user_id: str, display_name: str) -> None:
+        path = f"{_CLIENT}/profile/{_quoted(user_id)}/displayname"
+        try:
+            profile = await self._request("read profile", "GET", path, user=user_id)
+        except MatrixRefused:
+            profile = {}
+        # A change is an event in each of the user's rooms, so only a real one is made.
+        if profile.get("displayname") != display_name:
+            body = {"displayname": display_name}
+            await self._request("set display name", "PUT", path, body=body, user=user_id)
+
+    # --- sending
+
+    async def send_event(
+        self,
+        room_id: str,
+        type: str,
+        content: JsonObject,
+        *,
+        sender: str,
+        txn_id: str,
+        within: float = _CALL_LIMIT,
+    ) -> str:
+        """Send one event; with the same `txn_id` again, it is the same event.
+
+        Args:
+            sender: the bot or a ghost.
+            within: seconds after which it is given up.
+
+        Returns:
+            The event id.
+        """
+        path = f"{_CLIENT}/rooms/{_quoted(room_id)}/send/{_quoted(type)}/{_quoted(txn_id)}"
+        name = f"send {type}"
+
+        async def send() -> JsonObject:
+            device = None if sender in self._deviceless else self._device_id
+            return await self._request(
+                name, "PUT", path, body=content, user=sender, device=device, within=within
+            )
+
+        try:
+            answer = await send()
+        except MatrixRefused as refusal:
+            if refusal.errcode != "M_UNKNOWN_DEVICE" or sender in self._deviceless:
+                raise
+            await self._make_device(sender)
+            answer = await send()
+        return _string(answer, "event_id")
+
+    async def _make_device(self, user_id: str) -> None:
+        """Make our device for a user (specification v1.17).
+
+        It has no keys, so that no client takes it for a reason to encrypt.
+        """
+        path = f"{_CLIENT}/devices/{_quoted(self._device_id)}"
+        body = {"display_name": "Ringback"}
+        try:
+            await self._request("make device", "PUT", path, body=body, user=user_id)
+        except MatrixRefused as refusal:
+            log.warning(
+                "the homeserver refuses devices to application services (%s): "
+                "a repeat after its restart can double an event",
+                refusal.errcode,
+            )
+            self._deviceless.add(user_id)
+
+    async def send_text(
+        self, room_id: str, text: str, *, sender: str | None = None, txn_id: str
+    ) -> str:
+        """Send plain text as a person would; by the bot unless `sender` says otherwise."""
+        return await self._send_message(room_id, "m.text", text, sender, txn_id)
+
+    async def send_notice(
+        self, room_id: str, text: str, *, sender: str | None = None, txn_id: str
+    ) -> str:
+        """Send plain text as a machine does: clients show it quietly, other bots ignore it."""
+        return await self._send_message(room_id, "m.notice", text, sender, txn_id)
+
+    async def _send_message(
+        self, room_id: str, msgtype: str, text: str, sender: str | None, txn_id: str
+    ) -> str:
+        content = {"msgtype": msgtype, "body": text}
+        return await self.send_event(
+            room_id, "m.room.message", content, sender=sender or self.bot_id, txn_id=txn_id
+        )
+
+    async def send_state(
+        self,
+        room_id: str,
+        type: str,
+        content: JsonObject,
+        *,
+        state_key: str = "",
+        sender: str | None = None,
+    ) -> str:
+        """Set state of a room; repeating it changes nothing."""
+        path = f"{_CLIENT}/rooms/{_quoted(room_id)}/state/{_quoted(type)}/{_quoted(state_key)}"
+        answer = await self._request(
+            f"set {type}", "PUT", path, body=content, user=sender or self.bot_id
+        )
+        return _string(answer, "event_id")
+
+    # --- rooms
+
+    async def create_room(
+        self,
+        *,
+        creator: str,
+        name: str | None = None,
+        topic: str | None = None,
+        invite: Sequence[str] = (),
+        is_direct: bool = False,
+        version: str | None = "11",
+        preset: str = "private_chat",
+        power_levels: JsonObject | None = None,
+        initial_state: Sequence[JsonObject] = (),
+        creation_content: JsonObject | None = None,
+    ) -> str:
+        """Make a private room.
+
+        Version 11 unless told otherwise: in version 12 older clients do not see the power of the
+        creator and grey their call button out.
+
+        Args:
+            version: None for the homeserver's default.
+            power_levels: top-level keys that replace those of the default power levels.
+
+        Returns:
+            The room id.
+
+        Raises:
+            MatrixUnavailable: perhaps the room was made all the same: a room has no transaction id,
+                so an attempt whose answer was lost is not repeated.
+        """
+        body: dict[str, Any] = {
+            "preset": preset,
+            "visibility": "private",
+            "invite": list(invite),
+            "is_direct": is_direct,
+            "initial_state": list(initial_state),
+        }
+        optional = {
+            "name": name,
+            "topic": topic,
+            "room_version": version,
+            "power_level_content_override": power_levels,
+            "creation_content": creation_content,
+        }
+        body |= {key: value for key, value in optional.items() if value is not None}
+        answer = await self._request(
+            "create room",
+            "POST",
+            f"{_CLIENT}/createRoom",
+            body=body,
+            user=creator,
+            repeatable=False,
+        )
+        return _string(answer, "room_id")
+
+    async def join(self, room_id: str, user: str) -> None:
+        """Join a room that the user is invited to; no error if joined already."""
+        path = f"{_CLIENT}/rooms/{_quoted(room_id)}/join"
+        await self._request("join", "POST", path, body={}, user=user)
+
+    async def leave(self, room_id: str, user: str, *, reason: str = "") -> None:
+        """Leave a room, or decline its invitation; no error if out already."""
+        path = f"{_CLIENT}/rooms/{_quoted(room_id)}/leave"
+        body = {"reason": reason} if reason else {}
+        await self._request("leave", "POST", path, body=body, user=user)
+
+    async def invite(self, room_id: str, user: str, *, sender: str | None = None) -> None:
+        """Invite a user; refused with M_FORBIDDEN if the user is in the room."""
+        path = f"{_CLIENT}/rooms/{_quoted(room_id)}/invite"
+        body = {"user_id": user}
+        await self._request("invite", "POST", path, body=body, user=sender or self.bot_id)
+
+    async def joined_members(self, room_id: str, user: str | None = None) -> tuple[str, ...]:
+        """The joined users' ids, as `user` (the bot by default) sees them."""
+        path = f"{_CLIENT}/rooms/{_quoted(room_id)}/joined_members"
+        answer = await self._request("read members", "GET", path, user=user or self.bot_id)
+        joined = answer.get("joined")
+        return tuple(joined) if isinstance(joined, dict) else ()
+
+    async def room_state(
+        self, room_id: str, type: str, state_key: str = "", *, user: str | None = None
+    ) -> JsonObject | None:
+        """Content of one piece of the room's state, None where there is none."""
+        path = f"{_CLIENT}/rooms/{_quoted(room_id)}/state/{_quoted(type)}/{_quoted(state_key)}"
+        try:
+            return await self._request(f"read {type}", "GET", path, user=user or self.bot_id)
+        except MatrixRefused as refusal:
+            if refusal.errcode == "M_NOT_FOUND":
+                return None
+            raise
+
+    async def recent_events(self, room_id: str, *, user: str, limit: int = 50) -> list[RoomEvent]:
+        """The newest events that `user` may see, oldest first; what cannot be read is left out."""
+        path = f"{_CLIENT}/rooms/{_quoted(room_id)}/messages"
+        query = {"dir": "b", "limit": str(limit)}
+        answer = await self._request("read messages", "GET", path, user=user, query=query)
+        received_at, now_ms = time.monotonic(), time.time_ns() // 1_000_000
+        chunk = answer.get("chunk")
+        found = (
+            parse_event(raw, received_at=received_at, now_ms=now_ms, room_id=room_id)
+            for raw in (reversed(chunk) if isinstance(chunk, list) else ())
+        )
+        return [event for event in found if event is not None]
+
+    async def turn_servers(self, user: str) -> TurnServers | None:
+        """TURN servers with credentials for `user`; None if the homeserver has none.
+
+        Kept for half of their lifetime, so that a call set up from the cache outlives its ringing.
+        """
+        now = time.monotonic()
+        cached = self._turn.get(user)
+        if cached is not None and now < cached[0]:
+            return cached[1]
+        answer = await self._request("read TURN", "GET", f"{_CLIENT}/voip/turnServer", user=user)
+        uris, ttl = _strings(answer.get("uris")), answer.get("ttl")
+        ttl = ttl if isinstance(ttl, int) and ttl > 0 else 600
+        servers = None
+        if uris:
+            username, password = str(answer.get("username", "")), str(answer.get("password", ""))
+            servers = TurnServers(uris, username, password, ttl)
+        _remember(self._turn, user, (now + ttl / 2, servers))
+        return servers
+
+    # --- one call
+
+    async def _request(
+        self,
+        name: str,
+        method: str,
+        path: str,
+        *,
+        body: JsonObject | None = None,
+        user: str | None = "",
+        device: str | None = None,
+        query: Mapping[str, str] | None = None,
+        repeatable: bool = True,
+        attempts: int = 8,
+        within: float = _CALL_LIMIT,
+    ) -> JsonObject:
+        """Do one call, with repeats.
+
+        Args:
+            name: what the log calls it.
+            user: whom to act as; "" for the bot, None for nobody in particular.
+            repeatable: whether an attempt of unknown outcome may be repeated.
+        """
+        parameters = dict(query or {})
+        if user is not None:
+            parameters["user_id"] = user or self.bot_id
+        if device is not None:
+            parameters["device_id"] = device
+        until = time.monotonic() + within
+        attempt = 0
+        while True:
+            attempt += 1
+            limit = min(_ATTEMPT_LIMIT, until - time.monotonic())
+            outcome = await self._attempt(name, method, path, body, parameters, limit)
+            if not isinstance(outcome, _Trouble):
+                return outcome
+            delay = outcome.delay
+            if delay is None:
+                delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (attempt - 1))
+                delay *= random.uniform(0.5, 1.0)
+            last = attempt == attempts or time.monotonic() + delay >= until
+            if last or not (repeatable or outcome.untouched):
+                if outcome.refusal is not None and attempts == 1:
+                    raise outcome.refusal
+                raise MatrixUnavailable(f"{name}: {outcome.text}")
+            log.info("%s: %s; again in %.1f s", name, outcome.text, delay)
+            await self._sleep(delay)
+
+    async def _attempt(
+        self,
+        name: str,
+        method: str,
+        path: str,
+        body: JsonObject | None,
+        query: Mapping[str, str],
+        limit: float,
+    ) -> "JsonObject | _Trouble":
+        """One request: its answer, or why it may be tried again; raises what is final."""
+        started = time.monotonic()
+        try:
+            async with self._open().request(
+                method,
+                self._url + path,
+                params=query,
+                data=None if body is None else json.dumps(body),
+                timeout=aiohttp.ClientTimeout(total=max(limit, 0.001)),
+            ) as response:
+                text = await _read(response)
+                status = response.status
+        except aiohttp.ClientConnectorError as error:
+            return _Trouble(f"no connection ({error.os_error.strerror or error})", untouched=True)
+        except TimeoutError:
+            return _Trouble(f"no answer within {limit:.0f} s")
+        except aiohttp.ClientError as error:
+            return _Trouble(f"connection failed ({type(error).__name__})")
+        log.debug("%s: %d after %.1f ms", name, status, (time.monotonic() - started) * 1000)
+        answer = _object(text)
+        if status == 200 and answer is not None:
+            return answer
+        errcode, words = "M_UNKNOWN", f"HTTP {status}"
+        if answer is not None:
+            errcode, words = str(answer.get("errcode", errcode)), str(answer.get("error", words))
+        refusal = MatrixRefused(errcode, words, status=status)
+        if status == 429:
+            asked = (answer or {}).get("retry_after_ms")
+            delay = asked / 1000 if isinstance(asked, int | float) and asked >= 0 else None
+            return _Trouble("rate limited", untouched=True, delay=delay, refusal=refusal)
+        if status >= 500 or status == 200:
+            return _Trouble(f"HTTP {status}", refusal=refusal)
+        raise refusal
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                headers={
+                    "Authorization": f"Bearer {self._as_token}",
+                    "Content-Type": "application/json",
+                    "User-Agent": "Ringback",
+                },
+                # Enough for many calls being set up at once; more wait their turn.
+                connector=aiohttp.TCPConnector(limit=64),
+            )
+        return self._session
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """An attempt that failed and may be repeated.
+
+    Attributes:
+        untouched: the request had no effect, for certain.
+        delay: seconds that the homeserver asks us to wait.
+        refusal: its answer, if it gave one.
+    """
+
+    text: str
+    untouched: bool = False
+    delay: float | None = None
+    refusal: MatrixRefused | None = None
+
+
+def _quoted(part: str) -> str:
+    return quote(part, safe="")
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The body, bounded."""
+    text = bytearray()
+    async for chunk in response.content.iter_any():
+        text += chunk
+        if len(text) > _MAX_ANSWER:
+            raise aiohttp.ClientPayloadError("answer too long")
+    return bytes(text)
+
+
+def _object(text: bytes) -> JsonObject | None:
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _string(answer: JsonObject, key: str) -> str:
+    value = answer.get(key)
+    if not isinstance(value, str):
+        raise MatrixUnavailable(f"the homeserver's answer has no {key}")
+    return value
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+
+def _remember(cache: "OrderedDict[str, _Value]", key: str, value: _Value) -> None:
+    """Keep the newest only: a cache must not grow with the number of numbers ever called."""
+    cache[key] = value
+    cache.move_to_end(key)
+    while len(cache) > _MAX_CACHED:
+        cache.popitem(last=False)
