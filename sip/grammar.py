@@ -1,0 +1,97 @@
+"""Fragments of RFC 3261 §25.1 as regular expressions, and the few text operations built on them.
+
+Each fragment stands under the production that it covers. Fragments are matched with `fullmatch` by
+the value types; where the field is sloppier than the grammar and the meaning is clear, the fragment
+is wider and says so.
+"""
+
+import re
+from collections.abc import Iterator
+
+from sip.errors import LocalError, RemoteError
+
+# token = 1*(alphanum / "-" / "." / "!" / "%" / "*" / "_" / "+" / "`" / "'" / "~")
+TOKEN = r"[A-Za-z0-9\-.!%*_+`'~]+"
+
+# quoted-string = SWS DQUOTE *(qdtext / quoted-pair) DQUOTE
+QUOTED_STRING = r'"(?:[^"\\]|\\.)*"'
+
+# hostname / IPv4address; wider: underscores occur in private DNS zones.
+HOSTNAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_.\-]*[A-Za-z0-9_.])?"
+
+# IPv6reference = "[" IPv6address "]"; wider: the shape only, a resolver judges the rest.
+IPV6_REFERENCE = r"\[[0-9A-Fa-f:.]+\]"
+
+HOST = rf"(?:{HOSTNAME}|{IPV6_REFERENCE})"
+
+# gen-value = token / host / quoted-string; wider: anything that cannot end the parameter.
+GENERIC_VALUE = rf'(?:{QUOTED_STRING}|[^\s;,"<>]*)'
+
+_TOKEN = re.compile(TOKEN)
+_QUOTED_STRING = re.compile(QUOTED_STRING, re.DOTALL)
+_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+_NEEDS_ESCAPE = re.compile(r'(["\\\x00-\x08\x0a-\x1f\x7f])')
+# What would end a header field, or cannot be UTF-8.
+_UNSENDABLE = re.compile("[\r\n\ud800-\udfff]")
+_SEPARATORS = {
+    separator: re.compile(rf"{QUOTED_STRING}|<[^>]*>|({separator})", re.DOTALL)
+    for separator in (",", ";")
+}
+
+
+def is_token(text: str) -> bool:
+    return _TOKEN.fullmatch(text) is not None
+
+
+def quote(text: str) -> str:
+    """Return `text` as a quoted-string."""
+    return '"' + _NEEDS_ESCAPE.sub(r"\\\1", text) + '"'
+
+
+def unquote(text: str) -> str:
+    """Return the meaning of a quoted-string; other text is returned as it is."""
+    if _QUOTED_STRING.fullmatch(text) is None:
+        return text
+    return _QUOTED_PAIR.sub(r"\1", text[1:-1])
+
+
+def split(text: str, separator: str) -> Iterator[str]:
+    """Cut at each "," or ";" outside of quotes and angle brackets; pieces are stripped, empty ones
+    left out.
+
+    RFC 3261 §7.3.1 lets a header field value be such a list; empty elements are tolerated.
+    """
+    start = 0
+    for match in _SEPARATORS[separator].finditer(text):
+        if match.group(1):
+            piece = text[start : match.start()].strip()
+            start = match.end()
+            if piece:
+                yield piece
+    last = text[start:].strip()
+    if last:
+        yield last
+
+
+def number(text: str, *, what: str, limit: int = 2**32 - 1) -> int:
+    """Read 1*DIGIT.
+
+    Raises:
+        RemoteError: it is not a number, or is larger than `limit`.
+    """
+    # `isdigit` alone would accept digits of other scripts. The length guards int() against
+    # megabytes of digits.
+    if not (text.isascii() and text.isdigit()) or len(text) > 10 or int(text) > limit:
+        raise RemoteError(f"{what} is not a number up to {limit}")
+    return int(text)
+
+
+def refuse_injection(text: str, *, what: str) -> str:
+    """Return `text` if it can stand in a header field.
+
+    Raises:
+        LocalError: it has a line break, which would begin another header field, or is not Unicode.
+    """
+    if _UNSENDABLE.search(text):
+        raise LocalError(f"{what} must not have line breaks or lone surrogates")
+    return text

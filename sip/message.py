@@ -1,0 +1,240 @@
+"""Requests and responses (RFC 3261 §7): read one, write one.
+
+`parse_message` takes one whole message; cutting a stream into messages is `sip.framing`. A message
+that comes out of it has a readable start line, Via, From, To, Call-ID and CSeq, so that the layers
+above use those without care. Header text is UTF-8 (§7.3.1).
+
+Deviation: a line that is not UTF-8 is read as Latin-1, because old PBXs send display names so;
+dropping a call for an umlaut helps nobody.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+from sip import grammar
+from sip.errors import RemoteError
+from sip.events import Body
+from sip.headers import Headers
+from sip.uri import Uri
+
+# More than any message of a user agent carries; a proxy chain adds a handful.
+MAX_HEADER_FIELDS = 256
+
+# §20.22; a request that comes without it is taken as it is.
+MAX_FORWARDS = 70
+
+# Fields of which a message has one (§7.3.1); with two, sender and receiver may disagree on what was
+# said.
+_SINGLE = ("from", "to", "call-id", "cseq", "max-forwards", "content-type")
+
+_REQUEST_LINE = re.compile(rf"({grammar.TOKEN}) (\S+) (SIP/[0-9]+\.[0-9]+)", re.IGNORECASE)
+_STATUS_LINE = re.compile(r"(SIP/[0-9]+\.[0-9]+) ([0-9]{3})(?: ([^\r\n]*))?", re.IGNORECASE)
+
+# §21 and the registry: reason phrases of what we send.
+REASON_PHRASES = {
+    100: "Trying",
+    180: "Ringing",
+    181: "Call Is Being Forwarded",
+    182: "Queued",
+    183: "Session Progress",
+    200: "OK",
+    202: "Accepted",
+    300: "Multiple Choices",
+    301: "Moved Permanently",
+    302: "Moved Temporarily",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    406: "Not Acceptable",
+    407: "Proxy Authentication Required",
+    408: "Request Timeout",
+    410: "Gone",
+    413: "Request Entity Too Large",
+    415: "Unsupported Media Type",
+    416: "Unsupported URI Scheme",
+    420: "Bad Extension",
+    421: "Extension Required",
+    422: "Session Interval Too Small",
+    423: "Interval Too Brief",
+    469: "Bad Info Package",
+    480: "Temporarily Unavailable",
+    481: "Call/Transaction Does Not Exist",
+    482: "Loop Detected",
+    483: "Too Many Hops",
+    484: "Address Incomplete",
+    486: "Busy Here",
+    487: "Request Terminated",
+    488: "Not Acceptable Here",
+    489: "Bad Event",
+    491: "Request Pending",
+    493: "Undecipherable",
+    500: "Server Internal Error",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Server Time-out",
+    505: "Version Not Supported",
+    513: "Message Too Large",
+    580: "Precondition Failure",
+    600: "Busy Everywhere",
+    603: "Decline",
+    604: "Does Not Exist Anywhere",
+    606: "Not Acceptable",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request (§7.1)."""
+
+    method: str
+    uri: Uri
+    headers: Headers = field(default_factory=Headers)
+    body: bytes = b""
+
+    def __bytes__(self) -> bytes:
+        return _write(f"{self.method} {self.uri} SIP/2.0", self.headers, self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response (§7.2)."""
+
+    status: int
+    reason: str
+    headers: Headers = field(default_factory=Headers)
+    body: bytes = b""
+
+    def __bytes__(self) -> bytes:
+        return _write(f"SIP/2.0 {self.status} {self.reason}", self.headers, self.body)
+
+
+Message = Request | Response
+
+
+def parse_message(data: bytes) -> Message:
+    """Read one whole message; what follows its Content-Length is left out (§18.3).
+
+    Raises:
+        RemoteError: it is none, or lacks what §8.1.1 demands; `status` is the answer that it
+            deserves.
+    """
+    head, separator, body = data.partition(b"\r\n\r\n")
+    if not separator:
+        raise RemoteError("the header does not end")
+    return build_message(head, body)
+
+
+def build_message(head: bytes, body: bytes) -> Message:
+    """Read a message whose header (without the empty line) and body are already apart."""
+    start_line, headers = read_head(head)
+    length = headers.integer("Content-Length")
+    if length is not None and length > len(body):
+        raise RemoteError("shorter than its Content-Length")
+    body = body if length is None else body[:length]
+    message = _start(start_line, headers, body)
+    _check(message)
+    return message
+
+
+def read_head(head: bytes) -> tuple[str, Headers]:
+    """Cut a header into start line and fields, folded lines joined (§7.3.1)."""
+    lines = head.split(b"\r\n")
+    start_line = _decode(lines[0])
+    unfolded: list[str] = []
+    for raw in lines[1:]:
+        line = _decode(raw)
+        if line[:1] in (" ", "\t") and unfolded:
+            unfolded[-1] = f"{unfolded[-1]} {line.strip()}"
+        else:
+            unfolded.append(line)
+    if len(unfolded) > MAX_HEADER_FIELDS:
+        raise RemoteError("too many header fields", status=513)
+    headers = Headers()
+    for line in unfolded:
+        name, colon, value = line.partition(":")
+        name = name.rstrip(" \t")
+        if not colon or not grammar.is_token(name) or "\r" in value or "\n" in value:
+            raise RemoteError("malformed header field")
+        headers.add(name, value.strip())
+    return start_line, headers
+
+
+def body_of(message: Message) -> Body | None:
+    """Return the body with its type, None if there is none."""
+    if not message.body:
+        return None
+    return Body(message.headers.get("Content-Type") or "", message.body)
+
+
+def response_to(
+    request: Request, status: int, *, to_tag: str | None = None, reason: str = ""
+) -> Response:
+    """Build a response with what §8.2.6.2 copies from the request.
+
+    Args:
+        to_tag: added to To if that has none; needed for all but 100.
+    """
+    headers = Headers()
+    for name in (
+        "Via",
+        "From",
+        "To",
+        "Call-ID",
+        "CSeq",
+        *(("Timestamp",) if status == 100 else ()),
+    ):
+        for value in request.headers.get_all(name):
+            headers.add(name, value)
+    if to_tag is not None and "To" in headers and request.headers.to.tag is None:
+        headers.set("To", request.headers.to.with_tag(to_tag))
+    return Response(status, reason or REASON_PHRASES.get(status, "Unknown"), headers)
+
+
+def _start(line: str, headers: Headers, body: bytes) -> Message:
+    match = _STATUS_LINE.fullmatch(line)
+    if match is not None:
+        _check_version(match[1])
+        return Response(int(match[2]), match[3] or "", headers, body)
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        raise RemoteError("malformed start line")
+    _check_version(match[3])
+    return Request(match[1], Uri.parse(match[2]), headers, body)
+
+
+def _check_version(version: str) -> None:
+    if version.upper() != "SIP/2.0":
+        raise RemoteError("version not supported", status=505)
+
+
+def _check(message: Message) -> None:
+    headers = message.headers
+    names = [name.lower() for name, _ in headers]
+    for name in _SINGLE:
+        if names.count(name) > 1:
+            raise RemoteError(f"more than one {name}")
+    # Reading them is the check.
+    _ = headers.via, headers.from_, headers.to, headers.call_id, headers.integer("Max-Forwards")
+    method = headers.cseq.method
+    if isinstance(message, Request):
+        if method != message.method:
+            raise RemoteError("CSeq names another method")
+    elif not 100 <= message.status <= 699:
+        raise RemoteError("response code out of range")
+
+
+def _decode(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
+
+
+def _write(start_line: str, headers: Headers, body: bytes) -> bytes:
+    lines = [grammar.refuse_injection(start_line, what="the start line")]
+    lines += [f"{name}: {value}" for name, value in headers if name.lower() != "content-length"]
+    lines += [f"Content-Length: {len(body)}", "", ""]
+    return "\r\n".join(lines).encode() + body
