@@ -11,13 +11,8 @@ nothing), and none is sent; Asterisk does the same, and requires it of nobody.
 from collections.abc import Callable, Sequence
 
 from media.sdp import Crypto, SdpError
+from media.srtp import SUITES
 
-KEY_LENGTHS = {  # master key and salt in bytes (RFC 4568 §6.2, RFC 7714 §12)
-    "AES_CM_128_HMAC_SHA1_80": 16 + 14,
-    "AES_CM_128_HMAC_SHA1_32": 16 + 14,
-    "AEAD_AES_128_GCM": 16 + 12,
-    "AEAD_AES_256_GCM": 32 + 12,
-}
 # A call of a day at 50 packets a second is 2^22 packets; 2^20 is the least that others take too.
 _LEAST_LIFETIME = 1 << 20
 _MOST_LIFETIME = 1 << 48
@@ -27,9 +22,9 @@ _LONGEST_MKI = 128
 def read(line: str, suites: Sequence[str]) -> Crypto:
     """One crypto line if it is acceptable under `suites`; raises `SdpError` with the reason."""
     crypto = Crypto.parse(line)
-    if crypto.suite not in suites or crypto.suite not in KEY_LENGTHS:
+    if crypto.suite not in suites or crypto.suite not in SUITES:
         raise SdpError(f"suite {crypto.suite} is not allowed")
-    if len(crypto.key) != KEY_LENGTHS[crypto.suite]:
+    if len(crypto.key) != SUITES[crypto.suite].master_length:
         raise SdpError(f"key of the wrong length for {crypto.suite}")
     if crypto.lifetime is not None and not _LEAST_LIFETIME <= crypto.lifetime <= _MOST_LIFETIME:
         raise SdpError("key lifetime outside 2^20 to 2^48")
@@ -53,7 +48,7 @@ def choose(lines: Sequence[str], suites: Sequence[str]) -> Crypto | None:
 
 def make(tag: int, suite: str, random: Callable[[int], bytes]) -> Crypto:
     """A line of ours with a fresh key."""
-    return Crypto(tag, suite, random(KEY_LENGTHS[suite]))
+    return Crypto(tag, suite, random(SUITES[suite].master_length))
 
 
 def match(offered: Sequence[Crypto], lines: Sequence[str]) -> tuple[Crypto, Crypto]:

@@ -1,14 +1,15 @@
-"""Crypto lines to take and to refuse; the tables follow the notes on Asterisk's and PJSIP's tests."""
+"""Crypto lines to take and to refuse; the tables follow what PBXs themselves are tested with."""
 
 import pytest
 
 from media import crypto
 from media.sdp import Crypto, SdpError
+from media.srtp import SUITES
 
 KEY = "d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj"
 GCM_128 = "inB8NnWMnRLQU07OfK//MdlQJ39MjRD1UEI5aQ=="
 GCM_256 = "Q5uHrOCnq3kUBhVpTB3gFAyTRb+oEWmvA00LHZse8V1YukDUUMzqQe/QwzU="
-ALL = tuple(crypto.KEY_LENGTHS)
+ALL = tuple(SUITES)
 TAGGED = "1 AES_CM_128_HMAC_SHA1_80"
 
 
@@ -90,8 +91,8 @@ def test_takes_the_first_line_that_the_settings_allow() -> None:
 
 
 def test_makes_keys_of_the_suites_length() -> None:
-    for suite, length in crypto.KEY_LENGTHS.items():
-        assert crypto.make(4, suite, lambda n: bytes(n)) == Crypto(4, suite, bytes(length))
+    for name, suite in SUITES.items():
+        assert crypto.make(4, name, bytes) == Crypto(4, name, bytes(suite.master_length))
 
 
 OFFERED = [

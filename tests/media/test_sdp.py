@@ -192,7 +192,7 @@ def test_crypto_key_stays_out_of_repr() -> None:
     assert "key" not in repr(Crypto.parse(f"1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}"))
 
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 TOKEN = st.text(string.ascii_letters + string.digits + "-.", min_size=1, max_size=12)
 LINE = TEXT.filter(lambda t: not any(c in t for c in "\r\n\0"))
 NUMBER = st.integers(0, 10**30)

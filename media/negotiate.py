@@ -1,0 +1,450 @@
+"""Offer/answer choices of the two sides (RFC 3264, JSEP: RFC 8829), pure.
+
+WEBRTC side: one audio section with Opus, or G.711 for an end without Opus; everything else that is
+offered is refused with port 0. Beside Opus, telephone-event is agreed on at 48 kHz alone where that
+is offered: browsers send it malformed at 8 kHz under a 48 kHz codec. Candidates stand in our
+descriptions; the peer may trickle.
+
+SDES side: RTP/SAVP, several codecs and crypto lines in our offers, exactly one of each in our
+answers. Peers answer with several codecs and may send any of them.
+
+`read_*` turns a peer's text into what concerns us, `choose_*` takes from an offer, `match` reads an
+answer against our offer, `*_offer` and `*_answer` write our text. What goes wrong is raised as
+`NegotiationError` with the plane's `Failure`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from media.plane import Failure
+from media.sdp import (
+    Attribute,
+    Crypto,
+    Direction,
+    Fingerprint,
+    Format,
+    Media,
+    Origin,
+    Sdp,
+    SdpError,
+)
+
+STREAM_ID = "ringback"  # the Matrix leg names it in sdp_stream_metadata
+EVENTS = "telephone-event"
+
+OPUS = Format(111, "opus", 48000, 2, "minptime=10;useinbandfec=1")
+G722 = Format(9, "G722", 8000)
+PCMA = Format(8, "PCMA", 8000)
+PCMU = Format(0, "PCMU", 8000)
+EVENTS_48000 = Format(110, EVENTS, 48000, 1, "0-15")
+EVENTS_8000 = Format(101, EVENTS, 8000, 1, "0-15")
+
+CODECS = {f.key: f for f in (OPUS, G722, PCMA, PCMU)}
+WEBRTC_FORMATS = (OPUS, PCMU, PCMA, EVENTS_48000)
+
+
+class NegotiationError(Exception):
+    """The descriptions do not come together."""
+
+    def __init__(self, failure: Failure, text: str) -> None:
+        super().__init__(text)
+        self.failure = failure
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What may pass on one side once an offer has its answer.
+
+    Attributes:
+        send: the codec that we send, numbered as the peer wants it.
+        send_events: telephone-event as the peer wants it, None if it takes no digits.
+        receive: codecs that may arrive; the first is the expected one.
+        receive_events: payload types of digits that may arrive.
+    """
+
+    send: Format
+    send_events: Format | None
+    receive: tuple[Format, ...]
+    receive_events: tuple[Format, ...] = ()
+
+
+def _is_same(one: Format, other: Format) -> bool:
+    return (one.key, one.clock_rate) == (other.key, other.clock_rate)
+
+
+def _find(formats: Iterable[Format], wanted: Format) -> Format | None:
+    return next((f for f in formats if _is_same(f, wanted)), None)
+
+
+def _events_beside(formats: Iterable[Format], codec: Format) -> Format | None:
+    """The telephone-event whose clock is the codec's, or failing that the first one."""
+    events = [f for f in formats if f.key == EVENTS]
+    fitting = (f for f in events if f.clock_rate == codec.clock_rate)
+    return next(fitting, events[0] if events else None)
+
+
+def _alone(formats: Sequence[Format], codec: Format) -> Agreed:
+    """One codec and its telephone-event, numbered alike both ways: what our answers agree on."""
+    events = _events_beside(formats, codec)
+    return Agreed(codec, events, (codec,), (events,) if events else ())
+
+
+def match(offered: Sequence[Format], answered: Sequence[Format]) -> Agreed:
+    """What an answer agrees on. An end may number its payload types unlike us (RFC 3264 §5.1)."""
+    known = [f for f in answered if _find(offered, f)]
+    codecs = [f for f in known if f.key != EVENTS]
+    if not codecs:
+        raise NegotiationError(Failure.NO_CODEC, "The answer has none of the offered codecs.")
+    receive: dict[int, Format] = {}
+    for theirs in known:
+        ours = _find(offered, theirs)
+        if ours is not None:
+            receive[ours.payload_type] = ours
+    for theirs in known:
+        receive.setdefault(theirs.payload_type, theirs)
+    return Agreed(
+        codecs[0],
+        _events_beside(known, codecs[0]),
+        tuple(f for f in receive.values() if f.key != EVENTS),
+        tuple(f for f in receive.values() if f.key == EVENTS),
+    )
+
+
+def _parse(text: str) -> Sdp:
+    try:
+        return Sdp.parse(text)
+    except SdpError as error:
+        raise NegotiationError(
+            Failure.BAD_SDP, f"Unreadable session description: {error}"
+        ) from None
+
+
+def _refused(media: Media) -> Media:
+    """The answer to a section that we do not take (RFC 3264 §6)."""
+    mid = [a for a in media.attributes if a.name == "mid"]
+    return Media(
+        media.kind, 0, media.protocol, media.payloads[:1], None, (*mid, Attribute("inactive"))
+    )
+
+
+def _format_lines(formats: Iterable[Format]) -> list[Attribute]:
+    lines = []
+    for f in formats:
+        lines.append(Attribute("rtpmap", f.rtpmap))
+        if f.parameters:
+            lines.append(Attribute("fmtp", f"{f.payload_type} {f.parameters}"))
+    return lines
+
+
+def _answered_formats(agreed: Agreed) -> tuple[Format, ...]:
+    """As they stand in our answer: the peer's numbers with our own parameters."""
+    formats = [replace(agreed.send, parameters=CODECS[agreed.send.key].parameters)]
+    if agreed.send_events:
+        formats.append(replace(agreed.send_events, parameters="0-15"))
+    return tuple(formats)
+
+
+# --- the WEBRTC side
+
+
+@dataclass(frozen=True, slots=True)
+class WebrtcRemote:
+    """A browser's description, as far as it concerns us.
+
+    Attributes:
+        index: which m-line is the audio.
+        complete: whether end-of-candidates was in it.
+        setup: "actpass", "active" or "passive".
+        grouped: whether it wants its sections bundled.
+        sections: all m-lines, for the answer to mirror.
+    """
+
+    index: int
+    mid: str
+    ufrag: str
+    pwd: str
+    candidates: tuple[str, ...]
+    complete: bool
+    fingerprints: tuple[Fingerprint, ...]
+    setup: str
+    direction: Direction
+    formats: tuple[Format, ...]
+    grouped: bool
+    sections: tuple[Media, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WebrtcLocal:
+    """What our descriptions for the WEBRTC side say of ourselves."""
+
+    session_id: int
+    version: int
+    ufrag: str
+    pwd: str
+    fingerprint: str
+    candidates: tuple[str, ...]
+    complete: bool
+    ssrc: int
+
+
+def read_webrtc(text: str) -> WebrtcRemote:
+    sdp = _parse(text)
+    index = next((i for i, m in enumerate(sdp.media) if _is_webrtc_audio(m)), None)
+    if index is None:
+        raise NegotiationError(Failure.BAD_SDP, "No audio over DTLS-SRTP in the description.")
+    audio = sdp.media[index]
+    ufrag, pwd = sdp.value(audio, "ice-ufrag"), sdp.value(audio, "ice-pwd")
+    setup = sdp.value(audio, "setup") or "active"
+    try:
+        fingerprints, formats = sdp.fingerprints(audio), audio.formats()
+    except SdpError as error:
+        raise NegotiationError(Failure.BAD_SDP, f"Unreadable audio section: {error}") from None
+    if not ufrag or not pwd:
+        raise NegotiationError(Failure.BAD_SDP, "No ICE credentials in the description.")
+    if not fingerprints:
+        raise NegotiationError(Failure.BAD_SDP, "No certificate fingerprint in the description.")
+    if setup not in ("actpass", "active", "passive"):
+        raise NegotiationError(Failure.BAD_SDP, f"Unusable a=setup:{setup[:20]}")
+    if not audio.has("rtcp-mux"):
+        raise NegotiationError(Failure.BAD_SDP, "No a=rtcp-mux in the description.")
+    return WebrtcRemote(
+        index,
+        audio.value("mid") or "",
+        ufrag,
+        pwd,
+        audio.candidates(),
+        sdp.value(audio, "end-of-candidates") is not None,
+        fingerprints,
+        setup,
+        sdp.direction(audio),
+        formats,
+        any(a.name == "group" and (a.value or "").startswith("BUNDLE") for a in sdp.attributes),
+        sdp.media,
+    )
+
+
+def _is_webrtc_audio(media: Media) -> bool:
+    live = media.port != 0 or media.has("bundle-only")
+    return media.kind == "audio" and live and "SAVP" in media.protocol
+
+
+def choose_webrtc(remote: WebrtcRemote, other: str) -> Agreed:
+    """The codec towards an offering browser: Opus, else G.711, the `other` side's if it is one."""
+    for key in ("opus", other, "pcmu", "pcma"):
+        codec = _find(remote.formats, CODECS[key]) if key != "g722" else None
+        if codec is not None:
+            return _alone(remote.formats, codec)
+    raise NegotiationError(Failure.NO_CODEC, "The browser offers neither Opus nor G.711.")
+
+
+def webrtc_offer(local: WebrtcLocal) -> str:
+    """Audio alone, both ways; the answer settles the DTLS roles."""
+    audio = _webrtc_section(
+        local, "0", "UDP/TLS/RTP/SAVPF", WEBRTC_FORMATS, "actpass", Direction.SENDRECV
+    )
+    return _webrtc_sdp(local, (audio,), ("0",))
+
+
+def webrtc_answer(
+    remote: WebrtcRemote, local: WebrtcLocal, agreed: Agreed, *, setup: str
+) -> tuple[str, Direction]:
+    """The answer and the direction in it. `setup` is our DTLS role, "active" or "passive"."""
+    direction = remote.direction.mirrored
+    sections = [_refused(media) for media in remote.sections]
+    protocol = remote.sections[remote.index].protocol
+    formats = _answered_formats(agreed)
+    sections[remote.index] = _webrtc_section(local, remote.mid, protocol, formats, setup, direction)
+    bundle = (remote.mid,) if remote.grouped and remote.mid else ()
+    return _webrtc_sdp(local, tuple(sections), bundle), direction
+
+
+def webrtc_role(remote: WebrtcRemote) -> str:
+    """Our DTLS role opposite an offer: active wherever the peer leaves the choice (RFC 5763 §5)."""
+    return "passive" if remote.setup == "active" else "active"
+
+
+def _webrtc_section(
+    local: WebrtcLocal,
+    mid: str,
+    protocol: str,
+    formats: Sequence[Format],
+    setup: str,
+    direction: Direction,
+) -> Media:
+    attributes = [Attribute("mid", mid)] if mid else []
+    attributes += [
+        Attribute("rtcp", "9 IN IP4 0.0.0.0"),
+        Attribute("ice-ufrag", local.ufrag),
+        Attribute("ice-pwd", local.pwd),
+        Attribute("ice-options", "trickle"),
+        Attribute("fingerprint", local.fingerprint),
+        Attribute("setup", setup),
+        Attribute(direction.value),
+        Attribute("msid", f"{STREAM_ID} audio"),
+        Attribute("rtcp-mux"),
+        *_format_lines(formats),
+        Attribute("ssrc", f"{local.ssrc} cname:{STREAM_ID}"),
+        *(Attribute.parse(candidate) for candidate in local.candidates),
+    ]
+    if local.complete:
+        attributes.append(Attribute("end-of-candidates"))
+    address, port = _default_candidate(local.candidates)
+    payloads = tuple(str(f.payload_type) for f in formats)
+    return Media("audio", port, protocol, payloads, address, tuple(attributes))
+
+
+def _default_candidate(candidates: Sequence[str]) -> tuple[str, int]:
+    """Address and port for c= and m= (RFC 8839 §4.2.1.2); port 9 while there is none."""
+    for candidate in candidates:
+        words = candidate.split()
+        if len(words) > 5 and words[5].isdigit():
+            return words[4], int(words[5])
+    return "0.0.0.0", 9
+
+
+def _webrtc_sdp(local: WebrtcLocal, media: tuple[Media, ...], bundle: tuple[str, ...]) -> str:
+    attributes = [Attribute("msid-semantic", f" WMS {STREAM_ID}")]
+    if bundle:
+        attributes.insert(0, Attribute("group", " ".join(("BUNDLE", *bundle))))
+    origin = Origin(local.session_id, local.version)
+    return str(Sdp(origin, media, None, tuple(attributes)))
+
+
+# --- the SDES side
+
+
+@dataclass(frozen=True, slots=True)
+class SdesRemote:
+    """A trunk's description, as far as it concerns us.
+
+    Attributes:
+        address: where it wants its packets, as written (an IP address in practice).
+        rtcp: port for RTCP at the same address, None when muxed with RTP.
+        direction: as it was meant: `c=0.0.0.0`, the hold of RFC 2543, receives nothing.
+        cryptos: the values of its a=crypto lines.
+    """
+
+    index: int
+    address: str
+    port: int
+    rtcp: int | None
+    direction: Direction
+    cryptos: tuple[str, ...]
+    formats: tuple[Format, ...]
+    sections: tuple[Media, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SdesLocal:
+    """What our descriptions for the SDES side say of ourselves."""
+
+    session_id: int
+    version: int
+    address: str
+    port: int
+
+
+def read_sdes(text: str) -> SdesRemote:
+    """Find the first live audio section that is keyed by crypto lines.
+
+    Deviation: RTP/AVP is taken when it has crypto lines (some PBXs offer "best effort" so); what is
+    sent is SRTP all the same.
+    """
+    sdp = _parse(text)
+    live = [(i, m) for i, m in enumerate(sdp.media) if m.kind == "audio" and m.port != 0]
+    if not live:
+        raise NegotiationError(Failure.BAD_SDP, "No audio in the description.")
+    keyed = [(i, m) for i, m in live if m.has("crypto") and m.protocol.startswith("RTP/")]
+    if not keyed:
+        raise NegotiationError(Failure.NO_SRTP, "The trunk does not encrypt the audio (no SRTP).")
+    index, audio = keyed[0]
+    try:
+        address, direction, formats = (
+            sdp.address_of(audio),
+            sdp.direction(audio),
+            audio.formats(),
+        )
+    except SdpError as error:
+        raise NegotiationError(Failure.BAD_SDP, f"Unreadable audio section: {error}") from None
+    if address in ("0.0.0.0", "::"):
+        direction = Direction.of(sends=direction.sends, receives=False)
+    return SdesRemote(
+        index,
+        address,
+        audio.port,
+        None if audio.has("rtcp-mux") else _rtcp_port(audio),
+        direction,
+        tuple(audio.values("crypto")),
+        formats,
+        sdp.media,
+    )
+
+
+def _rtcp_port(audio: Media) -> int:
+    """a=rtcp (RFC 3605), or the port above; 0, nowhere, if neither makes sense."""
+    word = (audio.value("rtcp") or "").partition(" ")[0]
+    if word.isascii() and word.isdigit() and len(word) <= 5 and int(word) <= 65535:
+        return int(word)
+    return audio.port + 1 if audio.port < 65535 else 0
+
+
+def choose_sdes(remote: SdesRemote, codecs: Sequence[str], current: Format | None = None) -> Agreed:
+    """The codec towards an offering trunk: the current one if still offered, else as we prefer."""
+    wanted = [current] if current else []
+    wanted += [CODECS[name] for name in codecs if name in CODECS]
+    for wish in wanted:
+        codec = _find(remote.formats, wish)
+        if codec is not None:
+            return _alone(remote.formats, codec)
+    raise NegotiationError(Failure.NO_CODEC, "The trunk offers none of the codecs allowed for it.")
+
+
+def sdes_formats(codecs: Sequence[str]) -> tuple[Format, ...]:
+    """What our offers hold: the codecs of the settings, then telephone-event at their clocks."""
+    chosen = [CODECS[name] for name in codecs if name in CODECS]
+    clocks = {f.clock_rate for f in chosen}
+    events = [f for f in (EVENTS_8000, EVENTS_48000) if f.clock_rate in clocks]
+    return (*chosen, *events)
+
+
+def sdes_offer(local: SdesLocal, cryptos: Sequence[Crypto], formats: Sequence[Format]) -> str:
+    audio = _sdes_section(local, "RTP/SAVP", cryptos, formats, Direction.SENDRECV, mux=False)
+    return _sdes_sdp(local, (audio,))
+
+
+def sdes_answer(
+    remote: SdesRemote, local: SdesLocal, crypto: Crypto, agreed: Agreed
+) -> tuple[str, Direction]:
+    """The answer and the direction in it."""
+    direction = remote.direction.mirrored
+    sections = [_refused(media) for media in remote.sections]
+    protocol = remote.sections[remote.index].protocol
+    formats = _answered_formats(agreed)
+    sections[remote.index] = _sdes_section(
+        local, protocol, (crypto,), formats, direction, mux=remote.rtcp is None
+    )
+    return _sdes_sdp(local, tuple(sections)), direction
+
+
+def _sdes_section(
+    local: SdesLocal,
+    protocol: str,
+    cryptos: Sequence[Crypto],
+    formats: Sequence[Format],
+    direction: Direction,
+    *,
+    mux: bool,
+) -> Media:
+    attributes = [Attribute("crypto", str(crypto)) for crypto in cryptos]
+    attributes += _format_lines(formats)
+    attributes += [Attribute("ptime", "20"), Attribute(direction.value)]
+    if mux:
+        attributes.append(Attribute("rtcp-mux"))
+    payloads = tuple(str(f.payload_type) for f in formats)
+    return Media("audio", local.port, protocol, payloads, None, tuple(attributes))
+
+
+def _sdes_sdp(local: SdesLocal, media: tuple[Media, ...]) -> str:
+    origin = Origin(local.session_id, local.version, local.address)
+    return str(Sdp(origin, media, local.address))
