@@ -1,0 +1,540 @@
+"""The configuration file: one YAML document, read once, checked as a whole.
+
+`load` gives a frozen `Config` or raises one `ConfigError` that holds every mistake at once, each
+with its line, its path and what is allowed there. Three passes share the work:
+
+1. the file is composed into YAML nodes, which know their lines. Every plain scalar stays text (only
+   `null`, `~` and nothing mean None), because YAML 1.1 would read the region `NO` as false and the
+   number +493012345678 without its plus;
+2. a secret `x` may be given as `x_file` or `x_env` instead; these are resolved here;
+3. pydantic checks each field by itself; then what one field says of another is checked.
+
+Relative paths, SQLite's included, start at the folder of the file.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+from urllib.parse import unquote, urlsplit
+
+import phonenumbers
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+
+from bridge.document import ConfigError, Document, Mistake, Place
+from bridge.setting import (
+    CODECS,
+    FEWEST_PORTS,
+    SUITES,
+    Address,
+    Codecs,
+    Domain,
+    Endpoint,
+    ExistingFile,
+    GhostPrefix,
+    Host,
+    Localpart,
+    Number,
+    PortRange,
+    Region,
+    Secret,
+    ServerName,
+    SipUser,
+    Suites,
+    Text,
+    Url,
+    UserId,
+    Word,
+    allowed,
+    check_database,
+    check_distinct,
+    parse_endpoint,
+    parse_ports,
+)
+from sip.trunk import TlsSettings, Trunk
+
+DEFAULT_FILE = "ringback.yaml"
+
+
+# --- sections
+
+
+class Section(BaseModel):
+    """What all sections have in common: nothing unknown, nothing changed after reading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class HomeserverSection(Section):
+    """The homeserver.
+
+    Attributes:
+        url: client-server API as we reach it.
+        domain: server name in user ids.
+    """
+
+    url: Url
+    domain: ServerName
+
+
+class AppserviceSection(Section):
+    """We, as the homeserver sees us.
+
+    Attributes:
+        id: our id in the registration.
+        url: how the homeserver reaches us.
+        listen: what we bind.
+        bot: localpart of the bot.
+        ghost_prefix: ghosts are `@<prefix><digits>:<domain>`.
+        as_token: with it we speak to the homeserver.
+        hs_token: with it the homeserver speaks to us.
+    """
+
+    id: Word = "ringback"
+    url: Url = "http://127.0.0.1:29330"
+    listen: Annotated[
+        Endpoint, BeforeValidator(parse_endpoint), allowed("host:port, such as 127.0.0.1:29330")
+    ] = Endpoint("127.0.0.1", 29330)
+    bot: Localpart = "ringback"
+    ghost_prefix: GhostPrefix = "tel_"
+    as_token: Secret
+    hs_token: Secret
+
+
+class MediaSection(Section):
+    """Where the audio flows.
+
+    Attributes:
+        listen: address of host candidates; 0.0.0.0 is every address of the machine.
+        advertise: the address that others see, when that is not ours (NAT).
+        ports: UDP ports.
+        workers: processes; None is one for each core.
+    """
+
+    listen: Address = "0.0.0.0"
+    advertise: Address | None = None
+    ports: Annotated[
+        PortRange,
+        BeforeValidator(parse_ports),
+        allowed(f"first-last, {FEWEST_PORTS} or more of 1024 to 65535, such as 40000-40999"),
+    ] = PortRange(40000, 40999)
+    workers: Annotated[int, Field(ge=1, le=256)] | None = None
+
+
+class TlsSection(Section):
+    """Certificates of a trunk; see `sip.trunk.TlsSettings`."""
+
+    ca_file: ExistingFile | None = None
+    certificate_file: ExistingFile | None = None
+    key_file: ExistingFile | None = None
+    insecure_skip_verification: bool = False
+
+
+class TrunkSection(Section):
+    """One SIP account; see `sip.trunk.Trunk` for what is not said here.
+
+    Attributes:
+        codecs: what we offer, in order of preference.
+        suites: SRTP suites that we offer and accept, in order of preference.
+        early_media: answer the Matrix call when the trunk sends audio before the answer, so that
+            announcements are heard.
+    """
+
+    name: Word
+    domain: Domain
+    username: SipUser
+    password: Secret
+    auth_username: Text | None = None
+    host: Host | None = None
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    register_: Annotated[bool, Field(alias="register")] = True
+    expires: Annotated[int, Field(ge=60, le=86400)] = 300
+    display_name: Text | None = None
+    tls: TlsSection = TlsSection()
+    insecure_transport: Literal["tcp", "udp"] | None = None
+    codecs: Codecs = CODECS
+    suites: Suites = SUITES
+    early_media: bool = True
+
+    def to_trunk(self) -> Trunk:
+        """The part of the settings that is SIP's business."""
+        return Trunk(
+            name=self.name,
+            domain=self.domain,
+            username=self.username,
+            password=self.password.get_secret_value(),
+            host=self.host,
+            port=self.port,
+            auth_username=self.auth_username,
+            register=self.register_,
+            expires=self.expires,
+            display_name=self.display_name,
+            tls=TlsSettings(
+                ca_file=self.tls.ca_file,
+                certificate_file=self.tls.certificate_file,
+                key_file=self.tls.key_file,
+                insecure_skip_verification=self.tls.insecure_skip_verification,
+            ),
+            insecure_transport=self.insecure_transport,
+        )
+
+
+class LineSection(Section):
+    """A number or account that is ours, and whose it is.
+
+    Attributes:
+        trunk: name of the trunk that it is on.
+        number: our own number in E.164; None for an account without one, on a PBX.
+        called: user parts of the called address that mean this line. After `load` never empty.
+        region: how numbers without a + are read; None reads them as dialled.
+        users: who may use it, and whom it rings.
+        ring_seconds: how long a caller waits.
+    """
+
+    name: Word
+    trunk: str
+    number: Number | None = None
+    called: tuple[SipUser, ...] = ()
+    region: Region | None = None
+    users: Annotated[tuple[UserId, ...], AfterValidator(check_distinct)]
+    ring_seconds: Annotated[int, Field(ge=5, le=300)] = 60
+
+
+class LogSection(Section):
+    """How much is logged."""
+
+    level: Literal["debug", "info", "warning"] = "info"
+
+
+class Config(Section):
+    """The whole file."""
+
+    homeserver: HomeserverSection
+    appservice: AppserviceSection
+    database: Annotated[
+        SecretStr,
+        AfterValidator(check_database),
+        allowed("sqlite:file.db or postgres://user:password@host/name"),
+    ] = SecretStr("sqlite:ringback.db")
+    media: MediaSection = MediaSection()
+    trunks: Annotated[tuple[TrunkSection, ...], Field(min_length=1)]
+    lines: Annotated[tuple[LineSection, ...], Field(min_length=1)]
+    log: LogSection = LogSection()
+
+    @property
+    def bot_id(self) -> str:
+        return f"@{self.appservice.bot}:{self.homeserver.domain}"
+
+    def trunk(self, name: str) -> TrunkSection:
+        """The trunk of that name; KeyError if there is none."""
+        for trunk in self.trunks:
+            if trunk.name == name:
+                return trunk
+        raise KeyError(name)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret in plain text, for those who keep them out of the log."""
+        found = [self.appservice.as_token, self.appservice.hs_token]
+        found += [trunk.password for trunk in self.trunks]
+        password = urlsplit(self.database.get_secret_value()).password
+        plain = [secret.get_secret_value() for secret in found]
+        return tuple(plain) if password is None else (*plain, unquote(password))
+
+
+# --- reading
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Config:
+    """Read and check the file.
+
+    Raises:
+        ConfigError: with every mistake in it.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise ConfigError(path, [Mistake(0, "", f"cannot be read: {error.strerror}")]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(path, [Mistake(0, "", f"is not UTF-8: {error.reason}")]) from None
+    return parse(text, path, environ)
+
+
+def parse(text: str, path: Path, environ: Mapping[str, str]) -> Config:
+    """Check the text of a file; `path` says where relative paths start and what errors are
+    about."""
+    document = Document(path)
+    document.read(text)
+    folder = path.resolve().parent
+    _resolve_secrets(Config, document.tree, (), document, folder, environ)
+    _resolve_paths(document.tree, folder)
+    config = None
+    try:
+        config = Config.model_validate(document.tree)
+    except ValidationError as error:
+        for problem in error.errors(include_input=False, include_url=False):
+            _explain(problem, document)
+    _cross_check(document)
+    if document.mistakes or config is None:
+        raise document.error()
+    return _complete(config)
+
+
+def _fields(model: type[Section]) -> Iterator[tuple[str, Any]]:
+    """Names in the file and annotations of a section's fields."""
+    for name, info in model.model_fields.items():
+        yield info.alias or name, info
+
+
+def _section(annotation: Any) -> tuple[type[Section] | None, bool]:
+    """The section inside an annotation, and whether there is a list of them."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation, False
+    if get_origin(annotation) is tuple:
+        inner = get_args(annotation)[0]
+        if isinstance(inner, type) and issubclass(inner, Section):
+            return inner, True
+    return None, False
+
+
+def secret_fields(model: type[Section]) -> list[str]:
+    """Names of a section's settings that may be given by file or environment as well."""
+    return [name for name, info in _fields(model) if info.annotation is SecretStr]
+
+
+def _resolve_secrets(
+    model: type[Section],
+    tree: Any,
+    place: Place,
+    document: Document,
+    folder: Path,
+    environ: Mapping[str, str],
+) -> None:
+    """Replace `x_file` and `x_env` by `x`, here and in all sections below."""
+    if not isinstance(tree, dict):
+        return
+    for name in secret_fields(model):
+        forms = [form for form in (name, f"{name}_file", f"{name}_env") if tree.get(form)]
+        if len(forms) > 1:
+            document.complain((*place, forms[1]), f"stands beside {forms[0]}", "one of the two")
+        value = tree.get(name)
+        if source := tree.pop(f"{name}_file", None):
+            value = _read_secret(folder / str(source), (*place, f"{name}_file"), document)
+        if variable := tree.pop(f"{name}_env", None):
+            value = environ.get(str(variable))
+            if not value:
+                where = (*place, f"{name}_env")
+                document.complain(where, f"the environment has no {variable}")
+                value = _MISSING_SECRET
+        if value is not None:
+            tree[name] = value
+    for name, info in _fields(model):
+        inner, many = _section(info.annotation)
+        if inner is None:
+            continue
+        if many:
+            items = tree.get(name)
+            for i, item in enumerate(items if isinstance(items, list) else ()):
+                _resolve_secrets(inner, item, (*place, name, i), document, folder, environ)
+        else:
+            _resolve_secrets(inner, tree.get(name), (*place, name), document, folder, environ)
+
+
+# Stands in for what could not be read, so that the same mistake is not told twice. Passes both for
+# a password and for a database; the file is refused anyway.
+_MISSING_SECRET = "sqlite:missing"
+
+
+def _read_secret(path: Path, place: Place, document: Document) -> str:
+    try:
+        text = path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        document.complain(place, f"{path} cannot be read: {reason}", "the path of a file")
+        return _MISSING_SECRET
+    if not text:
+        document.complain(place, f"{path} is empty")
+        return _MISSING_SECRET
+    return text
+
+
+def _resolve_paths(tree: Any, folder: Path) -> None:
+    """Let relative paths start at the folder of the file."""
+    if not isinstance(tree, dict):
+        return
+    database = tree.get("database", "sqlite:ringback.db")
+    if isinstance(database, str) and database.startswith("sqlite:"):
+        name = database.removeprefix("sqlite:").removeprefix("//")
+        tree["database"] = f"sqlite:{folder / name}" if name else database
+    trunks = tree.get("trunks")
+    for trunk in trunks if isinstance(trunks, list) else ():
+        tls = trunk.get("tls") if isinstance(trunk, dict) else None
+        for key in ("ca_file", "certificate_file", "key_file"):
+            if isinstance(tls, dict) and isinstance(tls.get(key), str):
+                tls[key] = str(folder / tls[key])
+
+
+def _explain(problem: Any, document: Document) -> None:
+    """Say a mistake that pydantic found in words for a person."""
+    place: Place = problem["loc"]
+    kind: str = problem["type"]
+    model, info = _find(place)
+    allowed = _words(info)
+    context = problem.get("ctx") or {}
+    match kind:
+        case "missing":
+            text = "is missing"
+            if model is not None and place[-1] in secret_fields(model):
+                allowed = f"{place[-1]}, {place[-1]}_file or {place[-1]}_env"
+        case "extra_forbidden":
+            text = "is no setting that we know"
+            names = [name for name, _ in _fields(model)] if model is not None else []
+            allowed = ", ".join(names)
+        case "value_error":
+            text = str(context.get("error", problem["msg"]))
+        case "literal_error":
+            text, allowed = "is none of the possible values", str(context.get("expected", ""))
+        case "int_parsing" | "int_type" | "greater_than_equal" | "less_than_equal":
+            text, allowed = "is out of range", allowed or _bounds(info)
+            if kind.startswith("int"):
+                text = "is not a whole number"
+        case "bool_parsing" | "bool_type":
+            text, allowed = "is neither true nor false", "true, false"
+        case "tuple_type":
+            text, allowed = "is not a list", "a list, each item after a dash"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            text, allowed = "is not a section", "settings, each on a line of its own"
+        case "too_short":
+            # pydantic counts only what is right; mistakes inside are told by themselves.
+            if document.holds_items(place):
+                return
+            text = "is empty"
+        case "string_type" | "path_type":
+            text = "has no value" if not allowed else "is not what belongs here"
+        case _:
+            text = problem["msg"]
+    document.complain(place, text, allowed)
+
+
+def _find(place: Place) -> tuple[type[Section] | None, Any]:
+    """The section that holds a place of the file, and the description of the field there."""
+    model: type[Section] | None = Config
+    info: Any = None
+    for i, part in enumerate(place):
+        if isinstance(part, int):
+            continue
+        if model is None:
+            break
+        info = dict(_fields(model)).get(part)
+        inner, _ = _section(info.annotation) if info is not None else (None, False)
+        names_below = any(isinstance(later, str) for later in place[i + 1 :])
+        if inner is None or not names_below:
+            break
+        model = inner
+    return model, info
+
+
+def _remarks(info: Any) -> Iterator[Any]:
+    """All that is said of a field: by its own metadata, and by the kinds in its annotation."""
+    yield info
+    for remark in getattr(info, "metadata", ()):
+        yield from _remarks(remark)
+    for kind in get_args(getattr(info, "annotation", info)):
+        yield from _remarks(kind)
+
+
+def _words(info: Any) -> str:
+    """What is allowed in a field, in the words of its kind."""
+    for remark in _remarks(info):
+        extra = getattr(remark, "json_schema_extra", None)
+        if isinstance(extra, dict) and "allowed" in extra:
+            return str(extra["allowed"])
+    return ""
+
+
+def _bounds(info: Any) -> str:
+    """The limits of a whole number."""
+    remarks = list(_remarks(info))
+    least = next((remark.ge for remark in remarks if hasattr(remark, "ge")), None)
+    most = next((remark.le for remark in remarks if hasattr(remark, "le")), None)
+    return f"{least} to {most}" if least is not None and most is not None else ""
+
+
+def _cross_check(document: Document) -> None:
+    """What one setting says of another. Works on raw values: the rest may be wrong."""
+    trunks = _list(document.tree, "trunks")
+    lines = _list(document.tree, "lines")
+    names = [trunk.get("name") for trunk in trunks]
+    _complain_of_repeats(document, "trunks", names)
+    _complain_of_repeats(document, "lines", [line.get("name") for line in lines])
+    usernames = {trunk.get("name"): trunk.get("username") for trunk in trunks}
+    taken: dict[tuple[str, str], int] = {}
+    for i, line in enumerate(lines):
+        trunk = line.get("trunk")
+        if isinstance(trunk, str) and trunk not in names:
+            known = ", ".join(dict.fromkeys(str(name) for name in names if name))
+            document.complain(("lines", i, "trunk"), f"there is no trunk {trunk}", known)
+        called = line.get("called")
+        if not isinstance(called, list) or not called:
+            called = [line.get("number") or usernames.get(trunk)]
+        for user in called:
+            if not isinstance(user, str) or not isinstance(trunk, str):
+                continue
+            other = taken.setdefault((trunk, user), i)
+            if other != i:
+                text = f"{user} on trunk {trunk} means lines[{other}] already"
+                document.complain(("lines", i), text, "one line for each called address")
+    for i, trunk in enumerate(trunks):
+        tls = trunk.get("tls")
+        if isinstance(tls, dict) and bool(tls.get("certificate_file")) != bool(tls.get("key_file")):
+            text = "a certificate and its key belong together"
+            document.complain(("trunks", i, "tls"), text, "certificate_file and key_file, or none")
+    appservice = document.tree.get("appservice") if isinstance(document.tree, dict) else None
+    if isinstance(appservice, dict):
+        bot = appservice.get("bot", "ringback")
+        prefix = appservice.get("ghost_prefix", "tel_")
+        if isinstance(bot, str) and isinstance(prefix, str) and prefix and bot.startswith(prefix):
+            where: Place = ("appservice", "bot" if "bot" in appservice else "ghost_prefix")
+            document.complain(
+                where, f"the bot {bot} would be a ghost", f"none that starts {prefix}"
+            )
+
+
+def _list(tree: Any, name: str) -> list[dict[str, Any]]:
+    items = tree.get(name) if isinstance(tree, dict) else None
+    # An item of another kind keeps its place, so that the numbers of the others stay right.
+    return (
+        [item if isinstance(item, dict) else {} for item in items]
+        if isinstance(items, list)
+        else []
+    )
+
+
+def _complain_of_repeats(document: Document, section: str, names: list[Any]) -> None:
+    for i, name in enumerate(names):
+        if isinstance(name, str) and name in names[:i]:
+            first = names.index(name)
+            document.complain((section, i, "name"), f"{name} is the name of {section}[{first}] too")
+
+
+def _complete(config: Config) -> Config:
+    """Fill in the defaults that depend on other settings."""
+    lines = []
+    for line in config.lines:
+        changes: dict[str, Any] = {}
+        if not line.called:
+            username = config.trunk(line.trunk).username
+            called = (line.number, username) if line.number else (username,)
+            others = {user for other in config.lines if other is not line for user in other.called}
+            changes["called"] = tuple(user for user in called if user not in others)
+        if line.region is None and line.number is not None:
+            number = phonenumbers.parse(line.number)
+            changes["region"] = phonenumbers.region_code_for_number(number)
+        lines.append(line.model_copy(update=changes))
+    return config.model_copy(update={"lines": tuple(lines)})
