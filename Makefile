@@ -1,0 +1,72 @@
+# `make help` says what there is. Everything is installed into .venv and the lab's cache; nothing else is touched but,
+# as root, Debian's packages.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+QUIET := .ci/quiet
+
+# Which lock an environment is made from: `lab` is everything, `dev` what `make unit` and `make lint` need.
+LOCKED := $(VENV)/installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
+
+.PHONY: help venv unit lint lab lab-setup test demo bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
+
+venv: $(LOCKED)-lab  ## the Python environment with everything, from requirements/lab.lock
+
+# The environment for the unit tests is made smaller, unless the big one is there.
+$(LOCKED)-dev: requirements/dev.lock pyproject.toml | $(RUN)/python
+	@if [ -e $(LOCKED)-lab ]; then $(MAKE) --no-print-directory $(LOCKED)-lab; else \
+	$(QUIET) "python packages" $(RUN)/python -m pip install -r requirements/dev.lock; \
+	$(QUIET) "ringback itself" $(RUN)/python -m pip install --no-deps -e .; fi
+	@touch $@
+
+$(LOCKED)-lab: requirements/lab.lock pyproject.toml | $(RUN)/python
+	@$(QUIET) "python packages" $(RUN)/python -m pip install -r requirements/lab.lock
+	@$(QUIET) "ringback itself" $(RUN)/python -m pip install --no-deps -e .
+	@touch $@ $(LOCKED)-dev
+
+$(RUN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1)"; exit 1; }
+	@if ! $(PYTHON) -c 'import ensurepip' 2>/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			$(QUIET) "python3-venv" bash -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+				apt-get install -y -qq --no-install-recommends python3-venv'; \
+		else echo "python3-venv is missing. As root: apt-get install python3-venv"; exit 1; fi; fi
+	@$(QUIET) "python environment" $(PYTHON) -m venv $(VENV)
+
+unit: $(LOCKED)-dev  ## unit tests, under a minute
+	@$(RUN)/python -m pytest --ignore tests/lab
+
+lint: $(LOCKED)-dev  ## style, types, import rules
+	@$(QUIET) "ruff check" $(RUN)/ruff check .
+	@$(QUIET) "ruff format" $(RUN)/ruff format --check .
+	@$(QUIET) "mypy" $(RUN)/mypy
+	@$(QUIET) "import rules" $(RUN)/lint-imports
+
+lab-setup: $(LOCKED)-lab
+	@$(RUN)/python -m tests.lab.setup
+
+lab: lab-setup  ## end-to-end tests with a real homeserver, PBX, browser and telephone
+	@$(RUN)/python -m pytest tests/lab
+
+test: lab-setup lint unit lab  ## everything; installs what it needs
+
+demo: lab-setup  ## a call each way and a text each way, shown; then it stays up for your own client
+	@$(RUN)/python -m tests.demo
+
+bench: lab-setup  ## set-up times and delays as distributions
+	@$(RUN)/python -m tests.bench
+
+clean:  ## remove what was built (not the lab's cache)
+	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
