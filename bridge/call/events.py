@@ -77,7 +77,7 @@ class Reoffered:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The leg is over. Said exactly once by each leg.
+    """The leg is over. Said once by each leg that was not hung up by us.
 
     Attributes:
         text: the far end's own words if it gave any (SIP reason phrase), for the room and the log.

@@ -1,0 +1,97 @@
+"""Several Matrix users ringing for one call, as one leg.
+
+Each has a leg and a room of their own and gets the same offer. The first who answers has the call;
+the others are told that it was answered elsewhere. While one still rings the call rings: a decline
+speaks for one user, and what is reported when nobody is left is the strongest of what they said.
+"""
+
+from collections.abc import Sequence
+
+from bridge.call.events import Answered, Ended, EndReason, LegEvent, Ringing
+from bridge.call.matrix_leg import MatrixLeg
+
+# From the answer that a person gave down to trouble of ours.
+_STRENGTH = (
+    EndReason.BUSY,
+    EndReason.DECLINED,
+    EndReason.NO_ANSWER,
+    EndReason.MEDIA_FAILED,
+    EndReason.MATRIX_DOWN,
+)
+
+
+class ForkLeg:
+    """A composite of `MatrixLeg`s that obeys `Leg`; the legs are given by `add` before `place`.
+
+    Attributes:
+        winner: the leg that answered, None before.
+    """
+
+    def __init__(self) -> None:
+        self.legs: list[MatrixLeg] = []
+        self.winner: MatrixLeg | None = None
+        self._ended: dict[int, Ended] = {}
+        self._rang = False
+        self._over = False
+
+    def add(self, legs: Sequence[MatrixLeg]) -> None:
+        self.legs.extend(legs)
+
+    def place(self, sdp: str, now: float) -> None:
+        for leg in self.legs:
+            leg.place(sdp, now)
+
+    def ring(self, now: float) -> None:
+        """A fork is called and never calls."""
+
+    def answer(self, sdp: str, now: float) -> None:
+        """A fork is called and never calls."""
+
+    def update(self, sdp: str, now: float) -> None:
+        if self.winner is not None:
+            self.winner.update(sdp, now)
+
+    def hang_up(self, reason: EndReason, now: float) -> None:
+        self._over = True
+        for index, leg in enumerate(self.legs):
+            if index not in self._ended:
+                leg.hang_up(reason, now)
+
+    def poll(self, now: float) -> list[LegEvent]:
+        """What the legs have said since the last time, as one leg would have said it."""
+        events: list[LegEvent] = []
+        for index, leg in enumerate(self.legs):
+            for event in leg.poll(now):
+                if not self._over:
+                    events.extend(self._take(index, leg, event, now))
+        return events
+
+    def _take(self, index: int, leg: MatrixLeg, event: LegEvent, now: float) -> list[LegEvent]:
+        match event:
+            case Ended():
+                self._ended[index] = event
+                if self.winner is leg or len(self._ended) == len(self.legs):
+                    self._over = True
+                    return [event if self.winner is leg else self._strongest()]
+                return []
+            case Ringing():
+                first, self._rang = not self._rang, True
+                return [event] if first else []
+            case Answered():
+                self.winner = leg
+                for other, loser in enumerate(self.legs):
+                    if loser is not leg and other not in self._ended:
+                        loser.hang_up(EndReason.ANSWERED_ELSEWHERE, now)
+                        self._ended[other] = Ended(EndReason.ANSWERED_ELSEWHERE)
+                return [event]
+            case _:
+                return [event] if self.winner is leg else []
+
+    def _strongest(self) -> Ended:
+        said = sorted(
+            self._ended.values(),
+            key=lambda ended: (
+                _STRENGTH.index(ended.reason) if ended.reason in _STRENGTH else len(_STRENGTH)
+            ),
+        )
+        return said[0]

@@ -1,0 +1,244 @@
+"""The phone's end of a call: one SIP session, in the words that `Call` understands.
+
+The tables between `EndReason` and SIP are here and nowhere else. A refusal is read from its Q.850
+cause (RFC 3326) where the peer gives one, since a PBX squeezes many causes into few statuses: a
+declined call comes from Asterisk as 403 with cause 21. Else the status speaks, and 480 means no
+answer if it rang before.
+
+Races live below: an answer that crosses our CANCEL is acknowledged and ended in `sip.session`.
+
+Pure: the session queues its messages in the agent; neutral events wait in `poll`.
+"""
+
+import logging
+from collections.abc import Callable
+
+from bridge.call.events import (
+    Answered,
+    Ended,
+    EndReason,
+    LegEvent,
+    Offered,
+    Progress,
+    Reoffered,
+    Ringing,
+)
+from sip.errors import LocalError
+from sip.events import (
+    Body,
+    Event,
+    IncomingSession,
+    Reason,
+    SessionAnswered,
+    SessionEnded,
+    SessionOffered,
+    SessionProgressed,
+)
+from sip.session import Session
+
+log = logging.getLogger(__name__)
+
+SDP = "application/sdp"
+
+_BY_STATUS = {
+    401: EndReason.NOT_ALLOWED,
+    403: EndReason.NOT_ALLOWED,
+    404: EndReason.UNKNOWN_NUMBER,
+    407: EndReason.NOT_ALLOWED,
+    408: EndReason.NO_ANSWER,
+    410: EndReason.UNKNOWN_NUMBER,
+    415: EndReason.MEDIA_INCOMPATIBLE,
+    416: EndReason.UNKNOWN_NUMBER,
+    480: EndReason.UNAVAILABLE,
+    484: EndReason.UNKNOWN_NUMBER,
+    485: EndReason.UNKNOWN_NUMBER,
+    486: EndReason.BUSY,
+    487: EndReason.CANCELLED,
+    488: EndReason.MEDIA_INCOMPATIBLE,
+    600: EndReason.BUSY,
+    603: EndReason.DECLINED,
+    604: EndReason.UNKNOWN_NUMBER,
+    606: EndReason.MEDIA_INCOMPATIBLE,
+    607: EndReason.DECLINED,
+    608: EndReason.DECLINED,
+}
+
+_BY_CAUSE = {
+    1: EndReason.UNKNOWN_NUMBER,
+    3: EndReason.UNKNOWN_NUMBER,
+    17: EndReason.BUSY,
+    18: EndReason.NO_ANSWER,
+    19: EndReason.NO_ANSWER,
+    20: EndReason.UNAVAILABLE,
+    21: EndReason.DECLINED,
+    22: EndReason.UNKNOWN_NUMBER,
+    27: EndReason.UNAVAILABLE,
+    28: EndReason.UNKNOWN_NUMBER,
+    34: EndReason.TRUNK_DOWN,
+    38: EndReason.TRUNK_DOWN,
+    42: EndReason.TRUNK_DOWN,
+    44: EndReason.TRUNK_DOWN,
+    50: EndReason.NOT_ALLOWED,
+    57: EndReason.NOT_ALLOWED,
+    58: EndReason.MEDIA_INCOMPATIBLE,
+    88: EndReason.MEDIA_INCOMPATIBLE,
+}
+
+# Status of a refusal, and the cause that goes with it and with a BYE.
+_REFUSAL = {
+    EndReason.HANGUP: (480, 16),
+    EndReason.CANCELLED: (480, 16),
+    EndReason.BUSY: (486, 17),
+    EndReason.DECLINED: (603, 21),
+    EndReason.NO_ANSWER: (480, 19),
+    EndReason.ANSWERED_ELSEWHERE: (480, 26),
+    EndReason.UNKNOWN_NUMBER: (404, 1),
+    EndReason.NOT_ALLOWED: (403, 21),
+    EndReason.UNAVAILABLE: (480, 20),
+    EndReason.TRUNK_DOWN: (503, 38),
+    EndReason.MATRIX_DOWN: (480, 41),
+    EndReason.NO_SRTP: (488, 58),
+    EndReason.MEDIA_INCOMPATIBLE: (488, 88),
+    EndReason.MEDIA_FAILED: (480, 41),
+    EndReason.SHUTDOWN: (480, 41),
+    EndReason.ERROR: (500, 41),
+}
+
+
+class SipLeg:
+    """Our end of one SIP session; obeys `Leg`. Made by `answering` or `calling`.
+
+    Attributes:
+        session: the session, None until `place` opened it.
+    """
+
+    def __init__(
+        self, *, session: Session | None, invite: Callable[[Body, float], Session] | None
+    ) -> None:
+        self.session = session
+        self._invite = invite
+        self._established = False
+        self._rang = False
+        self._over = False
+        self._events: list[LegEvent] = []
+
+    @classmethod
+    def answering(cls, incoming: IncomingSession, now: float) -> "SipLeg":
+        """The leg for a call of the phone's; its `Offered` is waiting in `poll`."""
+        leg = cls(session=incoming.session, invite=None)
+        sdp = _sdp(incoming.offer)
+        if sdp is None:
+            # Deviation: RFC 3261 §13.3.1.1 lets an INVITE come without an offer; we want one.
+            leg._end(EndReason.MEDIA_INCOMPATIBLE, "the call came without an offer")
+            incoming.session.reject(488, now=now)
+        else:
+            leg._events.append(Offered(sdp))
+        return leg
+
+    @classmethod
+    def calling(cls, invite: Callable[[Body, float], Session]) -> "SipLeg":
+        """The leg for a call to the phone; `invite` sends the INVITE with the offer, now."""
+        return cls(session=None, invite=invite)
+
+    # --- the five verbs
+
+    def place(self, sdp: str, now: float) -> None:
+        if self._invite is None or self.session is not None or self._over:
+            return
+        try:
+            self.session = self._invite(_body(sdp), now)
+        except LocalError as error:
+            log.warning("cannot place the call: %s", error)
+            self._end(EndReason.TRUNK_DOWN, str(error))
+
+    def ring(self, now: float) -> None:
+        if self.session is not None and not self._over:
+            self.session.ring(now=now)
+
+    def answer(self, sdp: str, now: float) -> None:
+        if self.session is None or self._over or self._established:
+            return
+        self._established = True
+        self.session.answer(_body(sdp), now=now)
+
+    def update(self, sdp: str, now: float) -> None:
+        if self.session is not None and not self._over:
+            self.session.accept_offer(_body(sdp), now=now)
+
+    def hang_up(self, reason: EndReason, now: float) -> None:
+        over, self._over = self._over, True
+        self._events.clear()
+        if self.session is None or over:
+            return
+        status, cause = _REFUSAL[reason]
+        told = Reason("Q.850", cause, reason.value)
+        if self._invite is None and not self._established:
+            self.session.reject(status, now=now, reason=told)
+        else:
+            self.session.hang_up(now=now, reason=told)
+
+    # --- what the session says
+
+    def receive(self, event: Event, now: float) -> None:
+        """Take an event of this leg's session."""
+        if self._over:
+            return
+        match event:
+            case SessionProgressed(status=status, early=early):
+                sdp = _sdp(early)
+                self._rang = self._rang or status == 180
+                if sdp is not None:
+                    self._events.append(Progress(sdp))
+                elif status == 180:
+                    self._events.append(Ringing())
+            case SessionAnswered(answer=answer):
+                self._established = True
+                self._events.append(Answered(_sdp(answer)))
+            case SessionOffered(session=session, offer=offer):
+                sdp = _sdp(offer)
+                if not self._established:
+                    session.reject_offer(491, now=now)
+                elif sdp is None:
+                    # Asks for an offer of ours, which the plane cannot make on a live session yet.
+                    session.reject_offer(488, now=now)
+                else:
+                    self._events.append(Reoffered(sdp))
+            case SessionEnded():
+                self._end(self._reason(event), event.reason.text if event.reason else "")
+            case _:
+                log.debug("nothing to do for %s", type(event).__name__)
+
+    def poll(self, now: float) -> list[LegEvent]:
+        events, self._events = self._events, []
+        return events
+
+    def _reason(self, ended: SessionEnded) -> EndReason:
+        cause = ended.reason.cause if ended.reason and ended.reason.protocol == "Q.850" else None
+        if self._established:
+            return EndReason.HANGUP if ended.by_peer else EndReason.TRUNK_DOWN
+        if self._invite is None:
+            # RFC 3326 §2: another phone of the callee's took the call.
+            if ended.reason and (ended.reason.protocol, ended.reason.cause) == ("SIP", 200):
+                return EndReason.ANSWERED_ELSEWHERE
+            return EndReason.CANCELLED
+        if cause in _BY_CAUSE:
+            return _BY_CAUSE[cause]
+        if ended.status == 480 and self._rang:
+            return EndReason.NO_ANSWER
+        if ended.status >= 500 and ended.status < 600:
+            return EndReason.TRUNK_DOWN
+        return _BY_STATUS.get(ended.status, EndReason.ERROR)
+
+    def _end(self, reason: EndReason, text: str = "") -> None:
+        self._over = True
+        self._events.append(Ended(reason, text))
+
+
+def _sdp(body: Body | None) -> str | None:
+    if body is None or body.content_type.partition(";")[0].strip().lower() != SDP:
+        return None
+    return body.data.decode("utf-8", "replace")
+
+
+def _body(sdp: str) -> Body:
+    return Body(SDP, sdp.encode())
