@@ -1,0 +1,12 @@
+"""The numbered migrations, each in a module of its own: `vNN_what_it_adds.py`.
+
+The order of registration is the order of the versions. A migration that has been released is never
+changed; the next one is added instead.
+"""
+
+from mautrix.util.async_db import UpgradeTable
+
+from bridge.db.upgrade import v01_inbox
+
+upgrade_table = UpgradeTable(database_name="Ringback's database")
+upgrade_table.register(v01_inbox.upgrade, description="inbox of room events")
