@@ -1,0 +1,40 @@
+"""Background tasks that are neither lost nor silent.
+
+The loop keeps weak references only, and an exception in a task that nobody awaits shows up late or
+never. `Tasks` keeps what it started, logs what crashes, and ends all of it at the end.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+class Tasks:
+    """A set of running tasks with one owner."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[None]] = set()
+
+    def start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run `work` until it ends or `stop` is called; its crash is logged under `name`."""
+        task = asyncio.create_task(work, name=name)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def stop(self, *, grace: float = 0.0) -> None:
+        """Let everything end by itself for `grace` seconds, then cancel what is left."""
+        if grace > 0 and self._running:
+            await asyncio.wait(self._running, timeout=grace)
+        left = list(self._running)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task %s crashed", task.get_name(), exc_info=error)
