@@ -1,0 +1,366 @@
+"""A trunk's line, kept up: connect, let the agent register, notice a loss, come back.
+
+Attempts go through the addresses that RFC 3263 gives, one after the other, each with a limit; when
+a round has failed, or the line was lost, `Backoff` says when the next begins. Liveness: whatever is
+received proves it; after silence an OPTIONS asks (RFC 5626 has CRLF pings for that, but Asterisk
+does not answer them), and the agent reports the flow as failed when no answer comes.
+
+`TrunkDown` is said when the line has been down for `GRACE` seconds, since a repair within that time
+is not worth a word; `TrunkUp` when it stands for the first time and after each `TrunkDown`.
+"""
+
+import asyncio
+import logging
+import os
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from sip.agent import Ids, UserAgent
+from sip.events import Event, Registered, RegistrationFailed
+from sip.io.backoff import Backoff
+from sip.io.driver import Driver
+from sip.io.flow import Connection, FlowListener, connect
+from sip.io.resolver import DnsResolver, ResolveError, Resolver, Target
+from sip.io.tls import TlsSettingsError, explain
+from sip.trunk import Trunk
+
+logger = logging.getLogger(__name__)
+
+GRACE = 5.0  # a line that is back within this time was never down for anybody
+PING_SHORTEST = 25.0  # of silence, then an OPTIONS; most NATs forget a TCP binding after minutes
+PING_LONGEST = 30.0
+CLOSE_LIMIT = 1.0  # for the farewell of TLS
+REFUSAL_HOLD = 600.0  # longest that a refused registration keeps us from connecting anew
+CAUSES_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkUp:
+    """The line stands: registered, or connected where the trunk does not register."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkDown:
+    """The line is down; the client goes on trying.
+
+    Attributes:
+        text: why, in plain words.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkStatus:
+    """How the line is now.
+
+    Attributes:
+        up: whether calls and texts can pass.
+        since: when `up` last changed.
+        text: in plain words.
+    """
+
+    up: bool
+    since: datetime
+    text: str
+
+
+class Connector(Protocol):
+    """Opens a flow; `sip.io.flow.connect` is the real one."""
+
+    def __call__(
+        self, trunk: Trunk, target: Target, *, id: int, listener: FlowListener
+    ) -> Awaitable[Connection]:
+        """Return a connection that the listener knows; raise OSError or `TlsSettingsError`."""
+        ...
+
+
+class RandomIds:
+    """Identifiers that nobody can guess: 80 bits and more, where RFC 3261 §19.3 asks for 32."""
+
+    def branch(self) -> str:
+        return f"z9hG4bK{os.urandom(12).hex()}"
+
+    def tag(self) -> str:
+        return os.urandom(10).hex()
+
+    def call_id(self) -> str:
+        return os.urandom(16).hex()
+
+    def cnonce(self) -> str:
+        return os.urandom(16).hex()
+
+
+class TrunkClient:
+    """One account's user agent on the network.
+
+    Args:
+        trunk: where and who.
+        listener: gets the agent's events (all but `Send` and `FlowFailed`), `TrunkUp` and
+            `TrunkDown`, within the event loop; it may use the agent's verbs and `pump`, and must
+            not block.
+        resolver: finds addresses.
+        ids: source of identifiers.
+        connector: opens flows.
+        chance: returns a number in [0, 1), for jitter.
+
+    Attributes:
+        agent: takes the verbs; call `pump` after each, on it or on its sessions.
+    """
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        *,
+        listener: Callable[[Event | TrunkUp | TrunkDown], None],
+        resolver: Resolver | None = None,
+        ids: Ids | None = None,
+        connector: Connector = connect,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.trunk = trunk
+        self.agent = UserAgent(trunk, ids=ids or RandomIds())
+        self._listener = listener
+        self._resolver = resolver or DnsResolver()
+        self._connector = connector
+        self._chance = chance
+        self._driver = Driver(
+            agent=self.agent, listener=self._hear, on_made=self._made, on_lost=self._lost
+        )
+        self._backoff = Backoff(chance=chance)
+        self._status = TrunkStatus(False, datetime.now(UTC), "not started")
+        self._told: bool | None = None  # what the listener was told last
+        self._task: asyncio.Task[None] | None = None
+        self._grace: asyncio.TimerHandle | None = None
+        self._ping: asyncio.TimerHandle | None = None
+        self._flows = 0
+        self._stood = False  # whether the line stood on the flow of now
+        self._refusal: RegistrationFailed | None = None  # of the flow of now
+        self._targets_left = 0
+
+    # --- for the user
+
+    @property
+    def status(self) -> TrunkStatus:
+        """How the line is now."""
+        return self._status
+
+    def now(self) -> float:
+        """The agent's clock, for its verbs."""
+        return self._driver.now()
+
+    def pump(self) -> None:
+        """Carry out what a verb set going."""
+        self._driver.pump()
+
+    async def start(self) -> None:
+        """Begin to keep the line up; returns at once."""
+        if self._task is not None:
+            return
+        self._set(False, "connecting")
+        self._task = asyncio.create_task(self._keep_up(), name=f"trunk {self.trunk.name}")
+
+    async def stop(self, grace_seconds: float = 3.0) -> None:
+        """Unregister, wait for the answer at most `grace_seconds`, and close.
+
+        Calls are the user's to hang up before; what their BYEs still wait for is waited for here.
+        """
+        if self._task is None:
+            return
+        if self._driver.connection is not None:
+            await self._say_farewell(grace_seconds)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._task = None
+        if (connection := self._driver.connection) is not None:
+            connection.close("stopped")
+            try:
+                async with asyncio.timeout(CLOSE_LIMIT):
+                    await connection.wait_lost()
+            except TimeoutError:
+                connection.abort("stopped")
+        self._driver.stop()
+        self._cancel_timers()
+        self._status = TrunkStatus(False, datetime.now(UTC), "stopped")
+
+    # --- keeping the line up
+
+    async def _keep_up(self) -> None:
+        while True:
+            await asyncio.sleep(max(0.0, self._backoff.due - self.now()))
+            try:
+                await self._round()
+            except Exception:
+                # Whatever this is, a line that stays down for ever would be worse.
+                logger.exception("trunk %s: an attempt to connect failed", self.trunk.name)
+                self._set(False, "an internal error, see the log")
+            self._backoff.failed(self.now())
+            if self._refusal is not None and self._refusal.retry_in is not None:
+                self._backoff.hold(self.now() + min(self._refusal.retry_in, REFUSAL_HOLD))
+            logger.info(
+                "trunk %s: next attempt in %.1f s", self.trunk.name, self._backoff.due - self.now()
+            )
+
+    async def _round(self) -> None:
+        """Go through the addresses until one holds the line, and return when that is lost."""
+        self._refusal = None
+        try:
+            targets = await self._resolver.resolve(self.trunk)
+        except ResolveError as error:
+            self._set(False, str(error))
+            return
+        causes: list[str] = []
+        for number, target in enumerate(targets, start=1):
+            self._targets_left = len(targets) - number
+            self._stood = False
+            self._refusal = None
+            if (cause := await self._try(target)) is not None:
+                causes.append(cause)
+                self._set(False, "; ".join(list(dict.fromkeys(causes))[:CAUSES_SHOWN]))
+                continue
+            if self._stood or self._settled():
+                return
+
+    async def _try(self, target: Target) -> str | None:
+        """Connect to `target` and wait until the flow is lost; or return why there was none."""
+        self._flows += 1
+        try:
+            connection = await self._connector(
+                self.trunk, target, id=self._flows, listener=self._driver
+            )
+        except TlsSettingsError as error:
+            return str(error)
+        except OSError as error:
+            return f"{target}: {explain(error, self.trunk)}"
+        await connection.wait_lost()
+        return None
+
+    def _settled(self) -> bool:
+        """Whether the flow of now brought an answer that another address would give as well."""
+        return self._refusal is not None and self._refusal.status not in (408, 503)
+
+    def _made(self, connection: Connection) -> None:
+        logger.info("trunk %s: connected, flow %d", self.trunk.name, connection.id)
+        self._schedule_ping()
+        if self.trunk.register:
+            self._set(False, "connected, registering")
+        else:
+            self._stand("connected")
+
+    def _lost(self, connection: Connection, reason: str) -> None:
+        if self._ping is not None:
+            self._ping.cancel()
+        if self._refusal is None:
+            self._set(False, reason)
+
+    def _hear(self, event: Event) -> None:
+        match event:
+            case Registered():
+                self._refusal = None
+                self._stand("registered")
+            case RegistrationFailed():
+                self._refused(event)
+            case _:
+                pass
+        self._listener(event)
+
+    def _refused(self, event: RegistrationFailed) -> None:
+        connection = self._driver.connection
+        if connection is None:
+            return  # a lost flow says so itself
+        self._refusal = event
+        text = refusal(event.status, event.reason)
+        self._set(False, text)
+        # 503 sends us to another server, if there is one and no call stands on this (RFC 3263
+        # §4.3). An agent that waits for a new flow gets one.
+        another = event.status == 503 and self._targets_left > 0 and not self._stood
+        if another or event.retry_in is None:
+            connection.close(text)
+
+    def _stand(self, text: str) -> None:
+        self._stood = True
+        self._backoff.up(self.now())
+        self._set(True, text)
+
+    # --- what the user is told
+
+    def _set(self, up: bool, text: str) -> None:
+        since = self._status.since if self._status.up == up else datetime.now(UTC)
+        if (self._status.up, self._status.text) != (up, text):
+            logger.info("trunk %s: %s: %s", self.trunk.name, "up" if up else "down", text)
+        self._status = TrunkStatus(up, since, text)
+        if up:
+            if self._grace is not None:
+                self._grace.cancel()
+                self._grace = None
+            if self._told is not True:
+                self._tell(TrunkUp())
+                self._told = True
+        elif self._told is not False and self._grace is None:
+            self._grace = asyncio.get_running_loop().call_later(GRACE, self._tell_down)
+
+    def _tell_down(self) -> None:
+        self._grace = None
+        self._told = False
+        self._tell(TrunkDown(self._status.text))
+
+    def _tell(self, event: TrunkUp | TrunkDown) -> None:
+        try:
+            self._listener(event)
+        except Exception:
+            # The line itself must not suffer from one who cannot bear to hear of it.
+            logger.exception("the listener failed on %s", type(event).__name__)
+
+    # --- liveness
+
+    def _schedule_ping(self) -> None:
+        wait = PING_SHORTEST + (PING_LONGEST - PING_SHORTEST) * self._chance()
+        self._ping = asyncio.get_running_loop().call_later(wait, self._ping_if_silent, wait)
+
+    def _ping_if_silent(self, wait: float) -> None:
+        connection = self._driver.connection
+        if connection is None:
+            return
+        if (left := connection.heard_at + wait - self.now()) > 0.1:
+            self._ping = asyncio.get_running_loop().call_later(left, self._ping_if_silent, wait)
+            return
+        self.agent.ping(now=self.now())
+        self.pump()
+        self._schedule_ping()
+
+    # --- the end
+
+    async def _say_farewell(self, limit: float) -> None:
+        if self.trunk.register:
+            self.agent.unregister(now=self.now())
+        self.pump()
+        try:
+            async with asyncio.timeout(limit):
+                await self._driver.idle.wait()
+        except TimeoutError:
+            logger.info("trunk %s: no answer to our farewell", self.trunk.name)
+
+    def _cancel_timers(self) -> None:
+        for timer in (self._grace, self._ping):
+            if timer is not None:
+                timer.cancel()
+        self._grace = self._ping = None
+
+
+def refusal(status: int, reason: str) -> str:
+    """Say what a refused registration means and what to do about it (RFC 3261 §10.2.7, §21)."""
+    match status:
+        case 401 | 407 | 403:
+            advice = "check username, auth_username and password of this trunk"
+        case 404:
+            advice = "the other side knows no such account: check username and domain of this trunk"
+        case 408:
+            return "the registrar does not answer"
+        case 423 | 503:
+            advice = "it will be tried again"
+        case _:
+            advice = "see the other side's log"
+    return f"the registration was refused with {status} {reason}: {advice}"

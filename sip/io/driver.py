@@ -1,0 +1,152 @@
+"""The law of the sans-IO core in one place: after any input drain `poll()`, re-read `deadline()`.
+
+A driver owns a user agent and at most one connection at a time. Everything that moves the agent (a
+message, a timer, a flow made or lost, a verb of the user) ends in `pump`, which writes what is to
+be written, hands events on, and arms one timer for the next deadline.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from sip.agent import UserAgent
+from sip.events import Event, FlowFailed, Send
+from sip.framing import Malformed
+from sip.io.flow import Connection
+from sip.message import Message
+
+logger = logging.getLogger(__name__)
+
+ROUNDS_LIMIT = (
+    1000  # a listener that answers each event with a new one is a bug, not a reason to hang
+)
+
+
+class Driver:
+    """Runs one user agent on the event loop.
+
+    Args:
+        agent: the core.
+        listener: gets every event but `Send` and `FlowFailed`, in order; may use the agent's verbs
+            and `pump`.
+        on_made: called when a connection stands and the agent knows of it.
+        on_lost: called when it is gone and the agent knows of it.
+
+    Attributes:
+        connection: the live one, if any.
+        idle: set while no request of ours waits for its answer.
+    """
+
+    def __init__(
+        self,
+        *,
+        agent: UserAgent,
+        listener: Callable[[Event], None],
+        on_made: Callable[[Connection], None] = lambda connection: None,
+        on_lost: Callable[[Connection, str], None] = lambda connection, reason: None,
+    ) -> None:
+        self.agent = agent
+        self.connection: Connection | None = None
+        self.idle = asyncio.Event()
+        self._listener = listener
+        self._on_made = on_made
+        self._on_lost = on_lost
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed_for: float | None = None
+        self._pumping = False
+
+    def now(self) -> float:
+        """The clock of the agent: the loop's."""
+        return asyncio.get_running_loop().time()
+
+    def stop(self) -> None:
+        """Disarm the timer."""
+        self._arm(None)
+
+    def pump(self) -> None:
+        """Carry out what the agent wants done; called after every verb on it or on its sessions."""
+        if self._pumping:
+            return  # the outer call goes on until nothing is left
+        self._pumping = True
+        try:
+            for _ in range(ROUNDS_LIMIT):
+                outputs = self.agent.poll()
+                if not outputs:
+                    break
+                for output in outputs:
+                    self._carry_out(output)
+            else:
+                logger.error("the user agent and its listener keep each other busy")
+        finally:
+            self._pumping = False
+        if self.agent.busy:
+            self.idle.clear()
+        else:
+            self.idle.set()
+        self._arm(self.agent.deadline())
+
+    # --- FlowListener
+
+    def flow_made(self, connection: Connection) -> None:
+        if self.connection is not None:  # the owner opens one after the other
+            connection.abort("another connection is open already")
+            return
+        self.connection = connection
+        self.agent.flow_opened(connection.flow(), self.now())
+        self.pump()
+        self._on_made(connection)
+
+    def flow_heard(self, connection: Connection, message: Message | Malformed) -> None:
+        if connection is not self.connection:
+            return
+        try:
+            self.agent.receive(message, connection.id, self.now())
+        except Exception:
+            # The core must not raise for bytes of the peer; if it does, that is our bug in this one
+            # message and no reason to lose the calls on the flow.
+            logger.exception("the user agent failed on a message of flow %d", connection.id)
+        self.pump()
+
+    def flow_lost(self, connection: Connection, reason: str) -> None:
+        if connection is not self.connection:
+            return
+        self.connection = None
+        self.agent.flow_closed(connection.id, self.now())
+        self.pump()
+        self._on_lost(connection, reason)
+
+    # ---
+
+    def _carry_out(self, output: Send | Event) -> None:
+        connection = self.connection
+        match output:
+            case Send(flow, message):
+                if connection is not None and connection.id == flow:
+                    connection.send(message)
+            case FlowFailed(flow, reason):
+                if connection is not None and connection.id == flow:
+                    connection.abort(reason)
+            case event:
+                try:
+                    self._listener(event)
+                except Exception:
+                    # One event that its hearer cannot take must not cost the others theirs.
+                    logger.exception("the listener failed on %s", type(event).__name__)
+
+    def _arm(self, deadline: float | None) -> None:
+        if deadline == self._armed_for:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._armed_for = deadline
+        if deadline is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._fire, deadline)
+
+    def _fire(self, deadline: float) -> None:
+        self._timer = None
+        self._armed_for = None
+        # The loop fires up to its clock's resolution early: never tell the agent a time before the
+        # deadline that it asked for, or it would ask again and again.
+        self.agent.handle_timer(max(self.now(), deadline))
+        self.pump()

@@ -1,0 +1,265 @@
+"""One connection to a trunk as an asyncio protocol: bytes to messages and back, and the end of it.
+
+TLS is the transport; TCP and UDP only where the trunk's settings ask for them by the name
+`insecure_transport`. The connection frames what arrives, answers the peer's keep-alive pings
+(RFC 5626 §3.5.1), writes what it is given, and says once that it is lost and why. It knows neither
+the user agent nor the clock.
+
+A peer that stops reading, or whose bytes are no SIP, costs it the connection: on a stream there is
+no place to begin anew (RFC 3261 §18.3), and a queue without bound would only hide the loss.
+"""
+
+import asyncio
+import logging
+import socket
+import ssl
+from typing import Protocol, cast
+
+from sip.agent import Flow
+from sip.errors import RemoteError
+from sip.framing import PONG, Frame, Framer, Malformed, Ping, frame_datagram
+from sip.io.resolver import Target
+from sip.io.tls import client_context, explain, server_name
+from sip.io.wirelog import shown
+from sip.message import Message
+from sip.trunk import Trunk
+
+logger = logging.getLogger(__name__)
+wire = logging.getLogger("sip.wire")
+
+CONNECT_LIMIT = 4.0  # TCP and TLS together, so that the next target gets its turn within 5 s
+WRITE_LIMIT = (
+    256 * 1024
+)  # octets not yet taken by the peer: hundreds of messages, a minute of silence
+USER_TIMEOUT_MS = 15_000  # sent and not acknowledged for so long: the way is broken (RFC 5482)
+KEEPALIVE_IDLE = 30
+KEEPALIVE_INTERVAL = 10
+KEEPALIVE_PROBES = 3
+
+
+class FlowListener(Protocol):
+    """Hears of the life of connections."""
+
+    def flow_made(self, connection: "Connection") -> None:
+        """The connection stands, TLS included; nothing was received yet."""
+        ...
+
+    def flow_heard(self, connection: "Connection", message: Message | Malformed) -> None:
+        """One message arrived."""
+        ...
+
+    def flow_lost(self, connection: "Connection", reason: str) -> None:
+        """The connection is gone, said once; `reason` is for people."""
+        ...
+
+
+class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
+    """One flow of a trunk.
+
+    Args:
+        id: number of the flow, not used again by its owner.
+        trunk: whose flow this is.
+        listener: hears what happens.
+
+    Attributes:
+        transport_name: "TLS", "TCP" or "UDP".
+        heard_at: loop time at which something was received last.
+    """
+
+    def __init__(self, *, id: int, trunk: Trunk, listener: FlowListener) -> None:
+        self.id = id
+        self.transport_name = (trunk.insecure_transport or "tls").upper()
+        self.heard_at = 0.0
+        self._trunk = trunk
+        self._listener = listener
+        self._framer = Framer()
+        self._transport: asyncio.Transport | None = None
+        self._why_closed: str | None = None
+        self._lost = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.id} {self._trunk.name} {self.transport_name}>"
+
+    # --- for the owner
+
+    def flow(self) -> Flow:
+        """This connection as the user agent sees it."""
+        local_host, local_port = _address(self.extra("sockname"))
+        remote_host, remote_port = _address(self.extra("peername"))
+        return Flow(
+            id=self.id,
+            transport=self.transport_name,
+            local_host=local_host,
+            local_port=local_port,
+            remote_host=remote_host,
+            remote_port=remote_port,
+        )
+
+    def extra(self, name: str) -> object:
+        """What asyncio's transport says of `name`, None when it knows nothing."""
+        return None if self._transport is None else self._transport.get_extra_info(name)
+
+    def send(self, message: Message) -> None:
+        """Write one message; without effect on a connection that is closing."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._log(">", message)
+        self._write(bytes(message))
+
+    def close(self, reason: str) -> None:
+        """Close after what was written has left; `flow_lost` follows."""
+        if self._transport is not None and self._why_closed is None:
+            self._why_closed = reason
+            self._transport.close()
+
+    def abort(self, reason: str) -> None:
+        """Close at once; `flow_lost` follows."""
+        if self._transport is not None:
+            self._why_closed = self._why_closed or reason
+            self._transport.abort()
+
+    async def wait_lost(self) -> None:
+        """Wait until `flow_lost` was said."""
+        await self._lost.wait()
+
+    # --- asyncio's callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Python 3.11's datagram transport is no DatagramTransport by class; what both kinds share
+        # (close, abort, is_closing, get_extra_info) is what is used through this name.
+        self._transport = cast(asyncio.Transport, transport)
+        self.heard_at = asyncio.get_running_loop().time()
+        if self.transport_name != "UDP":
+            self._transport.set_write_buffer_limits(high=WRITE_LIMIT)
+            _tune(transport.get_extra_info("socket"))
+        self._listener.flow_made(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = asyncio.get_running_loop().time()
+        try:
+            frames = self._framer.feed(data)
+        except RemoteError as error:
+            self.abort(f"the other side sent what is not SIP ({error.reason})")
+            return
+        for frame in frames:
+            self._take(frame)
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        self.heard_at = asyncio.get_running_loop().time()
+        if (frame := frame_datagram(data)) is not None:
+            self._take(frame)
+
+    def eof_received(self) -> bool:
+        self._why_closed = self._why_closed or "the other side closed the connection"
+        return False
+
+    def error_received(self, exc: Exception) -> None:
+        self.abort(explain(exc, self._trunk))
+
+    def pause_writing(self) -> None:
+        self.abort("the other side does not read what we send")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        reason = self._why_closed
+        if reason is None:
+            reason = "the connection was closed" if exc is None else explain(exc, self._trunk)
+        self._why_closed = reason
+        self._lost.set()
+        self._listener.flow_lost(self, reason)
+
+    # ---
+
+    def _take(self, frame: Frame) -> None:
+        if self._why_closed is not None:
+            return  # what follows a farewell is nobody's
+        match frame:
+            case Ping():
+                self._write(PONG)
+            case Malformed(error, _):
+                logger.warning("%s sent a message that cannot be used: %s", self._trunk.name, error)
+                self._listener.flow_heard(self, frame)
+            case message:
+                self._log("<", message)
+                self._listener.flow_heard(self, message)
+
+    def _log(self, direction: str, message: Message) -> None:
+        if wire.isEnabledFor(logging.DEBUG):
+            text = shown(bytes(message))
+            wire.debug("%s %d %s\n%s", self._trunk.name, self.id, direction, text)
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is None:
+            return
+        if self.transport_name == "UDP":
+            cast(asyncio.DatagramTransport, self._transport).sendto(data)
+        else:
+            self._transport.write(data)
+
+
+async def connect(
+    trunk: Trunk,
+    target: Target,
+    *,
+    id: int,
+    listener: FlowListener,
+    limit: float = CONNECT_LIMIT,
+    context: ssl.SSLContext | None = None,
+) -> Connection:
+    """Open a flow to `target`; over TLS the certificate is verified before a byte of SIP is sent.
+
+    Args:
+        limit: seconds for TCP and TLS together.
+        context: another context than the trunk's settings make.
+
+    Raises:
+        OSError: the network or TLS refused (ssl.SSLError is one); `sip.io.tls.explain` has words.
+        TimeoutError: nothing came of it within `limit`.
+        TlsSettingsError: a file named in the trunk's settings cannot be used.
+    """
+    loop = asyncio.get_running_loop()
+
+    def make() -> Connection:
+        return Connection(id=id, trunk=trunk, listener=listener)
+
+    async with asyncio.timeout(limit):
+        if trunk.insecure_transport == "udp":
+            _, connection = await loop.create_datagram_endpoint(
+                make, remote_addr=(target.address, target.port)
+            )
+            return connection
+        if trunk.insecure_transport == "tcp":
+            _, connection = await loop.create_connection(make, target.address, target.port)
+            return connection
+        _, connection = await loop.create_connection(
+            make,
+            target.address,
+            target.port,
+            ssl=context or client_context(trunk.tls),
+            server_hostname=server_name(trunk),
+            ssl_shutdown_timeout=1.0,
+        )
+        return connection
+
+
+def _address(name: object) -> tuple[str, int]:
+    """Host and port of a socket name; IPv6 names have two fields more."""
+    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else ("", 0)
+
+
+def _tune(sock: socket.socket | None) -> None:
+    """Let the kernel notice a broken way within seconds; where it cannot, OPTIONS still does."""
+    if sock is None:
+        return
+    settings = {
+        "TCP_KEEPIDLE": KEEPALIVE_IDLE,
+        "TCP_KEEPINTVL": KEEPALIVE_INTERVAL,
+        "TCP_KEEPCNT": KEEPALIVE_PROBES,
+        "TCP_USER_TIMEOUT": USER_TIMEOUT_MS,
+    }
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in settings.items():
+            if (option := getattr(socket, name, None)) is not None:
+                sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    except OSError as error:
+        logger.debug("cannot tune the socket: %s", error)
