@@ -153,7 +153,7 @@ class Appservice:
         self._runner = runner
 
     async def stop(self, *, grace: float = 2.0) -> None:
-        """Stop listening, and give running handlers `grace` seconds; the rest stays in the inbox."""
+        """Stop listening; give running handlers `grace` seconds; the rest stays in the inbox."""
         if self._runner is not None:
             await self._runner.cleanup()
         for room in self._rooms.values():
@@ -326,9 +326,11 @@ class Appservice:
         """Hand one event on and see it through; never raises."""
         room.last_seq = item.seq
         now, now_ms = time.monotonic(), time.time_ns() // 1_000_000
-        if received_at is None:
-            received_at = now - max(0, now_ms - item.received_ms) / 1000
-        event = parse_event(item.raw, received_at=received_at, now_ms=item.received_ms)
+        # From an earlier run only the wall clock tells how long the event has been waiting.
+        waited_ms = round((now - received_at) * 1000) if received_at is not None else None
+        if waited_ms is None:
+            waited_ms = max(0, now_ms - item.received_ms)
+        event = parse_event(item.raw, received_at=now, now_ms=now_ms, waited_ms=waited_ms)
         try:
             if event is None:
                 log.warning("event %s cannot be read", item.event_id)

@@ -39,7 +39,7 @@ class RoomEvent:
         state_key: None for an event that is not state.
         age_ms: how old the event was at `received_at`, from `unsigned.age`, else from
             `origin_server_ts`.
-        received_at: monotonic time at which `age_ms` was true.
+        received_at: monotonic time at which `age_ms` was true: when the event was handed to us.
         previous: content of the state that this one replaces, where the homeserver says.
         origin_ms: `origin_server_ts`, 0 if missing.
     """
@@ -199,7 +199,12 @@ class Encrypted:
 
 
 def parse_event(
-    raw: object, *, received_at: float, now_ms: int, room_id: str | None = None
+    raw: object,
+    *,
+    received_at: float,
+    now_ms: int,
+    waited_ms: int = 0,
+    room_id: str | None = None,
 ) -> RoomEvent | None:
     """Read one event; None if it has no usable id, room, sender, type or content.
 
@@ -207,6 +212,7 @@ def parse_event(
         raw: as `json.loads` gave it.
         received_at: monotonic seconds, now.
         now_ms: wall clock, to age an event that comes without `unsigned.age`.
+        waited_ms: how long the event has been with us already; its `unsigned.age` is older by that.
         room_id: where the answer of an endpoint leaves it out of the events.
     """
     if not isinstance(raw, dict):
@@ -227,7 +233,9 @@ def parse_event(
     previous = unsigned.get("prev_content", raw.get("prev_content"))
     origin_ms = _integer(raw.get("origin_server_ts")) or 0
     age_ms = _integer(unsigned.get("age"))
-    if age_ms is None and origin_ms:
+    if age_ms is not None:
+        age_ms += waited_ms
+    elif origin_ms:
         age_ms = now_ms - origin_ms
     return RoomEvent(
         event_id=event_id,
