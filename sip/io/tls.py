@@ -134,13 +134,16 @@ def explain(error: BaseException, trunk: Trunk) -> str:
             error.verify_code, f"the certificate was not accepted: {error.verify_message}"
         )
     if isinstance(error, ssl.SSLError):
-        reason = error.reason or ""
+        reason = getattr(error, "reason", None) or ""  # absent when Python raised it
         return _HANDSHAKE.get(reason, f"TLS failed: {reason.replace('_', ' ').lower() or error}")
     if isinstance(error, TimeoutError) and error.errno is None:
         return "no answer in time"
     if isinstance(error, ConnectionError) and error.errno is None:
         # asyncio's own words for a peer that hung up within the handshake, or let it time out.
-        return "the other side closed the connection within the TLS handshake, or never finished it"
+        return (
+            "the other side broke off the TLS handshake without a word: it may speak no TLS 1.2, "
+            "or want a client certificate"
+        )
     if isinstance(error, OSError) and error.errno in _NETWORK:
         return _NETWORK[error.errno]
     return str(error) or type(error).__name__
@@ -148,5 +151,5 @@ def explain(error: BaseException, trunk: Trunk) -> str:
 
 def _reason(error: ssl.SSLError | OSError) -> str:
     if isinstance(error, ssl.SSLError):
-        return (error.reason or str(error)).replace("_", " ").lower()
+        return (getattr(error, "reason", None) or str(error)).replace("_", " ").lower()
     return (error.strerror or str(error)).lower()
