@@ -42,6 +42,7 @@ class RoomEvent:
         received_at: monotonic time at which `age_ms` was true: when the event was handed to us.
         previous: content of the state that this one replaces, where the homeserver says.
         origin_ms: `origin_server_ts`, 0 if missing.
+        waited_ms: how long we had the event before it was handed on, for the timeline of a call.
     """
 
     event_id: str
@@ -54,6 +55,7 @@ class RoomEvent:
     received_at: float = 0.0
     previous: Mapping[str, Any] | None = field(default=None, repr=False)
     origin_ms: int = 0
+    waited_ms: int = 0
 
     def age_at(self, now: float) -> int | None:
         """The event's age at monotonic time `now`, milliseconds; None if nobody knows."""
@@ -248,6 +250,7 @@ def parse_event(
         received_at=received_at,
         previous=previous if isinstance(previous, dict) else None,
         origin_ms=origin_ms,
+        waited_ms=waited_ms,
     )
 
 

@@ -6,7 +6,8 @@ changed; the next one is added instead.
 
 from mautrix.util.async_db import UpgradeTable
 
-from bridge.db.upgrade import v01_inbox
+from bridge.db.upgrade import v01_inbox, v02_people
 
 upgrade_table = UpgradeTable(database_name="Ringback's database")
 upgrade_table.register(v01_inbox.upgrade, description="inbox of room events")
+upgrade_table.register(v02_people.upgrade, description="portals, ghosts and texts")

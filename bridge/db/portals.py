@@ -1,0 +1,50 @@
+"""Portals at rest: which room is for which number, on which line, of which user."""
+
+from dataclasses import dataclass
+
+from mautrix.util.async_db import Database
+
+
+@dataclass(frozen=True, slots=True)
+class PortalRow:
+    """A room for one remote number on one line with one of the line's users.
+
+    Attributes:
+        number: text of the `PhoneNumber`.
+    """
+
+    room_id: str
+    line: str
+    number: str
+    user_id: str
+
+
+class PortalTable:
+    """Repository of the table `portal`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def all(self) -> list[PortalRow]:
+        """Every portal, oldest first."""
+        rows = await self._database.fetch(
+            "SELECT room_id, line, number, user_id FROM portal ORDER BY seq"
+        )
+        return [
+            PortalRow(row["room_id"], row["line"], row["number"], row["user_id"]) for row in rows
+        ]
+
+    async def put(self, row: PortalRow) -> None:
+        """Keep a portal; a room that is one already changes what it is for."""
+        await self._database.execute(
+            "INSERT INTO portal (room_id, line, number, user_id) VALUES ($1, $2, $3, $4)"
+            " ON CONFLICT (room_id) DO UPDATE SET line = excluded.line, number = excluded.number,"
+            " user_id = excluded.user_id",
+            row.room_id,
+            row.line,
+            row.number,
+            row.user_id,
+        )
+
+    async def delete(self, room_id: str) -> None:
+        await self._database.execute("DELETE FROM portal WHERE room_id = $1", room_id)

@@ -1,0 +1,126 @@
+"""The plain lines that we say in rooms: one table, so that they read as if one person wrote them.
+
+A line is said only where the user would otherwise wonder. Clients show "declined" and "ended" by
+themselves; what they cannot know is what the phone network answered.
+"""
+
+from bridge.call.events import EndReason
+from bridge.numbers import PhoneNumber
+
+# Why a call to `{number}` over trunk `{trunk}` ended. What is not here needs no words.
+_CALL_OUT = {
+    EndReason.BUSY: "{number} is busy.",
+    EndReason.DECLINED: "{number} declined the call.",
+    EndReason.NO_ANSWER: "{number} did not answer.",
+    EndReason.UNKNOWN_NUMBER: "{number} is not in service, or the number is incomplete.",
+    EndReason.NOT_ALLOWED: "The phone system does not allow calls to {number}{said}.",
+    EndReason.UNAVAILABLE: "{number} cannot be reached at the moment.",
+    EndReason.TRUNK_DOWN: "The phone line “{trunk}” is in trouble{said}. Please try again later.",
+    EndReason.NO_SRTP: (
+        "The phone system did not offer encrypted audio (SRTP), so the call was not connected. "
+        "Its administrator can turn SRTP with SDES on for this account."
+    ),
+    EndReason.MEDIA_INCOMPATIBLE: (
+        "The phone system and the bridge could not agree on encrypted audio{said}."
+    ),
+    EndReason.MEDIA_FAILED: "The call was lost: no audio could pass{said}.",
+    EndReason.SHUTDOWN: "The call ended because the bridge is being restarted.",
+    EndReason.ERROR: "The call failed{said}.",
+}
+
+# The same for an answered call: what would be odd to say then is left out.
+_AFTER_ANSWER = (
+    EndReason.TRUNK_DOWN,
+    EndReason.NO_SRTP,
+    EndReason.MEDIA_INCOMPATIBLE,
+    EndReason.MEDIA_FAILED,
+    EndReason.SHUTDOWN,
+    EndReason.ERROR,
+)
+
+_MISSED = (
+    EndReason.CANCELLED,
+    EndReason.NO_ANSWER,
+    EndReason.UNAVAILABLE,
+    EndReason.MATRIX_DOWN,
+    EndReason.HANGUP,
+    EndReason.SHUTDOWN,
+    EndReason.TRUNK_DOWN,
+)
+
+
+def call_out_ended(
+    reason: EndReason, number: PhoneNumber, trunk: str, said: str, *, answered: bool
+) -> str | None:
+    """What to say when a call to a phone has ended; None for nothing.
+
+    Args:
+        said: words of the phone system or of the media plane.
+    """
+    if answered and reason not in _AFTER_ANSWER:
+        return None
+    line = _CALL_OUT.get(reason)
+    if line is None:
+        return None
+    told = f" ({said})" if said else ""
+    return line.format(number=number.show(), trunk=trunk, said=told)
+
+
+def call_in_ended(reason: EndReason, caller: str, said: str, *, answered: bool) -> str | None:
+    """What to say to a called user when a call from a phone has ended; None for nothing."""
+    if answered:
+        if reason is EndReason.SHUTDOWN:
+            return _CALL_OUT[reason]
+        if reason in (EndReason.MEDIA_FAILED, EndReason.ERROR, EndReason.TRUNK_DOWN):
+            return f"The call was lost{f' ({said})' if said else ''}."
+        return None
+    if reason in _MISSED:
+        return f"Missed call from {caller}."
+    if reason in (EndReason.MEDIA_FAILED, EndReason.MEDIA_INCOMPATIBLE, EndReason.ERROR):
+        return f"A call from {caller} could not be connected{f' ({said})' if said else ''}."
+    return None
+
+
+def answered_elsewhere(caller: str, user: str) -> str:
+    return f"{user} answered the call from {caller}."
+
+
+def text_refused(number: PhoneNumber, status: int, said: str) -> str:
+    why = {
+        404: "the number is unknown",
+        403: "the phone system does not allow it",
+        405: "the phone system does not take texts",
+        415: "the phone system does not take this kind of text",
+        480: "the number cannot be reached at the moment",
+        486: "the number is busy",
+        501: "the phone system does not take texts",
+        503: "the phone line is down",
+        513: "the text is too long",
+    }.get(status, said or f"the phone system said {status}")
+    return f"Not delivered to {number.show()}: {why}."
+
+
+def text_in_doubt(number: PhoneNumber) -> str:
+    return (
+        f"This text may not have reached {number.show()}: no answer came. "
+        "It is not sent again by itself, so that it does not arrive twice."
+    )
+
+
+TRUNK_DOWN = (
+    "The phone line “{trunk}” is down: {text}. Calls and texts cannot pass until it is back."
+)
+TRUNK_UP = "The phone line “{trunk}” is back."
+
+ENCRYPTED = (
+    "This room is encrypted, and encrypted rooms are not supported yet: nothing that you say or "
+    "call here reaches the phone. Please open a new chat with this contact and leave encryption "
+    "off, or ask {bot} with “call {number}” for a room."
+)
+NOT_A_TEXT = "Only plain text can be sent to a phone; pictures, files and the like cannot yet."
+NO_GROUPS = "A phone number can only be in a direct chat with one person."
+NOT_A_USER = (
+    "You are not a user of any phone line here. The administrator of the bridge can add you."
+)
+STOPPING = "The bridge is being restarted. Please try again in a moment."
+TOO_MANY = "Too many calls are going on at the moment. Please try again later."
