@@ -93,6 +93,7 @@ class MatrixClient:
         bot: localpart of the bot.
         device_id: device of ours that makes transaction ids durable; made when first needed.
         appservice_id: id in the registration; `ping` needs it.
+        call_limit: seconds that a call may take with all its repeats.
         sleep: waits between attempts; replaced by tests.
     """
 
@@ -105,6 +106,7 @@ class MatrixClient:
         bot: str,
         device_id: str = "RINGBACK",
         appservice_id: str = "ringback",
+        call_limit: float = _CALL_LIMIT,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.domain = domain
@@ -113,6 +115,7 @@ class MatrixClient:
         self._as_token = as_token
         self._device_id = device_id
         self._appservice_id = appservice_id
+        self._call_limit = call_limit
         self._sleep = sleep
         self._session: aiohttp.ClientSession | None = None
         self._turn: OrderedDict[str, tuple[float, TurnServers | None]] = OrderedDict()
@@ -202,13 +205,13 @@ class MatrixClient:
         *,
         sender: str,
         txn_id: str,
-        within: float = _CALL_LIMIT,
+        within: float | None = None,
     ) -> str:
         """Send one event; with the same `txn_id` again, it is the same event.
 
         Args:
             sender: the bot or a ghost.
-            within: seconds after which it is given up.
+            within: seconds after which it is given up, if sooner than any other call.
 
         Returns:
             The event id.
@@ -423,7 +426,7 @@ class MatrixClient:
         query: Mapping[str, str] | None = None,
         repeatable: bool = True,
         attempts: int = 8,
-        within: float = _CALL_LIMIT,
+        within: float | None = None,
     ) -> JsonObject:
         """Do one call, with repeats.
 
@@ -437,7 +440,7 @@ class MatrixClient:
             parameters["user_id"] = user or self.bot_id
         if device is not None:
             parameters["device_id"] = device
-        until = time.monotonic() + within
+        until = time.monotonic() + (self._call_limit if within is None else within)
         attempt = 0
         while True:
             attempt += 1

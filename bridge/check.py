@@ -1,0 +1,220 @@
+"""`ringback check`: goes through everything that must work, one plain line for each.
+
+Nothing is repaired here except that the database is migrated, as it would be by `run`. When the
+bridge is not running, a listener of ours answers the homeserver's ping for the time of the check;
+it refuses transactions, so that what the homeserver holds for us stays with it.
+"""
+
+import errno
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bridge.config import Config, TrunkSection, load
+from bridge.db import database
+from bridge.db.inbox import InboxEvent
+from bridge.document import ConfigError
+from bridge.matrix.appservice import Appservice
+from bridge.matrix.client import MatrixClient, MatrixError, MatrixRefused
+from bridge.matrix.events import RoomEvent
+
+# Nobody waits for minutes to learn that an address was mistyped.
+_LIMIT = 6.0
+# A call takes a handful; with fewer the next one may fail.
+_FEWEST_FREE_PORTS = 10
+
+Say = Callable[["Step"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that was looked at."""
+
+    ok: bool
+    text: str
+
+
+async def check(path: Path, environ: Mapping[str, str], say: Say) -> bool:
+    """Look at everything; whether all of it is well."""
+    good = True
+
+    def tell(step: Step) -> None:
+        nonlocal good
+        good = good and step.ok
+        say(step)
+
+    try:
+        config = load(path, environ)
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            tell(Step(False, f"configuration: {path}:{mistake}"))
+        return False
+    tell(Step(True, f"configuration: {path} is valid"))
+    tell(await check_database(config))
+    for step in await check_homeserver(config):
+        tell(step)
+    tell(check_ports(config))
+    for trunk in config.trunks:
+        for step in await check_trunk(trunk):
+            tell(step)
+    return good
+
+
+def health_url(config: Config) -> str:
+    """Where the running bridge tells its health, as seen from this machine."""
+    listen = config.appservice.listen
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host)
+    return (
+        f"http://[{host}]:{listen.port}/health"
+        if ":" in host
+        else (f"http://{host}:{listen.port}/health")
+    )
+
+
+async def check_database(config: Config) -> Step:
+    """Open and migrate."""
+    url = config.database.get_secret_value()
+    kind = "SQLite" if url.startswith("sqlite:") else "PostgreSQL"
+    try:
+        opened = await database.open(url)
+    except database.DatabaseError as error:
+        return Step(False, f"database: {kind} cannot be opened: {error}")
+    try:
+        number = await opened.fetchval("SELECT version FROM version")
+    finally:
+        await opened.stop()
+    return Step(True, f"database: {kind} opened, tables are at version {number}")
+
+
+async def check_homeserver(config: Config) -> list[Step]:
+    """Reachable, knows our token, reaches us; stops at the first that fails."""
+    client = MatrixClient(
+        url=config.homeserver.url,
+        domain=config.homeserver.domain,
+        as_token=config.appservice.as_token.get_secret_value(),
+        bot=config.appservice.bot,
+        appservice_id=config.appservice.id,
+        call_limit=_LIMIT,
+    )
+    steps: list[Step] = []
+    try:
+        try:
+            versions = await client.versions()
+        except MatrixError as error:
+            text = f"homeserver: {config.homeserver.url} does not answer: {error}"
+            return [*steps, Step(False, text)]
+        newest = versions[-1] if versions else "none"
+        steps.append(Step(True, f"homeserver: {config.homeserver.url} speaks Matrix {newest}"))
+        try:
+            user_id = await client.whoami()
+        except MatrixError as error:
+            return [*steps, Step(False, f"token: {_explain_token(config, error)}")]
+        steps.append(Step(True, f"token: the homeserver knows us as {user_id}"))
+        async with _listener(config) as running:
+            if isinstance(running, Step):
+                return [*steps, running]
+            try:
+                duration_ms = await client.ping(f"check-{secrets.token_hex(8)}")
+            except MatrixError as error:
+                words = error.text if isinstance(error, MatrixRefused) else str(error)
+                text = f"ping: the homeserver does not reach {config.appservice.url}: {words}"
+                return [*steps, Step(False, text)]
+            who = "the running bridge" if running else "us"
+            text = f"ping: the homeserver reached {who} and back in {duration_ms} ms"
+            steps.append(Step(True, text))
+    finally:
+        await client.close()
+    return steps
+
+
+def _explain_token(config: Config, error: MatrixError) -> str:
+    if isinstance(error, MatrixRefused) and error.errcode == "M_UNKNOWN_TOKEN":
+        return (
+            "the homeserver does not know our as_token. Has it the registration file of this "
+            "configuration, and was it restarted since?"
+        )
+    if isinstance(error, MatrixRefused) and error.errcode in ("M_FORBIDDEN", "M_EXCLUSIVE"):
+        return (
+            f"the homeserver does not let us be {config.bot_id} ({error.text}). Do `bot` and "
+            "`domain` match the registration file?"
+        )
+    return str(error)
+
+
+@asynccontextmanager
+async def _listener(config: Config) -> AsyncIterator[bool | Step]:
+    """Someone who answers pings: True if it is the running bridge, or why there is nobody."""
+    listener = Appservice(
+        listen=config.appservice.listen,
+        hs_token=config.appservice.hs_token.get_secret_value(),
+        inbox=_ClosedInbox(),
+        handler=_no_handler,
+    )
+    try:
+        await listener.start()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            yield True
+        else:
+            where = config.appservice.listen
+            yield Step(False, f"listener: {where} cannot be bound: {error.strerror}")
+        return
+    try:
+        yield False
+    finally:
+        await listener.stop()
+
+
+class _ClosedInbox:
+    """Takes nothing, so that the homeserver keeps it."""
+
+    async def store(
+        self, txn_id: str, events: Sequence[object], *, now_ms: int
+    ) -> list[InboxEvent]:
+        raise RuntimeError("the bridge is not running; this is only a check")
+
+    async def pending_rooms(self) -> list[str]:
+        return []
+
+    async def pending(self, room_id: str, *, after: int = 0, limit: int = 100) -> list[InboxEvent]:
+        return []
+
+    async def done(self, event_id: str) -> None:
+        return None
+
+    async def failed(self, event_id: str) -> bool:
+        return False
+
+
+async def _no_handler(event: RoomEvent) -> None:
+    return None
+
+
+def check_ports(config: Config) -> Step:
+    """Which of the media ports can be bound now."""
+    ports, host = config.media.ports, config.media.listen
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    free, trouble = 0, ""
+    for port in range(ports.first, ports.last + 1):
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                trouble = error.strerror or str(error)
+            else:
+                free += 1
+    where = f"media: {free} of {len(ports)} UDP ports {ports} are free on {host}"
+    if free < _FEWEST_FREE_PORTS:
+        return Step(False, f"{where}: {trouble}")
+    return Step(True, where)
+
+
+async def check_trunk(trunk: TrunkSection) -> list[Step]:
+    """What the trunk says to us: name, certificate, registration."""
+    from sip.io.probe import probe
+
+    found = await probe(trunk.to_trunk())
+    return [Step(step.ok, f"trunk {trunk.name}: {step.text}") for step in found]
