@@ -77,7 +77,7 @@ def _find(formats: Iterable[Format], wanted: Format) -> Format | None:
     return next((f for f in formats if _is_same(f, wanted)), None)
 
 
-def _events_beside(formats: Iterable[Format], codec: Format) -> Format | None:
+def events_beside(formats: Iterable[Format], codec: Format) -> Format | None:
     """The telephone-event whose clock is the codec's, or failing that the first one."""
     events = [f for f in formats if f.key == EVENTS]
     fitting = (f for f in events if f.clock_rate == codec.clock_rate)
@@ -86,7 +86,7 @@ def _events_beside(formats: Iterable[Format], codec: Format) -> Format | None:
 
 def _alone(formats: Sequence[Format], codec: Format) -> Agreed:
     """One codec and its telephone-event, numbered alike both ways: what our answers agree on."""
-    events = _events_beside(formats, codec)
+    events = events_beside(formats, codec)
     return Agreed(codec, events, (codec,), (events,) if events else ())
 
 
@@ -105,7 +105,7 @@ def match(offered: Sequence[Format], answered: Sequence[Format]) -> Agreed:
         receive.setdefault(theirs.payload_type, theirs)
     return Agreed(
         codecs[0],
-        _events_beside(known, codecs[0]),
+        events_beside(known, codecs[0]),
         tuple(f for f in receive.values() if f.key != EVENTS),
         tuple(f for f in receive.values() if f.key == EVENTS),
     )

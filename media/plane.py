@@ -179,13 +179,22 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """A re-offer of `side` cannot be taken (SIP: 488); the session goes on as it was."""
+
+    side: Side
+    failure: Failure
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """Last event of a session."""
 
     report: Report
 
 
-MediaEvent = OfferReady | AnswerReady | Connected | Flowing | Digit | Failed | Closed
+MediaEvent = OfferReady | AnswerReady | Connected | Flowing | Digit | Failed | Refused | Closed
 Listener = Callable[[MediaEvent], None]
 
 

@@ -1,0 +1,303 @@
+"""The audio between the two ends of a session: packets of one in, packets for the other out.
+
+Two `transcode.Direction`s, one each way; what both sides have in the same codec passes undecoded.
+Each direction is told to send while the end it leads to is up and not on hold. Beside the audio
+runs each side's RTCP, and what is known of each side for the report and for noticing silence.
+
+The playout tick comes every 20 ms on a schedule that does not drift: late ticks are made up for,
+and after a stall of the machine the oldest are skipped.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from media import negotiate
+from media.ice.events import Transmit
+from media.negotiate import Agreed
+from media.plane import Digit, Flowing, Side, SideReport
+from media.rtcp import Reporter, Sent
+from media.rtcp import parse as parse_rtcp
+from media.rtp import RtpError, RtpPacket, is_rtcp
+from media.sdp import Direction as Flow
+from media.sdp import Format as SdpFormat
+from media.srtp import Srtp
+from media.transcode import Direction, Format, Statistics, pass_through
+
+TICK = 0.020
+_MOST_TICKS_AT_ONCE = 5
+# A trunk may answer early and stay silent while the phone rings, so first sound has longer.
+_FIRST_SOUND_FACTOR = 4
+
+JunctionOutput = Transmit | Flowing | Digit
+
+
+class End(Protocol):
+    """What carries packets to one side and back."""
+
+    path: str
+    srtp: Srtp | None
+
+    @property
+    def is_up(self) -> bool: ...
+
+    def send(self, packet: bytes, now: float) -> Transmit | None: ...
+
+    def send_rtcp(self, packet: bytes, now: float) -> Transmit | None: ...
+
+
+@dataclass(slots=True)
+class _Strand:
+    """One side of the junction.
+
+    Attributes:
+        flow: our direction in the description that holds.
+        outward: the direction whose packets go to this side.
+        heard_at: when the last authentic packet came, or when the first became due.
+    """
+
+    side: Side
+    ssrc: int
+    reporter: Reporter
+    end: End | None = None
+    agreed: Agreed | None = None
+    flow: Flow = Flow.SENDRECV
+    outward: Direction | None = None
+    flowing: bool = False
+    heard_at: float | None = None
+    malformed: int = 0
+
+
+class Junction:
+    """See the module's head. `poll` is to be emptied and `deadline` read after every call.
+
+    Args:
+        random: gives so many random bytes.
+        wall_offset: seconds since 1970 less the clock of `now`.
+    """
+
+    def __init__(self, *, random: Callable[[int], bytes], wall_offset: float) -> None:
+        self._random = random
+        self._strands = {side: self._make_strand(side, wall_offset) for side in Side}
+        self._next_tick: float | None = None
+        self._outputs: list[JunctionOutput] = []
+
+    def _make_strand(self, side: Side, wall_offset: float) -> _Strand:
+        ssrc = self._number(4)
+        reporter = Reporter(ssrc, self._random(12).hex(), 8000, self._chance, wall_offset)
+        return _Strand(side, ssrc, reporter)
+
+    def _number(self, size: int) -> int:
+        return int.from_bytes(self._random(size))
+
+    def _chance(self) -> float:
+        return self._number(4) / 2**32
+
+    # --- terms
+
+    def ssrc(self, side: Side) -> int:
+        """Of the stream that we send to `side`."""
+        return self._strands[side].ssrc
+
+    def agreed(self, side: Side) -> Agreed | None:
+        return self._strands[side].agreed
+
+    @property
+    def is_transcoding(self) -> bool:
+        one, other = (strand.agreed for strand in self._strands.values())
+        if one is None or other is None:
+            return False
+        return not pass_through(_format(one.send, None), _format(other.send, None))
+
+    def agree(self, side: Side, end: End, agreed: Agreed, flow: Flow, now: float) -> None:
+        """The terms on one side, from now on; audio begins when both sides have theirs."""
+        strand = self._strands[side]
+        strand.end, strand.agreed, strand.flow = end, agreed, flow
+        strand.heard_at = now
+        strand.reporter.clock_rate = agreed.receive[0].clock_rate
+        one, other = self._strands.values()
+        if one.agreed is None or other.agreed is None:
+            return
+        self._lead(one.agreed, other, other.agreed)
+        self._lead(other.agreed, one, one.agreed)
+        self.update_sending()
+        if self._next_tick is None:
+            self._next_tick = now + TICK
+            for strand in (one, other):
+                strand.reporter.start(now)
+
+    def _lead(self, source: Agreed, to: _Strand, agreed: Agreed) -> None:
+        sources = _sources(source)
+        sink = _format(agreed.send, agreed.send_events)
+        if to.outward is not None:
+            to.outward.change(sources, sink)
+            return
+        to.outward = Direction(
+            sources=sources,
+            sink=sink,
+            ssrc=to.ssrc,
+            sequence=self._number(2) >> 1,  # room before the first roll-over (RFC 3711 §3.3.1)
+            timestamp=self._number(4),
+        )
+
+    def update_sending(self) -> None:
+        """An end came up: send to it."""
+        for strand in self._strands.values():
+            if strand.outward is not None and strand.end is not None:
+                strand.outward.set_sending(strand.flow.sends and strand.end.is_up)
+
+    # --- packets
+
+    def take(self, side: Side, plain: bytes, now: float) -> None:
+        """An authentic packet of one side, in clear."""
+        strand = self._strands[side]
+        strand.heard_at = now
+        try:
+            if is_rtcp(plain):
+                self._take_rtcp(strand, plain, now)
+                return
+            packet = RtpPacket.parse(plain)
+        except RtpError:
+            strand.malformed += 1
+            return
+        strand.reporter.reception.receive(
+            packet.ssrc,
+            packet.sequence,
+            packet.timestamp,
+            len(packet.payload),
+            strand.reporter.clock_rate,
+            now,
+        )
+        if not strand.flowing:
+            strand.flowing = True
+            self._outputs.append(Flowing(side))
+        other = self._strands[side.other]
+        if other.outward is not None:
+            for passed in other.outward.push(packet, now):
+                self._send(other, passed, now)
+            self._report_digits(side, other.outward)
+
+    def _take_rtcp(self, strand: _Strand, plain: bytes, now: float) -> None:
+        strand.reporter.receive(parse_rtcp(plain), now)
+        if strand.outward is not None:
+            strand.outward.expect_loss(strand.reporter.far_loss)
+
+    def _report_digits(self, side: Side, direction: Direction) -> None:
+        for digit, duration_ms in direction.digits():
+            self._outputs.append(Digit(side, digit, duration_ms))
+
+    def _send(self, strand: _Strand, packet: bytes, now: float) -> None:
+        transmit = strand.end.send(packet, now) if strand.end is not None else None
+        if transmit is not None:
+            self._outputs.append(transmit)
+
+    def _send_rtcp(self, strand: _Strand, packet: bytes, now: float) -> None:
+        transmit = strand.end.send_rtcp(packet, now) if strand.end is not None else None
+        if transmit is not None:
+            self._outputs.append(transmit)
+
+    def poll(self) -> list[JunctionOutput]:
+        outputs, self._outputs = self._outputs, []
+        return outputs
+
+    # --- time
+
+    def handle_timer(self, now: float) -> None:
+        if self._next_tick is not None and now >= self._next_tick:
+            self._play_out(self._next_tick, now)
+        for strand in self._strands.values():
+            due = strand.reporter.deadline()
+            if due is not None and now >= due:
+                report = strand.reporter.report(now, self._sent(strand, now))
+                self._send_rtcp(strand, report, now)
+
+    def _play_out(self, due: float, now: float) -> None:
+        late = int((now - due) / TICK)
+        for _ in range(min(late + 1, _MOST_TICKS_AT_ONCE)):
+            for strand in self._strands.values():
+                if strand.outward is not None:
+                    for packet in strand.outward.tick(now):
+                        self._send(strand, packet, now)
+                    self._report_digits(strand.side.other, strand.outward)
+        self._next_tick = due + (late + 1) * TICK
+
+    def deadline(self) -> float | None:
+        times = [self._next_tick, *(s.reporter.deadline() for s in self._strands.values())]
+        return min((t for t in times if t is not None), default=None)
+
+    def goodbye(self, now: float) -> None:
+        """The last report to each side that was heard."""
+        for strand in self._strands.values():
+            if strand.flowing and strand.agreed is not None:
+                farewell = strand.reporter.goodbye(now, self._sent(strand, now))
+                self._send_rtcp(strand, farewell, now)
+
+    def _sent(self, strand: _Strand, now: float) -> Sent | None:
+        if strand.outward is None:
+            return None
+        done = strand.outward.statistics
+        return Sent(done.packets_sent, done.octets_sent, strand.outward.rtp_timestamp(now))
+
+    # --- what is known of a side
+
+    def restart_silence(self, side: Side, now: float) -> None:
+        """From now on `side` is able to send."""
+        self._strands[side].heard_at = now
+
+    def silent_side(self, limit: float, now: float) -> Side | None:
+        """A side that must send, can, and has not for longer than it may; hold is not silence."""
+        for strand in self._strands.values():
+            if strand.heard_at is None or strand.end is None:
+                continue
+            if not (strand.flow.receives and strand.end.is_up):
+                continue
+            if now - strand.heard_at > (limit if strand.flowing else limit * _FIRST_SOUND_FACTOR):
+                return strand.side
+        return None
+
+    def report(self, side: Side) -> SideReport:
+        strand = self._strands[side]
+        inward = self._strands[side.other].outward
+        heard = inward.statistics if inward is not None else Statistics()
+        sent = strand.outward.statistics if strand.outward is not None else Statistics()
+        srtp = strand.end.srtp if strand.end is not None else None
+        codec = strand.agreed.send if strand.agreed is not None else None
+        reception = strand.reporter.reception
+        discarded = strand.malformed + heard.packets_discarded
+        return SideReport(
+            codec=f"{codec.name}/{codec.clock_rate}" if codec is not None else "",
+            cipher=srtp.suite.name if srtp is not None else "",
+            transport=strand.end.path if strand.end is not None else "",
+            packets_received=reception.packets_received,
+            packets_lost=max(0, reception.packets_lost),
+            packets_discarded=discarded + (srtp.discarded if srtp is not None else 0),
+            packets_sent=sent.packets_sent,
+            jitter_ms=round(reception.jitter * 1000, 2),
+            level_dbov=heard.level_dbov,
+        )
+
+
+def _format(codec: SdpFormat, events: SdpFormat | None) -> Format:
+    """A format of the description in the terms of the audio path."""
+    fmtp = {}
+    for part in codec.parameters.split(";"):
+        name, equals, value = part.partition("=")
+        if equals:
+            fmtp[name.strip().lower()] = value.strip()
+    return Format(
+        codec.key,
+        codec.payload_type,
+        codec.clock_rate,
+        events.payload_type if events is not None else None,
+        events.clock_rate if events is not None else 8000,
+        fmtp,
+    )
+
+
+def _sources(agreed: Agreed) -> dict[int, Format]:
+    """Everything that may arrive from a side, by payload type; the expected codec comes first."""
+    sources = {}
+    for codec in agreed.receive:
+        events = negotiate.events_beside(agreed.receive_events, codec)
+        sources[codec.payload_type] = _format(codec, events)
+    return sources

@@ -1,0 +1,143 @@
+"""The SDES end of a session: a pair of UDP ports and SRTP under keys from SDP (RFC 4568), sans-IO.
+
+Packets go to the address in the trunk's description until an authentic one has come from somewhere
+else; from then on they go there (symmetric RTP, RFC 4961), because trunks and we ourselves may
+stand behind NAT. Only a packet whose tag verified can move the destination, so no stranger can.
+
+RTP and RTCP are told apart by their type and not by the port (RFC 5761), whatever was agreed on.
+"""
+
+import ipaddress
+from typing import NamedTuple
+
+from media.ice.events import Transmit
+from media.rtp import is_rtcp
+from media.sdp import Crypto
+from media.srtp import Srtp
+from media.webrtc import LocalSocket
+
+
+class _Destination(NamedTuple):
+    socket: int
+    address: tuple[str, int]
+
+
+class SdesEnd:
+    """The trunk as seen from the engine.
+
+    Args:
+        rtp, rtcp: our two ports, even and odd.
+    """
+
+    def __init__(self, *, rtp: LocalSocket, rtcp: LocalSocket) -> None:
+        self.srtp: Srtp | None = None
+        self.path = "udp"
+        self._rtp = rtp
+        self._rtcp = rtcp
+        self._to: _Destination | None = None
+        self._rtcp_to: _Destination | None = None
+        self._described: tuple[str, int, int | None] | None = None
+        self._mki: _Mki | None = None
+
+    @property
+    def is_up(self) -> bool:
+        return self.srtp is not None
+
+    def set_remote(self, address: str, port: int, rtcp_port: int | None) -> None:
+        """Where the trunk's description wants packets; `rtcp_port` None: muxed with RTP.
+
+        The same description again does not undo what was learnt since.
+        """
+        described = (address, port, rtcp_port)
+        if described == self._described:
+            return
+        self._described = described
+        self._to = self._rtcp_to = None
+        if not _is_usable(address):
+            return
+        self._to = _Destination(self._rtp.number, (address, port))
+        if rtcp_port is None:
+            self._rtcp_to = self._to
+        elif rtcp_port:
+            self._rtcp_to = _Destination(self._rtcp.number, (address, rtcp_port))
+
+    def set_keys(self, ours: Crypto, theirs: Crypto) -> None:
+        """Keys of an offer/answer exchange. Unchanged ones keep their packet counters."""
+        self._mki = _Mki(theirs.suite, theirs.mki[1]) if theirs.mki else None
+        if self.srtp is not None and self.srtp.suite.name == ours.suite:
+            self.srtp.change_keys(ours.key, theirs.key)
+        else:
+            self.srtp = Srtp(ours.suite, ours.key, theirs.key)
+
+    def receive(self, data: bytes, source: tuple[str, int], socket: int) -> bytes | None:
+        """A datagram; returns an authentic RTP or RTCP packet in clear if it held one."""
+        srtp = self.srtp
+        if srtp is None or not data or not 128 <= data[0] <= 191:
+            return None
+        control = is_rtcp(data)
+        if self._mki is not None:
+            data = self._mki.strip(data, control)
+        plain = srtp.unprotect_rtcp(data) if control else srtp.unprotect(data)
+        if self._mki is not None:
+            self._mki.learn(plain is not None)
+        if plain is None:
+            return None
+        if control:
+            if self._rtcp_to is None or self._rtcp_to.address != source:
+                self._rtcp_to = _Destination(socket, source)
+        elif self._to is None or self._to.address != source:
+            if self._described is not None and self._described[2] is None:  # muxed with RTP
+                self._rtcp_to = _Destination(socket, source)
+            self._to = _Destination(socket, source)
+        return plain
+
+    def send(self, packet: bytes, now: float) -> Transmit | None:
+        """An RTP packet of ours, protected; None if it cannot go anywhere now."""
+        if self._to is None or self.srtp is None:
+            return None
+        protected = self.srtp.protect(packet)
+        return Transmit(*self._to, protected) if protected else None
+
+    def send_rtcp(self, packet: bytes, now: float) -> Transmit | None:
+        if self._rtcp_to is None or self.srtp is None:
+            return None
+        protected = self.srtp.protect_rtcp(packet)
+        return Transmit(*self._rtcp_to, protected) if protected else None
+
+
+class _Mki:
+    """The key identifier that a peer announced (RFC 3711 §3.1), taken off before authentication.
+
+    Some that announce one do not send it, so it is learnt from the packets: they are read without
+    and with it by turns until one verifies.
+    """
+
+    def __init__(self, suite: str, length: int) -> None:
+        self._length = length
+        # AES-CM puts the MKI before the tag; with GCM the tag belongs to the text (RFC 7714 §8).
+        self._tag = {"AES_CM_128_HMAC_SHA1_80": 10, "AES_CM_128_HMAC_SHA1_32": 4}.get(suite, 0)
+        self._control_tag = 10 if self._tag else 0  # SRTCP never has the short tag (RFC 4568 §6.2)
+        self._present = False
+        self._settled = False
+
+    def strip(self, data: bytes, control: bool) -> bytes:
+        tag = self._control_tag if control else self._tag
+        if not self._present or len(data) < 12 + self._length + tag:
+            return data
+        end = len(data) - tag
+        return data[: end - self._length] + data[end:]
+
+    def learn(self, verified: bool) -> None:
+        if verified:
+            self._settled = True
+        elif not self._settled:
+            self._present = not self._present
+
+
+def _is_usable(address: str) -> bool:
+    """Whether packets may be sent there: one host, by number."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return not (parsed.is_multicast or parsed.is_unspecified or str(parsed) == "255.255.255.255")
