@@ -1,11 +1,11 @@
-"""RTP packets (RFC 3550 §5.1), arithmetic of its circular numbers, and telling apart what shares a port (RFC 7983).
+"""RTP packets (RFC 3550 §5.1), circular numbers, and what shares a port (RFC 7983).
 
-Every byte here came from a stranger until SRTP has vouched for it, so each length is checked and the only error is
-`RtpError`. Header extensions and contributing sources are skipped: nothing we negotiate uses them, and nothing of
-them is passed on.
+Every byte here came from a stranger until SRTP has vouched for it, so each length is checked and
+the only error is `RtpError`. Header extensions and contributing sources are skipped: nothing that
+we negotiate uses them, and nothing of them is passed on.
 
-`RtpPacket` is not frozen, unlike other values of this package: a call makes two hundred of them each second, and a
-frozen dataclass costs three times as much to build. Nobody changes one.
+`RtpPacket` is not frozen, unlike other values of this package: a call makes a hundred of them each
+second, and a frozen dataclass costs three times as much to build. Nobody changes one.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class RtpError(ValueError):
 
 
 class Kind(Enum):
-    """What a datagram on a shared port is, told from its first two bytes (RFC 7983 §7, RFC 5761 §4)."""
+    """What a datagram on a shared port is (RFC 7983 §7, RFC 5761 §4)."""
 
     STUN = "stun"
     DTLS = "dtls"
@@ -110,7 +110,7 @@ def build(
 
 
 def _bounds(data: bytes, first: int, length: int) -> tuple[int, int]:
-    """Where the payload starts and ends in a packet that has more than the plain header (RFC 3550 §5.1, §5.3.1)."""
+    """Where the payload starts and ends when there is more than the plain header (RFC 3550 §5)."""
     start = HEADER_LENGTH + 4 * (first & 0x0F)
     if first & 0x10:
         if length < start + _EXTENSION.size:
