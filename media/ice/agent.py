@@ -1,20 +1,74 @@
 """The ICE agent: finds a path to the peer, keeps it alive, and lets nothing else in (RFC 8445, RFC
-8838, RFC 7675)."""
+8838, RFC 7675).
 
+One component (RTP and RTCP share it), full ICE, trickle in both directions. `Gathering` has our
+side's addresses, `Checklist` the pairs of one generation, `Consent` the selected pair's freshness;
+here is what happens between them: checks and their answers, roles, nomination, restart.
+
+The gate: a datagram that is not STUN is handed up only from a place that has proved itself with a
+password from the signalling, either by a request of its own or by its answer to ours. That set
+(`_open`) is all that the path of a packet of audio touches; nothing that comes from elsewhere
+leaves a trace but a count. Payload passes before nomination, since a peer may send its ClientHello
+as soon as its own check was answered.
+
+As the controlling side the agent sends over the first valid pair, nominates as soon as no better
+one is likely, and nominates another one when the selected one falls silent. As the controlled side
+it follows the peer's nominations.
+
+Deviations: triggered checks are not paced (only who knows our password causes them, one per
+request); error responses other than 487 are ignored, so that nobody can end a pair; a pair is
+nominated again after the first nomination, which RFC 8445 leaves to a restart and browsers do all
+the time; the agent never fails before its limit (RFC 8863).
+"""
+
+import base64
+import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Final
 
-from media.ice.candidate import Candidate
-from media.ice.events import IceOutput, Transmit
+from media.ice import gathering, stun
+from media.ice.candidate import Candidate, priority
+from media.ice.checklist import Checklist, EarlyCheck, IceCredentials, Pair, PairState
+from media.ice.consent import Consent
+from media.ice.events import (
+    CandidatePair,
+    Connected,
+    Disconnected,
+    Failed,
+    IceOutput,
+    Transmit,
+)
+from media.ice.gathering import Base, Gathering
 from media.ice.server import Server
+from media.ice.stun import Address, Kind, Message, Method, StunError
+
+__all__ = ["IceAgent", "IceCounters", "IceCredentials"]
+
+_PACE: Final = 0.02  # RFC 8445 §14.2 wants no less than 5 ms and recommends 50 ms
+_SETTLE: Final = 0.05  # how long a better pair than a valid one is waited for before nomination
+_SETTLE_RELAYED: Final = 0.2  # the same, if all that is valid goes through a relay
+_RESEND: Final = 0.05  # a triggered check does not repeat one that was sent less than this ago
+_RETIRE: Final = 5.0  # the old generation's packets may still be under way after a restart
+_HELD: Final = 8  # datagrams of DTLS that wait for the first valid pair: one flight
+
+
+@dataclass(slots=True)
+class IceCounters:
+    """What was turned away."""
+
+    candidates: int = 0  # of the peer's: unusable, unreadable or too many
+    stray: int = 0  # datagrams from places that had not proved themselves, and answers to nothing
+    unauthentic: int = 0  # STUN without the right password
 
 
 @dataclass(frozen=True, slots=True)
-class IceCredentials:
-    """A username fragment and its password (RFC 8839 §5.4)."""
+class _Check:
+    """A Binding request that is under way, and the role we had in it."""
 
-    ufrag: str
-    pwd: str = field(repr=False)
+    checklist: Checklist
+    pair: Pair
+    controlling: bool
 
 
 class IceAgent:
@@ -30,10 +84,6 @@ class IceAgent:
         controlling: our role (RFC 8445 §6.1.1); changes when the peer holds the same one.
     """
 
-    local: IceCredentials
-    gathering_complete: bool
-    controlling: bool
-
     def __init__(
         self,
         *,
@@ -42,46 +92,117 @@ class IceAgent:
         now: float,
         limit: float = 30.0,
     ) -> None:
-        raise NotImplementedError
+        self.controlling = controlling
+        self.counters = IceCounters()
+        self._random = random
+        self._limit = limit
+        self._tie_breaker = int.from_bytes(random(8), "big")
+        self._gathering = Gathering(random)
+        self._current = Checklist(self._credentials(), controlling=controlling)
+        self._previous: Checklist | None = None
+        self._checks: dict[bytes, _Check] = {}
+        self._open: set[tuple[int, Address]] = set()
+        self._selected: tuple[Checklist, Pair] | None = None
+        self._consent: Consent | None = None
+        self._path: Pair | None = None
+        self._direct: tuple[int, Address] | None = None  # of the path, unless it goes by a relay
+        self._held: list[bytes] = []
+        self._check_at: float | None = None
+        self._next_slot = now
+        self._nominate_at: float | None = None
+        self._limit_at: float | None = None
+        self._retire_at: float | None = None
+        self._deadline: float | None = None
+        self._deadline_known = False
+        self._outputs: list[IceOutput] = []
+
+    @property
+    def local(self) -> IceCredentials:
+        return self._current.local
+
+    @property
+    def gathering_complete(self) -> bool:
+        return self._gathering.complete
 
     def add_socket(self, socket: int, address: str, port: int) -> None:
         """A UDP socket of ours, bound to this address: a host candidate. Sockets come before
         servers."""
-        raise NotImplementedError
+        self._gathering.add_socket(socket, address, port)
+        self._settle(self._next_slot)
 
     def add_server(self, server: Server, address: str, now: float) -> None:
         """Ask a STUN or TURN server, resolved to `address`, for more candidates."""
-        raise NotImplementedError
+        self._gathering.add_server(server, address, now)
+        self._settle(now)
 
     def local_candidates(self) -> list[Candidate]:
         """All found so far, best first; they stay the same over an ICE restart."""
-        raise NotImplementedError
+        return self._gathering.candidates()
 
     def set_remote(self, ufrag: str, pwd: str, now: float) -> None:
         """The peer's credentials. Others than before mean that it restarted ICE (RFC 8839
         §4.4.1.1.1): unless `restart` came first, our own change too, so read `local` afterwards for
         the answer."""
-        raise NotImplementedError
+        remote = IceCredentials(ufrag, pwd)
+        current, previous = self._current, self._previous
+        if current.remote == remote:
+            return
+        if current.remote is not None:
+            self.restart(now)
+            current = self._current
+        elif previous is not None and previous.remote == remote:
+            return  # an offer that crossed ours, or an answer that does not take up our restart
+        current.describe(remote)
+        for early in current.early:
+            if early.ufrag == ufrag:
+                self._heard(current, early, now)
+        current.early.clear()
+        self._release(list(current.pairs.values()), now)
+        self._settle(now)
 
     def add_remote(self, candidate: str, now: float) -> None:
         """A candidate of the peer's, of its newest credentials. Never raises: what is unusable is
         counted."""
-        raise NotImplementedError
+        try:
+            parsed = Candidate.parse(candidate)
+        except ValueError:
+            # Browsers end their list with an empty candidate.
+            self.counters.candidates += bool(candidate.strip())
+            return
+        pairs = self._current.add_remote(parsed) if _usable(parsed) else None
+        if pairs is None:
+            self.counters.candidates += 1
+            return
+        self._release(pairs, now)
+        self._settle(now)
 
     def end_of_candidates(self) -> None:
-        """The peer has said that no more will follow (RFC 8838 §14)."""
-        raise NotImplementedError
+        """The peer has said that no more will follow (RFC 8838 §14). Changes nothing: a check of
+        its own may yet open a path, so only the limit ends the search (RFC 8863)."""
 
     def start_limit(self, now: float) -> None:
         """Both descriptions are exchanged (our answer is out, or the peer's came): `Failed` follows
         if no pair is selected within the `limit`. Not called by the agent, since a call may ring
         long after `set_remote`."""
-        raise NotImplementedError
+        if self._selected is None or self._selected[0] is not self._current:
+            self._limit_at = now + self._limit
+            self._deadline_known = False
 
     def restart(self, now: float) -> None:
         """New credentials of ours for a new offer (RFC 8445 §9); the selected pair carries on until
         one of the new generation is nominated."""
-        raise NotImplementedError
+        # Of the generations before, the one that carries the call is kept.
+        if self._selected is None:
+            self._previous = None
+        elif self._selected[0] is self._current:
+            self._previous = self._current
+        self._current = Checklist(self._credentials(), controlling=self.controlling)
+        for base in self._gathering.bases.values():
+            self._current.add_base(base)
+        self._check_at = self._nominate_at = self._limit_at = self._retire_at = None
+        self._forget_old()
+        self._route()
+        self._settle(now)
 
     def receive(
         self, data: bytes, source: tuple[str, int], socket: int, now: float
@@ -89,39 +210,530 @@ class IceAgent:
         """A datagram. Returns a payload of DTLS, RTP or RTCP (out of its TURN wrapping) if it came
         over a validated path; everything else is dealt with here or dropped, and nothing of it is
         kept."""
-        raise NotImplementedError
+        if (socket, source) in self._open and data:
+            first = data[0]
+            if 19 < first < 64 or 127 < first < 192:  # DTLS, RTP and RTCP (RFC 7983)
+                return data
+        relay = self._gathering.relay_at(socket, source)
+        if relay is None:
+            base = self._gathering.bases.get(socket)
+            return None if base is None else self._receive(base, data, source, now)
+        arrival = self._gathering.receive(relay, data, now)
+        if arrival is None:
+            self._settle(now)
+            return None
+        return self._receive(arrival.base, arrival.data, arrival.source, now)
 
     def send(self, data: bytes, now: float) -> Transmit | None:
         """Wrap for the selected pair, or before that for the best valid one. None when there is
         none: DTLS is then held (a few datagrams) until there is; RTP is not."""
-        raise NotImplementedError
+        if self._direct is not None:
+            return Transmit(self._direct[0], self._direct[1], data)
+        path = self._path
+        if path is None:
+            if data and 19 < data[0] < 64 and len(self._held) < _HELD:
+                self._held.append(data)
+            return None
+        return path.base.transmit(data, path.address)
 
     def stream_opened(self, socket: int, now: float) -> None:
         """The stream of an `OpenStream` is up (with TLS: verified)."""
-        raise NotImplementedError
+        self._gathering.stream_opened(socket, now)
+        self._settle(now)
 
     def stream_closed(self, socket: int, now: float) -> None:
         """The stream of an `OpenStream` could not be opened, or ended."""
-        raise NotImplementedError
+        self._gathering.stream_closed(socket, now)
+        self._settle(now)
 
     def receive_stream(self, data: bytes, socket: int, now: float) -> list[bytes]:
         """Bytes of a stream, cut anywhere. Returns the payloads in them, by the rule of
         `receive`."""
-        raise NotImplementedError
+        payloads = [
+            self._receive(arrival.base, arrival.data, arrival.source, now)
+            for arrival in self._gathering.receive_stream(data, socket, now)
+        ]
+        self._settle(now)
+        return [payload for payload in payloads if payload is not None]
 
     def close(self, now: float) -> None:
         """Give relayed addresses back. `poll()` once more for what there is to send; then the agent
         is dead."""
-        raise NotImplementedError
+        self._gathering.close(now)
+        self._drain(now)
+        self._checks.clear()
+        self._open.clear()
+        self._held.clear()
+        self._selected = self._previous = self._consent = self._path = self._direct = None
+        self._current = Checklist(self._credentials(), controlling=self.controlling)
+        self._check_at = self._nominate_at = self._limit_at = self._retire_at = None
+        self._deadline_known = False
 
     def handle_timer(self, now: float) -> None:
         """Do what is due; early calls do no harm."""
-        raise NotImplementedError
+        self._gathering.handle_timer(now)
+        for checklist in self._checklists():
+            for pair in list(checklist.pairs.values()):
+                if pair.resend_at is not None and pair.resend_at <= now:
+                    self._resend(pair, now)
+        if self._nominate_at is not None and self._nominate_at <= now:
+            self._nominate_at = None
+            best = self._current.best_valid()
+            if best is not None and self.controlling:
+                self._select(self._current, best, now)
+        self._keep_consent(now)
+        if self._limit_at is not None and self._limit_at <= now:
+            self._limit_at = None
+            if self._selected is None:
+                self._outputs.append(Failed("no path to the peer was found"))
+        if self._retire_at is not None and self._retire_at <= now:
+            self._retire_at = None
+            self._previous = None
+            self._forget_old()
+        self._settle(now)
 
     def deadline(self) -> float | None:
         """When `handle_timer` is wanted next."""
-        raise NotImplementedError
+        if not self._deadline_known:
+            self._deadline = self._earliest()
+            self._deadline_known = True
+        return self._deadline
 
     def poll(self) -> list[IceOutput]:
         """Outputs since the last call, in order."""
-        raise NotImplementedError
+        outputs, self._outputs = self._outputs, []
+        return outputs
+
+    # --- what comes in
+
+    def _receive(self, base: Base, data: bytes, source: Address, now: float) -> bytes | None:
+        """Something that reached a base of ours, by itself or through its relay."""
+        if not stun.is_message(data):
+            if (base.number, source) in self._open and data:
+                first = data[0]
+                if 19 < first < 64 or 127 < first < 192:
+                    return data
+            self.counters.stray += 1
+            return None
+        try:
+            message = Message.parse(data)
+        except StunError:
+            self.counters.stray += 1
+            return None
+        if message.method == Method.BINDING:
+            if message.kind is Kind.REQUEST:
+                self._receive_request(base, message, source, now)
+            elif message.kind is not Kind.INDICATION:
+                self._receive_response(base, message, source, now)
+        return None
+
+    def _receive_request(self, base: Base, message: Message, source: Address, now: float) -> None:
+        """A check of the peer's (RFC 8445 §7.3)."""
+        ours, _, theirs = (message.get(stun.USERNAME) or "").partition(":")
+        checklist = next((each for each in self._checklists() if each.local.ufrag == ours), None)
+        if checklist is None or not message.verify(checklist.local_key):
+            self.counters.unauthentic += 1
+            return
+        if message.unknown:
+            self._refuse(checklist, base, message, source, 420, "Unknown Attribute")
+            return
+        if checklist is self._current and not self._agree_on_role(message, now):
+            self._refuse(checklist, base, message, source, 487, "Role Conflict")
+            self._settle(now)
+            return
+        attributes = ((stun.XOR_MAPPED_ADDRESS, source),)
+        response = Message(Method.BINDING, Kind.SUCCESS, message.transaction_id, attributes)
+        self._outputs.append(base.transmit(response.encode(checklist.local_key), source))
+        check = EarlyCheck(
+            base, source, theirs, message.get(stun.PRIORITY), message.has(stun.USE_CANDIDATE)
+        )
+        if checklist.remote is None:
+            if checklist.wait(check):
+                self._open.add((base.number, source))
+        elif theirs == checklist.remote.ufrag:
+            self._heard(checklist, check, now)
+        self._settle(now)
+
+    def _heard(self, checklist: Checklist, check: EarlyCheck, now: float) -> None:
+        """An authenticated check came: its source is good, and worth a check of ours (RFC 8445
+        §7.3.1.4)."""
+        pair = checklist.meet(check.base, check.source, check.priority)
+        if pair is None:
+            return
+        pair.heard = True
+        self._open.add(pair.key)
+        if check.nominated and not self.controlling:
+            pair.nominated_at = now
+        if pair.state is PairState.SUCCEEDED:
+            if check.nominated and not self.controlling:
+                self._follow(checklist, pair, now)
+        elif pair.state is not PairState.IN_PROGRESS:
+            self._check(checklist, pair, now)
+        elif now - pair.sent_at >= _RESEND:
+            self._resend(pair, now)
+
+    def _agree_on_role(self, message: Message, now: float) -> bool:
+        """Solve a conflict by the tie-breakers (RFC 8445 §7.3.1.1); False when the peer is to give
+        way."""
+        theirs = message.get(stun.ICE_CONTROLLING if self.controlling else stun.ICE_CONTROLLED)
+        if theirs is None:
+            return True
+        ours_is_larger = self._tie_breaker >= theirs
+        if ours_is_larger == self.controlling:
+            return False
+        self._take_role(not self.controlling, now)
+        return True
+
+    def _take_role(self, controlling: bool, now: float) -> None:
+        self.controlling = controlling
+        self._nominate_at = None
+        for checklist in self._checklists():
+            checklist.take_role(controlling=controlling)
+        if controlling:
+            self._consider(now)
+
+    def _refuse(
+        self,
+        checklist: Checklist,
+        base: Base,
+        message: Message,
+        source: Address,
+        code: int,
+        reason: str,
+    ) -> None:
+        extra = ((stun.UNKNOWN_ATTRIBUTES, message.unknown),) if message.unknown else ()
+        attributes = ((stun.ERROR_CODE, (code, reason)), *extra)
+        response = Message(Method.BINDING, Kind.ERROR, message.transaction_id, attributes)
+        self._outputs.append(base.transmit(response.encode(checklist.local_key), source))
+
+    def _receive_response(self, base: Base, message: Message, source: Address, now: float) -> None:
+        """An answer to a check of ours (RFC 8445 §7.2.5), or of a STUN server."""
+        check = self._checks.get(message.transaction_id)
+        if check is None:
+            if not self._gathering.receive_response(base, message, source, now):
+                self.counters.stray += 1
+            self._settle(now)
+            return
+        checklist, pair = check.checklist, check.pair
+        if pair.base is not base or pair.address != source:
+            self.counters.stray += 1
+            return
+        if not message.verify(checklist.remote_key):
+            self.counters.unauthentic += 1
+            return
+        if message.kind is Kind.ERROR:
+            code, _ = message.get(stun.ERROR_CODE) or (0, "")
+            if code == 487:
+                del self._checks[message.transaction_id]
+                if check.controlling == self.controlling:
+                    self._take_role(not self.controlling, now)
+                self._check(checklist, pair, now)
+                self._settle(now)
+            return
+        self._confirmed(checklist, pair, now)
+        self._settle(now)
+
+    def _confirmed(self, checklist: Checklist, pair: Pair, now: float) -> None:
+        """A check of ours was answered: the pair is valid."""
+        pair.state = PairState.SUCCEEDED
+        pair.confirmed_at = now
+        pair.resend_at = None
+        self._drop_checks(pair)
+        self._open.add(pair.key)
+        consent = self._consent
+        if self._selected is not None and consent is not None:
+            if self._selected[1] is pair:
+                if consent.disconnected:
+                    self._outputs.append(self._connected(pair))
+                consent.renewed(now)
+                return
+            # Another pair works all of a sudden: perhaps because the selected one no longer does.
+            consent.hurry(now)
+        if not self.controlling and pair.nominated_at is not None:
+            self._follow(checklist, pair, now)
+        elif self.controlling:
+            self._consider(now)
+        self._route()
+
+    # --- checks
+
+    def _check(
+        self, checklist: Checklist, pair: Pair, now: float, *, nominate: bool = False
+    ) -> None:
+        """Send a check over the pair, and again until it is answered (RFC 8445 §7.2.4)."""
+        if checklist.remote is None:
+            return
+        pair.frame = self._request(checklist, pair, nominate=nominate)
+        pair.sent = 0
+        if pair.state is not PairState.SUCCEEDED:
+            pair.state = PairState.IN_PROGRESS
+        self._resend(pair, now)
+
+    def _request(self, checklist: Checklist, pair: Pair, *, nominate: bool = False) -> bytes:
+        assert checklist.remote is not None, "pairs are checked only once the peer is described"
+        transaction_id = self._random(stun.TRANSACTION_ID_SIZE)
+        preference = pair.base.candidate.priority >> 8 & 0xFFFF
+        role = stun.ICE_CONTROLLING if self.controlling else stun.ICE_CONTROLLED
+        attributes = (
+            (stun.USERNAME, f"{checklist.remote.ufrag}:{checklist.local.ufrag}"),
+            (stun.PRIORITY, priority("prflx", preference)),
+            (role, self._tie_breaker),
+            *(((stun.USE_CANDIDATE, None),) if nominate else ()),
+        )
+        self._checks[transaction_id] = _Check(checklist, pair, self.controlling)
+        message = Message(Method.BINDING, Kind.REQUEST, transaction_id, attributes)
+        return message.encode(checklist.remote_key)
+
+    def _resend(self, pair: Pair, now: float) -> None:
+        if stun.exhausted(pair.sent):
+            pair.resend_at = None
+            if self._selected is None or self._selected[1] is not pair:  # that one is consent's
+                pair.state = PairState.FAILED
+                self._drop_checks(pair)
+                self._consider(now)
+                self._route()
+            return
+        pair.sent += 1
+        pair.sent_at = now
+        pair.resend_at = now + stun.interval(pair.sent)
+        self._outputs.append(pair.base.transmit(pair.frame, pair.address))
+
+    def _drop_checks(self, pair: Pair) -> None:
+        for transaction_id in [key for key, each in self._checks.items() if each.pair is pair]:
+            del self._checks[transaction_id]
+
+    def _pace(self, now: float) -> None:
+        """Ordinary checks, best pair first, one per slot (RFC 8445 §6.1.4)."""
+        if self._check_at is None or self._check_at > now:
+            return
+        pair = self._current.next_waiting() if self._current.remote is not None else None
+        if pair is None:
+            self._check_at = None
+            return
+        self._check(self._current, pair, now)
+        self._check_at = self._next_slot = now + _PACE
+
+    def _release(self, pairs: list[Pair], now: float) -> None:
+        """New pairs may be checked, those through a relay once it lets the peer through."""
+        for pair in pairs:
+            self._gathering.release(pair.base, pair.remote.address, now)
+        if pairs and self._check_at is None:
+            self._check_at = self._next_slot
+
+    # --- selection
+
+    def _consider(self, now: float) -> None:
+        """As the controlling side: is there something to nominate (RFC 8445 §8.1.1)?"""
+        if not self.controlling:
+            return
+        best = self._current.best_valid()
+        if self._selected is not None and self._selected[0] is self._current:
+            selected = self._selected[1]
+            if self._consent is not None and self._consent.doubtful(now):
+                self._rescue(now)
+            elif best is not None and selected.relayed and not best.relayed:
+                self._select(self._current, best, now)
+        elif best is not None:
+            if not self._current.better_open(best):
+                self._select(self._current, best, now)
+                return
+            at = now + (_SETTLE_RELAYED if best.relayed else _SETTLE)
+            self._nominate_at = at if self._nominate_at is None else min(at, self._nominate_at)
+
+    def _follow(self, checklist: Checklist, pair: Pair, now: float) -> None:
+        """As the controlled side: the peer nominated a valid pair (RFC 8445 §7.3.1.5, §8.1.1).
+
+        A peer that nominates aggressively names many, of which the best counts (RFC 5245 §8.1.1.2);
+        one that moves to a worse pair is followed when the better one has gone silent.
+        """
+        if self._selected is not None:
+            chosen, selected = self._selected
+            if selected is pair or (chosen is self._current and checklist is not chosen):
+                return
+            if chosen is checklist and pair.priority < selected.priority:
+                if self._consent is not None:
+                    self._consent.hurry(now)
+                    if self._consent.doubtful(now):
+                        self._rescue(now)
+                return
+        self._select(checklist, pair, now)
+
+    def _select(self, checklist: Checklist, pair: Pair, now: float) -> None:
+        stale = pair.confirmed_at is None or now - pair.confirmed_at > 5.0
+        self._selected = checklist, pair
+        self._consent = Consent(self._random, now, check_now=stale)
+        self._gathering.bind(pair.base, pair.address, now)
+        if checklist is self._current:
+            self._nominate_at = self._limit_at = None
+            if self._previous is not None:
+                self._retire_at = now + _RETIRE
+        if self.controlling:
+            self._check(checklist, pair, now, nominate=True)
+        self._outputs.append(self._connected(pair))
+        self._route()
+
+    def _connected(self, pair: Pair) -> Connected:
+        return Connected(CandidatePair(pair.base.candidate, pair.remote))
+
+    def _route(self) -> None:
+        """Decide where `send` goes, and let go what waited for it."""
+        path = self._selected[1] if self._selected else self._current.best_valid()
+        self._path = path
+        self._direct = path.key if path is not None and path.base.relay is None else None
+        if path is not None and self._held:
+            held, self._held = self._held, []
+            self._outputs += [path.base.transmit(data, path.address) for data in held]
+
+    # --- consent
+
+    def _keep_consent(self, now: float) -> None:
+        consent = self._consent
+        if consent is None or self._selected is None:
+            return
+        if consent.expires_at <= now:
+            self._expire(now)
+            return
+        if consent.silent(now) and not consent.disconnected:
+            consent.disconnected = True
+            self._outputs.append(Disconnected())
+        if consent.check_at <= now:
+            if consent.doubtful(now) and not self._rescue(now):
+                self._probe(now)
+            if self._consent is consent:
+                checklist, pair = self._selected
+                # The nomination is said again each time, in case it was lost.
+                frame = self._request(checklist, pair, nominate=self.controlling)
+                self._outputs.append(pair.base.transmit(frame, pair.address))
+                consent.checked(now)
+
+    def _rescue(self, now: float) -> bool:
+        """The selected pair does not answer: take another that lately did, if there is one."""
+        if self._selected is None or self._consent is None:
+            return False
+        checklist, selected = self._selected
+        since = (self._consent.unanswered_since or now) - 1.0
+        nominated_at = selected.nominated_at or 0.0
+        fresh = [
+            pair
+            for pair in checklist.pairs.values()
+            if pair is not selected
+            and pair.state is PairState.SUCCEEDED
+            and (pair.confirmed_at or 0.0) >= since
+            and (self.controlling or (pair.nominated_at or 0.0) > nominated_at)
+        ]
+        if fresh:
+            self._select(checklist, max(fresh, key=lambda pair: pair.priority), now)
+        return bool(fresh)
+
+    def _probe(self, now: float) -> None:
+        """Find out which of the other pairs that once worked still do."""
+        if self._selected is None:
+            return
+        checklist, selected = self._selected
+        for pair in list(checklist.pairs.values()):
+            if pair.state is PairState.SUCCEEDED and pair is not selected and not pair.resend_at:
+                self._check(checklist, pair, now)
+
+    def _expire(self, now: float) -> None:
+        """No consent any more: nothing may be sent over what was selected (RFC 7675 §5.1)."""
+        assert self._selected is not None, "consent is about the selected pair"
+        checklist, _ = self._selected
+        for pair in checklist.pairs.values():
+            pair.state = PairState.FAILED
+            pair.resend_at = None
+            self._drop_checks(pair)
+        self._selected = self._consent = None
+        self._route()
+        if checklist is self._current:
+            self._outputs.append(Failed("the peer has stopped answering"))
+        elif self._limit_at is None:
+            self._limit_at = now + self._limit
+
+    # --- generations and bases
+
+    def _checklists(self) -> tuple[Checklist, ...]:
+        return (self._current,) if self._previous is None else (self._current, self._previous)
+
+    def _forget_old(self) -> None:
+        """Drop what belongs to generations that are gone."""
+        live = self._checklists()
+        self._checks = {
+            key: check for key, check in self._checks.items() if check.checklist in live
+        }
+        self._open = {
+            pair.key
+            for checklist in live
+            for pair in checklist.pairs.values()
+            if pair.heard or pair.confirmed_at is not None
+        }
+        self._open |= {(early.base.number, early.source) for early in self._current.early}
+
+    def _lose(self, base: Base, now: float) -> None:
+        """A relay is gone, and all pairs through it."""
+        for checklist in self._checklists():
+            for pair in checklist.forget_base(base):
+                self._drop_checks(pair)
+                if self._selected is not None and self._selected[1] is pair:
+                    self._selected = self._consent = None
+                    self._outputs.append(Disconnected())
+                    if self._limit_at is None:
+                        self._limit_at = now + self._limit
+        self._forget_old()
+        self._consider(now)
+        self._route()
+
+    def _drain(self, now: float) -> None:
+        for output in self._gathering.poll():
+            match output:
+                case gathering.BaseFound(base):
+                    self._release(self._current.add_base(base), now)
+                case gathering.BaseLost(base):
+                    self._lose(base, now)
+                case gathering.Opened():
+                    if self._check_at is None:
+                        self._check_at = self._next_slot
+                case gathering.Barred(base, host):
+                    for pair in list(self._current.pairs.values()):
+                        if pair.base is base and pair.remote.address == host:
+                            pair.state = PairState.FAILED
+                case _:
+                    self._outputs.append(output)
+
+    def _settle(self, now: float) -> None:
+        """The end of every input: carry out what gathering put out, send what may be sent now."""
+        self._drain(now)
+        self._pace(now)
+        self._drain(now)
+        self._deadline_known = False
+
+    def _earliest(self) -> float | None:
+        times = [
+            self._gathering.deadline(),
+            self._check_at if self._current.remote is not None else None,
+            self._nominate_at,
+            self._limit_at,
+            self._retire_at,
+        ]
+        if self._consent is not None:
+            times += [self._consent.check_at, self._consent.expires_at]
+        for checklist in self._checklists():
+            times += [pair.resend_at for pair in checklist.pairs.values()]
+        return min((at for at in times if at is not None), default=None)
+
+    def _credentials(self) -> IceCredentials:
+        """48 and 144 bits, where 24 and 128 are asked for (RFC 8445 §5.3)."""
+        ufrag, pwd = base64.b64encode(self._random(6)), base64.b64encode(self._random(18))
+        return IceCredentials(ufrag.decode(), pwd.decode())
+
+
+def _usable(candidate: Candidate) -> bool:
+    """Whether there is any sense in trying: UDP, our component, and an address that means something
+    here."""
+    if candidate.transport != "udp" or candidate.component != 1 or not candidate.port:
+        return False
+    try:
+        address = ipaddress.ip_address(candidate.address)
+    except ValueError:
+        return False  # a `.local` name (RFC 8828), or any other
+    unusable = address.is_unspecified or address.is_multicast
+    return not unusable and not (address.version == 6 and address.is_link_local)
