@@ -1,4 +1,6 @@
-"""A PBX of the lab by hand: `python -m tests.lab [FOLDER]` runs it until Ctrl-C and says how to reach it."""
+"""A PBX of the lab by hand: `python -m tests.lab [FOLDER]` runs it until Ctrl-C and says how to
+reach it.
+"""
 
 import asyncio
 import contextlib
@@ -22,9 +24,9 @@ async def main(folder: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     names = " ".join(pbx.accounts)
     print(  # noqa: T201
-        f"SIP over TLS   127.0.0.1:{pbx.tls_port}, realm and certificate pbx.test (or localhost, 127.0.0.1)\n"
-        f"               bad certificates: {pbx.expired_port} expired, {pbx.untrusted_port} another CA's, "
-        f"{pbx.misnamed_port} another name\n"
+        f"SIP over TLS   127.0.0.1:{pbx.tls_port}, realm and certificate pbx.test\n"
+        f"               bad certificates: {pbx.expired_port} expired, {pbx.untrusted_port} another"
+        f" CA's, {pbx.misnamed_port} another name\n"
         f"CA             {authority.certificate}\n"
         f"accounts       {names}; password NAME-secret\n"
         f"numbers        {pbx.folder}/etc/extensions.conf; +1555555NNNN is NNNN\n"

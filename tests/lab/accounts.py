@@ -8,6 +8,8 @@ ACCOUNTS = (
     # The bridge's, each the trunk of another line.
     Account("ringback", aor=OFTEN),
     Account("office"),
+    Account("late"),
+    Account("short"),
     Account("opus", codecs="opus"),
     Account("g722", codecs="g722"),
     Account("pcma", codecs="alaw"),

@@ -44,7 +44,9 @@ class Ami:
         self._reading = self._writer = None
 
     async def act(self, action: str, /, *variables: str, **fields: object) -> Mapping[str, str]:
-        """Do an action; its answer, or `RuntimeError` when the PBX refuses. `variables` are name=value."""
+        """Do an action; its answer, or `RuntimeError` when the PBX refuses. `variables` are
+        name=value.
+        """
         assert self._writer is not None, "not connected"
         self._number += 1
         name = f"lab-{self._number}"
@@ -67,7 +69,7 @@ class Ami:
         since: int = 0,
         within: float = 10.0,
     ) -> AmiEvent:
-        """The first event of this name for which `where` holds, from index `since` of `events` on."""
+        """The first event of this name for which `where` holds, from index `since` on."""
 
         def found() -> AmiEvent | None:
             for event in self.events[since:]:

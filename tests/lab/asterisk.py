@@ -1,6 +1,7 @@
 """The PBX: Asterisk from another Debian suite, run from a folder by its own dynamic linker.
 
-Accounts demand SRTP keyed in SDP over TLS; `pbx/extensions.conf` says what the numbers do. Everything that it says and
+Accounts demand SRTP keyed in SDP over TLS; `pbx/extensions.conf` says what the numbers do.
+Everything that it says and
 hears on the wire is read back from its log with `sip()`.
 """
 
@@ -23,9 +24,22 @@ DOMAIN = "pbx.test"
 TONE = 440.0
 """What the PBX plays, at −15.05 dBFS."""
 
-EMPTY_CONFIGS = (
-    "acl ccss cdr cel confbridge dsp features geolocation http musiconhold pjproject pjsip_notify stasis udptl"
-).split()
+EMPTY_CONFIGS = [
+    "acl",
+    "ccss",
+    "cdr",
+    "cel",
+    "confbridge",
+    "dsp",
+    "features",
+    "geolocation",
+    "http",
+    "musiconhold",
+    "pjproject",
+    "pjsip_notify",
+    "stasis",
+    "udptl",
+]
 HOW_LINKERS_ARE_CALLED = ("ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1", "ld-2.*.so")
 
 
@@ -50,14 +64,14 @@ class Account:
 
         endpoint = {"allow": self.codecs, "auth": self.name, "aors": self.name, **self.settings}
         auth = {"username": self.name, "password": password, **self.auth}
-        return (
-            section("srtp", endpoint) + section("digest", auth) + section("registrar", self.aor)
-        )
+        return section("srtp", endpoint) + section("digest", auth) + section("registrar", self.aor)
 
 
 @dataclass(frozen=True, slots=True)
 class SipMessage:
-    """One message as the PBX logged it: its wall-clock time, whether the PBX sent it, to or from where."""
+    """One message as the PBX logged it: its wall-clock time, whether the PBX sent it, to or from
+    where.
+    """
 
     at: float
     sent: bool
@@ -169,7 +183,9 @@ class Asterisk:
         ring: float = 30.0,
         record_as: str = "",
     ) -> "PbxCall":
-        """Ring an account (as `number`, when given); when it answers, go on in the dialplan at `exten`."""
+        """Ring an account (as `number`, when given); when it answers, go on in the dialplan at
+        `exten`.
+        """
         channel = f"PJSIP/{number}@{account}" if number else f"PJSIP/{account}"
         since = len(self.ami.events)
         answer = await self.ami.act(
@@ -270,7 +286,8 @@ class Asterisk:
             for pattern in ("usr/lib/*-linux-gnu", "lib/*-linux-gnu")
             for folder in sorted(self._root.glob(pattern))
         ]
-        # Under its usual name the linker may be a link to an absolute path: the file itself is wanted.
+        # Under its usual name the linker may be a link to an absolute path: the file itself is
+        # wanted.
         linker = next(
             path
             for folder in libraries
@@ -331,7 +348,9 @@ class Asterisk:
         return re.sub(r"@([A-Z_]+)@", lambda m: str(self._values[m[1]]), template.read_text())
 
     def _write_accounts(self) -> None:
-        accounts = [account.config(self._passwords[name]) for name, account in self.accounts.items()]
+        accounts = [
+            account.config(self._passwords[name]) for name, account in self.accounts.items()
+        ]
         text = self._filled(cache.HERE / "pbx" / "pjsip.conf")
         (self._etc / "pjsip.conf").write_text("\n".join([text, *accounts]))
 
@@ -345,7 +364,9 @@ class PbxCall:
         self._action = action
 
     async def result(self, *, within: float = 40.0) -> AmiEvent:
-        """How the placing ended: field `Response` says Success or Failure, `Reason` a number (4 is answered)."""
+        """How the placing ended: field `Response` says Success or Failure, `Reason` a number (4 is
+        answered).
+        """
         return await self._pbx.ami.expect(
             "OriginateResponse",
             lambda event: event["ActionID"] == self._action,
@@ -378,7 +399,7 @@ STAMP = re.compile(r"(?m)^\[(\d+\.\d+)\] ")
 
 
 def parse_trace(log: str) -> list[SipMessage]:
-    """The SIP messages in a log of res_pjsip_logger, each of which ends at the next stamped line."""
+    """The SIP messages in a log of res_pjsip_logger; each ends at the next stamped line."""
     messages = []
     starts = [*STAMP.finditer(log)]
     for index, stamp in enumerate(starts):

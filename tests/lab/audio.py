@@ -1,6 +1,7 @@
 """Tones made and tones found: what proves that two ends hear each other.
 
-Levels are RMS in dB below a full-scale square wave (dBFS as in dBov, RFC 6464): a sine of amplitude 0.25 has −15.05.
+Levels are RMS in dB below a full-scale square wave (dBFS as in dBov, RFC 6464): a sine of amplitude
+0.25 has −15.05.
 """
 
 import wave
@@ -44,7 +45,9 @@ class Sound:
 
     @property
     def frequency(self) -> float:
-        """The strongest frequency in Hz, between the bins by a parabola through the log spectrum; 0 in silence."""
+        """The strongest frequency in Hz, between the bins by a parabola through the log spectrum; 0
+        in silence.
+        """
         if self.level < -60 or len(self.samples) < self.rate // 50:
             return 0.0
         spectrum = np.abs(np.fft.rfft(self.samples * np.hanning(len(self.samples)))) + 1e-12
@@ -93,11 +96,15 @@ def tone(
 ) -> Sound:
     """A steady tone, or several at once with the same amplitude each."""
     time = np.arange(int(seconds * rate)) / rate
-    return Sound(sum((amplitude * np.sin(2 * np.pi * f * time) for f in frequencies), 0 * time), rate)
+    return Sound(
+        sum((amplitude * np.sin(2 * np.pi * f * time) for f in frequencies), 0 * time), rate
+    )
 
 
 def load(path: Path) -> Sound:
-    """A WAV file; of several channels the first. A file still being written is read as far as it goes."""
+    """A WAV file; of several channels the first. A file still being written is read as far as it
+    goes.
+    """
     data = path.read_bytes()
     with wave.open(str(path), "rb") as source:
         rate, channels = source.getframerate(), source.getnchannels()
@@ -127,7 +134,8 @@ def digits(sound: Sound) -> str:
         low, high = int(np.argmax(row[:4])), int(np.argmax(row[4:]))
         key = ""
         both = row[low] + row[4 + high]
-        # Two lines of like strength that hold most of the energy (a third is all of it under this window).
+        # Two lines of like strength that hold most of the energy (a third is all of it under this
+        # window).
         alike = 0.1 < row[low] / (row[4 + high] + 1e-12) < 10
         if alike and total > 1e-5 * size**2 and both > 0.2 * total:
             key = DTMF_KEYS[low][high]

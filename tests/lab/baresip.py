@@ -1,7 +1,9 @@
-"""A second, independent telephone: Debian's baresip with an account of the PBX, without a sound card.
+"""A second, independent telephone: Debian's baresip with an account of the PBX, without a sound
+card.
 
-It plays a tone and records what it hears through its sndfile filter; commands go over its ctrl_tcp module (JSON in
-netstrings). It is old and lenient: it never checks certificates and answers suites that nobody offered.
+It plays a tone and records what it hears through its sndfile filter; commands go over its ctrl_tcp
+module (JSON in netstrings). It is old and lenient: it never checks certificates and answers suites
+that nobody offered.
 """
 
 import asyncio
@@ -18,9 +20,9 @@ from tests.lab.process import Process, eventually, port_open
 
 TONE = 1000.0
 MODULES = (
-    "stdio opus g722 g711 sndfile aufile ausine aubridge srtp".split(),
-    "uuid account".split(),
-    "contact menu debug_cmd ctrl_tcp".split(),
+    ["stdio", "opus", "g722", "g711", "sndfile", "aufile", "ausine", "aubridge", "srtp"],
+    ["uuid", "account"],
+    ["contact", "menu", "debug_cmd", "ctrl_tcp"],
 )
 
 

@@ -1,6 +1,8 @@
-"""The Matrix client of a person: Debian's Chromium with a page around matrix-js-sdk, driven by Playwright.
+"""The Matrix client of a person: Debian's Chromium with a page around matrix-js-sdk, driven by
+Playwright.
 
-A browser process has one microphone, which plays a file for ever; so one `Browser` is one voice. A `Phone` is one
+A browser process has one microphone, which plays a file for ever; so one `Browser` is one voice. A
+`Phone` is one
 signed-in device in a page of its own.
 """
 
@@ -18,18 +20,35 @@ from tests.lab import audio, cache
 TONE = 880.0
 """What the microphone hears, at −15.05 dBFS."""
 
-ORIGIN = "http://localhost"  # a secure context by its name; nothing listens there, the driver answers
+ORIGIN = (
+    "http://localhost"  # a secure context by its name; nothing listens there, the driver answers
+)
 RATE = 48_000
-FLAGS = """
---no-sandbox --disable-gpu --disable-quic --no-first-run --no-default-browser-check --no-pings
---disable-background-networking --disable-component-update --disable-sync --disable-default-apps
---disable-extensions --disable-domain-reliability --disable-client-side-phishing-detection
---disable-dev-shm-usage --metrics-recording-only --disable-audio-output
---disable-background-timer-throttling --disable-renderer-backgrounding --disable-backgrounding-occluded-windows
---autoplay-policy=no-user-gesture-required
---use-fake-ui-for-media-stream --use-fake-device-for-media-stream
---allow-loopback-in-peer-connection
-""".split()
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--no-pings",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-default-apps",
+    "--disable-extensions",
+    "--disable-domain-reliability",
+    "--disable-client-side-phishing-detection",
+    "--disable-dev-shm-usage",
+    "--metrics-recording-only",
+    "--disable-audio-output",
+    "--disable-background-timer-throttling",
+    "--disable-renderer-backgrounding",
+    "--disable-backgrounding-occluded-windows",
+    "--autoplay-policy=no-user-gesture-required",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+    "--allow-loopback-in-peer-connection",
+]
 NO_FEATURES = (
     "LocalNetworkAccessChecks,WebRtcHideLocalIpsWithMdns,Translate,OptimizationHints,MediaRouter"
 )

@@ -1,10 +1,14 @@
-"""Where the big parts of the lab are kept: outside of the checkout, shared by all checkouts of this user."""
+"""Where the big parts of the lab are kept: outside of the checkout, shared by all checkouts of this
+user.
+"""
 
+import hashlib
 import os
 from pathlib import Path
 
 SUITES = ("forky", "sid", "bullseye")
-"""Suites that carry Asterisk, best first: testing, unstable, and the last stable one that had it."""
+"""Suites that carry Asterisk, best first: testing, unstable, and the last stable one that had it.
+"""
 
 HERE = Path(__file__).parent
 PAGE_SOURCES = (HERE / "page" / "package-lock.json", HERE / "page" / "page.js")
@@ -29,7 +33,5 @@ def asterisk_root() -> Path | None:
 
 def page_bundle() -> Path:
     """The browser's page as one script; its name says what it was made from."""
-    import hashlib
-
     made_from = b"".join(path.read_bytes() for path in PAGE_SOURCES)
     return folder() / "page" / f"page-{hashlib.sha256(made_from).hexdigest()[:12]}.js"

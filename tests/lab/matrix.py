@@ -1,6 +1,8 @@
-"""A Matrix user without a screen: the few requests of the client-server API that the tests need, and `m.call.*` by hand.
+"""A Matrix user without a screen: the few requests of the client-server API that the tests need,
+and `m.call.*` by hand.
 
-For everything but audio it stands in for a client, a thousand times faster than a browser; it also is the second device.
+For everything but audio it stands in for a client, a thousand times faster than a browser; it also
+is the second device.
 """
 
 import asyncio
@@ -211,15 +213,15 @@ class MatrixUser:
             for room, update in rooms.get("join", {}).items():
                 for e in update["timeline"]["events"]:
                     sender, content = e["sender"], e["content"]
-                    self.events.append(
-                        Event(room, e["type"], sender, content, e["event_id"], now)
-                    )
+                    self.events.append(Event(room, e["type"], sender, content, e["event_id"], now))
             first.set()
 
     # --- calls
 
     async def invite(self, room: str, *, lifetime_ms: int = 60_000) -> "MatrixCall":
-        """Place a voice call as Chromium does: an offer without candidates, then one that leads nowhere."""
+        """Place a voice call as Chromium does: an offer without candidates, then one that leads
+        nowhere.
+        """
         call = MatrixCall(self, room, f"{time.time_ns()}{secrets.token_hex(4)}")
         offer = {"type": "offer", "sdp": webrtc_offer()}
         await call.send("m.call.invite", {"lifetime": lifetime_ms, "offer": offer})

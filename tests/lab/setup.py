@@ -1,9 +1,10 @@
 """Install everything that the lab needs: `python -m tests.lab.setup`, any number of times.
 
-What is there already is left alone. As root the Debian packages are installed; otherwise what is missing is named with
-the command that installs it, and the exit status says that the lab is not complete. The PBX comes from another Debian
-suite than the machine's, because stable has no Asterisk: it is unpacked into the cache and run from there by its own
-dynamic linker, so that nothing of the machine is changed. One set-up runs at a time (flock on the cache).
+What is there already is left alone. As root the Debian packages are installed; otherwise what is
+missing is named with the command that installs it, and the exit status says that the lab is not
+complete. The PBX comes from another Debian suite than the machine's, because stable has no
+Asterisk: it is unpacked into the cache and run from there by its own dynamic linker, so that
+nothing of the machine is changed. One set-up runs at a time (flock on the cache).
 """
 
 import contextlib
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 from tests.lab import cache
 
@@ -55,8 +57,8 @@ def main() -> int:
     return 1 if missing else 0
 
 
-def say(text: str, end: str = "\n", file: object = None) -> None:
-    print(text, end=end, file=file or sys.stdout, flush=True)  # type: ignore[call-overload]  # noqa: T201
+def say(text: str, end: str = "\n", file: TextIO | None = None) -> None:
+    print(text, end=end, file=file, flush=True)
 
 
 @contextlib.contextmanager
@@ -155,7 +157,8 @@ def unpack(suite: str, root: Path) -> None:
     part = root.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     names = (*PBX_PACKAGES, *EXTRA_PBX_PACKAGES.get(suite, ()))
-    # A mirror's copy of a moving suite may be older than its Valid-Until; its signature is checked all the same.
+    # A mirror's copy of a moving suite may be older than its Valid-Until; its signature is
+    # checked all the same.
     settings = (
         "--quiet",
         "--variant=apt",
@@ -169,7 +172,8 @@ def unpack(suite: str, root: Path) -> None:
     if os.geteuid() == 0:
         run("mmdebstrap", "--mode=root", *settings, suite, part, mirror())
     else:
-        # Without root the tree is made in a user namespace, whose owners only an archive can carry out of it.
+        # Without root the tree is made in a user namespace, whose owners only an archive can
+        # carry out of it.
         archive = root.with_suffix(".tar")
         run("mmdebstrap", "--mode=unshare", *settings, suite, archive, mirror())
         part.mkdir()

@@ -1,5 +1,8 @@
-"""The homeserver: Synapse from the environment's packages, one process, SQLite, without federation and without limits."""
+"""The homeserver: Synapse from the environment's packages, one process, SQLite, without federation
+and without limits.
+"""
 
+import base64
 import hashlib
 import hmac
 import secrets
@@ -15,7 +18,15 @@ from tests.lab.process import Process
 
 DOMAIN = "lab.test"
 UNLIMITED = {"per_second": 100_000, "burst_count": 100_000}
-LIMITS = "rc_message rc_registration rc_joins_per_room rc_admin_redaction rc_presence rc_reports rc_room_creation".split()
+LIMITS = [
+    "rc_message",
+    "rc_registration",
+    "rc_joins_per_room",
+    "rc_admin_redaction",
+    "rc_presence",
+    "rc_reports",
+    "rc_room_creation",
+]
 
 
 class Synapse:
@@ -36,9 +47,10 @@ class Synapse:
         self._registrations = registrations
         self._turn = {"turn_uris": list(turn_uris), "turn_shared_secret": turn_secret}
         self._secret = secrets.token_hex(16)
-        command = [sys.executable, "-m", "synapse.app.homeserver"]
-        config = ["--config-path", folder / "homeserver.yaml"]
-        self._process = Process("Synapse", [*command, *config], log=folder / "log", cwd=folder)
+        command = [sys.executable, "-m", "synapse.app.homeserver", "--config-path"]
+        self._process = Process(
+            "Synapse", [*command, folder / "homeserver.yaml"], log=folder / "log", cwd=folder
+        )
 
     async def start(self) -> None:
         self._configure()
@@ -82,12 +94,14 @@ class Synapse:
     def _configure(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         key = secrets.token_bytes(32)
-        import base64
-
         encoded = base64.b64encode(key).decode().rstrip("=")
         (self.folder / "signing.key").write_text(f"ed25519 lab {encoded}\n")
         handlers = {
-            "file": {"class": "logging.StreamHandler", "formatter": "plain", "stream": "ext://sys.stderr"}
+            "file": {
+                "class": "logging.StreamHandler",
+                "formatter": "plain",
+                "stream": "ext://sys.stderr",
+            }
         }
         formatters = {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}}
         root = {"level": "WARNING", "handlers": ["file"]}
@@ -104,7 +118,10 @@ class Synapse:
             "server_name": DOMAIN,
             "public_baseurl": f"{self.url}/",
             "listeners": [listener],
-            "database": {"name": "sqlite3", "args": {"database": str(self.folder / "homeserver.db")}},
+            "database": {
+                "name": "sqlite3",
+                "args": {"database": str(self.folder / "homeserver.db")},
+            },
             "log_config": str(self.folder / "log.yaml"),
             "media_store_path": str(self.folder / "media"),
             "signing_key_path": str(self.folder / "signing.key"),
@@ -120,7 +137,7 @@ class Synapse:
             "presence": {"enabled": False},
             "federation_domain_whitelist": [],
             "app_service_config_files": [str(path) for path in self._registrations],
-            **{name: UNLIMITED for name in LIMITS},
+            **dict.fromkeys(LIMITS, UNLIMITED),
             "rc_login": dict.fromkeys(("address", "account", "failed_attempts"), UNLIMITED),
             "rc_joins": dict.fromkeys(("local", "remote"), UNLIMITED),
             "rc_invites": dict.fromkeys(("per_room", "per_user", "per_issuer"), UNLIMITED),

@@ -171,6 +171,7 @@ window.lab = {
   digit: (index, digit) => act(index, "sendDtmfDigit", digit),
   hold: (index, held) => act(index, "setRemoteOnHold", held),
   mute: (index, muted) => act(index, "setMicrophoneMuted", muted),
+  relay: (only) => { client.forceTURN = only; },
   say: (room, text) => client.sendTextMessage(room, text),
   rooms: () => client.getRooms().map((room) => room.roomId),
   call: (index) => {

@@ -1,0 +1,166 @@
+"""The whole lab: what the tests and the demonstration stand on.
+
+One homeserver, one PBX, one scripted peer and one bridge with a line for each thing to be tested;
+each line has a user
+of its own, so that tests do not meet in each other's rooms.
+"""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+from tests.lab.accounts import ACCOUNTS
+from tests.lab.asterisk import Asterisk
+from tests.lab.certificate import Authority
+from tests.lab.matrix import MatrixUser
+from tests.lab.peer import Peer
+from tests.lab.ports import Ports
+from tests.lab.ringback import Ringback, line, pbx_trunk, peer_trunk
+from tests.lab.synapse import DOMAIN, Synapse
+from tests.lab.turn import Turn
+
+HOUSE = "+493012345678"
+"""Our own number on the line `house`."""
+
+CODECS = {"opus": ["opus"], "g722": ["g722"], "pcma": ["pcma"], "pcmu": ["pcmu"]}
+
+
+def number(extension: str) -> str:
+    """A number of the outside world that the PBX reads as this extension."""
+    return f"+1555555{extension}"
+
+
+class Part(Protocol):
+    """What is started and stopped."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> object: ...
+
+
+class Lab:
+    """`async with Lab(folder) as lab`: everything is up, every trunk registered."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports = Ports()
+        self.authority = Authority(folder / "certificates")
+        self.turn = Turn(folder / "turn", self.ports)
+        self.pbx = Asterisk(folder / "pbx", self.ports, self.authority, ACCOUNTS)
+        self.peer = Peer(self.ports, self.authority)
+        # A bridge and a PBX of its own for the tests that stop, break and restart them.
+        self.other_pbx = Asterisk(folder / "other-pbx", self.ports, self.authority, ACCOUNTS[:1])
+        self.other_peer = Peer(self.ports, self.authority)
+        main, other = folder / "ringback", folder / "other"
+        registrations = (main / "registration.yaml", other / "registration.yaml")
+        self.synapse = Synapse(
+            folder / "synapse",
+            self.ports,
+            registrations=registrations,
+            turn_uris=self.turn.uris,
+            turn_secret=self.turn.secret,
+        )
+        self.bridge = self._bridge(main, "ringback", *self._main_lines())
+        self.other = self._bridge(other, "other", *self._other_lines())
+        self._stack = contextlib.AsyncExitStack()
+        self._users: dict[str, MatrixUser] = {}
+
+    async def __aenter__(self) -> "Lab":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            await asyncio.gather(self.bridge.init(), self.other.init())
+            async with asyncio.TaskGroup() as starting:
+                for part in (self.turn, self.synapse, self.pbx, self.peer):
+                    starting.create_task(self.up(part))
+            names = {user for line in self._main_lines()[1] for user in line["users"]}
+            for name in sorted(names | {"@frank:", "@grace:", "@mallory:"}):
+                await self.synapse.register(name[1:].partition(":")[0])
+            await self.up(self.bridge)
+            for trunk in self._main_lines()[0]:
+                if trunk["name"] in self.pbx.accounts:
+                    await self.pbx.registered(trunk["name"])
+            await self.peer.registered()
+        except BaseException as error:
+            await self._stack.aclose()
+            for process in (self.synapse.process, self.bridge.process):
+                if process.text():
+                    error.add_note(process.tail())
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    async def up(self, part: Part) -> None:
+        """Start a part; it is stopped when the lab ends."""
+        await part.start()
+        self._stack.push_async_callback(part.stop)
+
+    async def user(self, name: str, *, device: str = "") -> MatrixUser:
+        """A signed-in device of a user without a browser; the same one each time for the same
+        `device`.
+        """
+        key = f"{name}/{device}"
+        if key not in self._users:
+            user = MatrixUser(self.synapse.url, name, f"{name}-secret")
+            await self.up(user)
+            self._users[key] = user
+        return self._users[key]
+
+    def _bridge(
+        self, folder: Path, name: str, trunks: list[dict[str, Any]], lines: list[dict[str, Any]]
+    ) -> Ringback:
+        return Ringback(
+            folder,
+            self.ports,
+            name=name,
+            homeserver=self.synapse.url,
+            domain=DOMAIN,
+            trunks=trunks,
+            lines=lines,
+        )
+
+    def _main_lines(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        def trunk(name: str, **settings: object) -> dict[str, Any]:
+            return pbx_trunk(self.pbx, self.authority, self.pbx.accounts[name], **settings)
+
+        def users(*names: str) -> list[str]:
+            return [self.synapse.user_id(name) for name in names]
+
+        trunks = [
+            trunk("ringback"),
+            trunk("office"),
+            trunk("late", early_media=False),
+            trunk("short"),
+            trunk("tag32"),
+            trunk("sha256"),
+            *(trunk(name, codecs=codecs) for name, codecs in CODECS.items()),
+            peer_trunk(self.peer, self.authority),
+        ]
+        lines = [
+            line("house", "ringback", users("alice"), number=HOUSE, called=["ringback", HOUSE]),
+            line("office", "office", users("bob", "carol")),
+            line("short", "short", users("short"), ring_seconds=5),
+            *(line(name, name, users(name)) for name in ("late", "tag32", "sha256", *CODECS)),
+            line("peer", "peer", users("peer")),
+        ]
+        return trunks, lines
+
+    def _other_lines(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        account = self.other_pbx.accounts["ringback"]
+        trunks = [
+            pbx_trunk(self.other_pbx, self.authority, account),
+            peer_trunk(self.other_peer, self.authority),
+        ]
+        lines = [
+            line("house", "ringback", [self.synapse.user_id("frank")]),
+            line("peer", "peer", [self.synapse.user_id("grace")]),
+        ]
+        return trunks, lines

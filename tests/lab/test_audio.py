@@ -1,0 +1,245 @@
+"""What is said is heard: tones found by measurement at the other end, digits found as digits.
+
+The browser says 880 Hz, the PBX 440 Hz, the telephone 1000 Hz, all but the last at −15.05 dBFS;
+what arrives must be
+within 1 Hz and 3 dB of that.
+"""
+
+import asyncio
+import re
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.lab import audio, baresip, browser
+from tests.lab.asterisk import TONE, Asterisk
+from tests.lab.audio import Sound
+from tests.lab.baresip import Baresip
+from tests.lab.browser import BrowserCall, Phone
+from tests.lab.conftest import PhoneOf
+from tests.lab.lab import CODECS, Lab, number
+from tests.lab.ringback import Ringback
+
+LEVEL = -15.05
+NAMES = {"opus": "opus/48000/2", "g722": "G722/8000", "pcma": "PCMA/8000", "pcmu": "PCMU/8000"}
+
+
+def assert_tone(sound: Sound, frequency: float, level: float | None = LEVEL) -> None:
+    steady = sound.steady()
+    assert steady.seconds >= 1.9, f"only {steady.seconds:.1f} s were heard"
+    assert steady.frequency == pytest.approx(frequency, abs=1.0)
+    if level is not None:
+        assert steady.level == pytest.approx(level, abs=3.0)
+
+
+async def dial(bridge: Ringback, phone: Phone, extension: str) -> BrowserCall:
+    """Call a number from the browser until it is answered."""
+    room = await phone.direct(bridge.ghost(number(extension)))
+    call = await phone.place(room)
+    await call.state("connected")
+    return call
+
+
+async def end(call: BrowserCall, pbx: Asterisk) -> None:
+    await call.hang_up()
+    await pbx.quiet()
+
+
+@pytest.mark.parametrize("codec", CODECS)
+async def test_a_tone_is_heard_both_ways_with_each_codec(
+    codec: str, bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf
+) -> None:
+    before = pbx.mark()
+    phone = await phone_of(codec)
+    call = await dial(bridge, phone, "1001")
+    await asyncio.sleep(3)
+    heard, stats = await call.heard(), await call.stats()
+    await end(call, pbx)
+    assert_tone(heard, TONE)
+    assert_tone(pbx.recording(codec), browser.TONE)
+    assert stats["packetsLost"] == 0
+    answer = await pbx.seen("SIP/2.0 200", since=before, method="INVITE")
+    assert "RTP/SAVP" in answer.body
+    assert re.search(r"a=crypto:\d+ AES_CM_128_HMAC_SHA1_80 ", answer.body)
+    first = answer.body.split("RTP/SAVP ")[1].split()[0]
+    assert f"a=rtpmap:{first} {NAMES[codec]}" in answer.body
+
+
+async def test_a_call_from_the_pbx_is_heard_both_ways(pbx: Asterisk, phone_of: PhoneOf) -> None:
+    phone = await phone_of("alice")
+    seen = await phone.mark()
+    placed = await pbx.call("ringback", exten="1001", record_as="in")
+    call = await phone.rung(seen)
+    await call.answer()
+    await call.state("connected")
+    await asyncio.sleep(3)
+    heard = await call.heard()
+    await placed.hang_up()
+    await call.state("ended")
+    assert_tone(heard, TONE)
+    assert_tone(pbx.recording("in"), browser.TONE)
+
+
+async def test_the_short_authentication_tag_is_spoken_too(pbx: Asterisk, phone_of: PhoneOf) -> None:
+    """The PBX offers AES_CM_128_HMAC_SHA1_32 and nothing else."""
+    before = pbx.mark()
+    phone = await phone_of("tag32")
+    seen = await phone.mark()
+    placed = await pbx.call("tag32", exten="1001", record_as="tag32")
+    call = await phone.rung(seen)
+    await call.answer()
+    await call.state("connected")
+    await asyncio.sleep(3)
+    heard = await call.heard()
+    await call.hang_up()
+    await placed.ended()
+    assert_tone(heard, TONE)
+    assert_tone(pbx.recording("tag32"), browser.TONE)
+    answer = await pbx.seen("SIP/2.0 200", since=before, method="INVITE")
+    assert "AES_CM_128_HMAC_SHA1_32" in answer.body
+
+
+async def test_a_telephone_and_the_browser_hear_each_other(
+    bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf, telephone: Baresip
+) -> None:
+    seen = len(telephone.events)
+    phone = await phone_of("alice")
+    call = await phone.place(await phone.direct(bridge.ghost(number("5000"))))
+    await telephone.expect("CALL_INCOMING", since=seen)
+    await telephone.accept()
+    await call.state("connected")
+    await asyncio.sleep(3)
+    heard = await call.heard()
+    await telephone.hang_up()
+    await call.state("ended")
+    await pbx.quiet()
+    assert_tone(heard, baresip.TONE, None)
+    assert_tone(telephone.heard(), browser.TONE)
+
+
+async def test_an_echo_comes_back(bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf) -> None:
+    call = await dial(bridge, await phone_of("alice"), "1000")
+    await asyncio.sleep(3)
+    heard = await call.heard()
+    await end(call, pbx)
+    assert_tone(heard, browser.TONE)
+
+
+async def test_early_media_is_heard_before_the_answer(
+    bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf
+) -> None:
+    before = pbx.mark()
+    phone = await phone_of("alice")
+    call = await dial(bridge, phone, "3002")
+    await asyncio.sleep(3)
+    heard = await call.heard()
+    await end(call, pbx)
+    assert_tone(heard, TONE)
+    said = [message.status for message in pbx.sip(before) if message.method == "INVITE"]
+    assert 183 in said
+    assert 200 not in said
+
+
+async def test_early_media_goes_on_into_the_answered_call(
+    bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf
+) -> None:
+    """First the PBX's tone, then, once it has answered, our own voice from its echo."""
+    before = pbx.mark()
+    call = await dial(bridge, await phone_of("alice"), "3003")
+    await asyncio.sleep(1.5)
+    early = await call.heard()
+    await pbx.seen("SIP/2.0 200", since=before, method="INVITE")
+    await call.forget()
+    await asyncio.sleep(3)
+    late = await call.heard()
+    await end(call, pbx)
+    assert early.heard(TONE)
+    assert_tone(late, browser.TONE)
+
+
+async def test_digits_of_the_dial_pad_reach_the_pbx_and_its_digits_reach_the_browser(
+    bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf
+) -> None:
+    seen = len(pbx.ami.events)
+    phone = await phone_of("alice")
+    call = await dial(bridge, phone, "2001")
+    await asyncio.sleep(0.7)
+    for digit in "42*7":
+        await call.digit(digit)
+        await asyncio.sleep(0.3)
+    read = await pbx.ami.expect("Digits", since=seen)
+    assert read["Value"] == "42*7"
+    await call.forget()
+    await asyncio.sleep(3)
+    heard = await call.heard()
+    await end(call, pbx)
+    assert audio.digits(heard) == "42*7"
+
+
+@pytest.mark.parametrize("codec", ["pcmu"])
+async def test_digits_pass_with_a_narrow_codec(
+    codec: str, bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf
+) -> None:
+    seen = len(pbx.ami.events)
+    call = await dial(bridge, await phone_of(codec), "2001")
+    await asyncio.sleep(0.7)
+    for digit in "9018":
+        await call.digit(digit)
+        await asyncio.sleep(0.3)
+    read = await pbx.ami.expect("Digits", since=seen)
+    await end(call, pbx)
+    assert read["Value"] == "9018"
+
+
+async def test_every_digit_that_the_pbx_sends_is_heard(
+    bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf
+) -> None:
+    call = await dial(bridge, await phone_of("alice"), "2000")
+    await asyncio.sleep(6.5)
+    heard = await call.heard()
+    await end(call, pbx)
+    assert audio.digits(heard) == "0123456789*#ABCD"
+
+
+async def test_a_call_goes_over_a_relay_when_the_client_has_no_other_way(
+    lab: Lab, bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf
+) -> None:
+    phone = await phone_of("alice")
+    await phone.run("relay", True)
+    try:
+        call = await dial(bridge, phone, "1001")
+        await asyncio.sleep(3)
+        heard, stats = await call.heard(), await call.stats()
+        await end(call, pbx)
+    finally:
+        await phone.run("relay", False)
+    assert stats["local"] == "relay"
+    assert_tone(heard, TONE)
+    assert_tone(pbx.recording("ringback"), browser.TONE)
+
+
+async def test_nothing_that_the_control_process_does_can_be_heard(
+    bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf
+) -> None:
+    """The control process is stopped dead for a second and a half; the worker goes on."""
+    assert children(bridge.process.pid), "there is no worker process"
+    call = await dial(bridge, await phone_of("alice"), "1001")
+    await asyncio.sleep(1)
+    await call.forget()
+    bridge.process.send_signal(signal.SIGSTOP)
+    try:
+        await asyncio.sleep(1.5)
+    finally:
+        bridge.process.send_signal(signal.SIGCONT)
+    await asyncio.sleep(1)
+    heard = await call.heard()
+    await end(call, pbx)
+    stretches = heard.heard(TONE)
+    assert len(stretches) == 1, f"the tone was broken: {stretches}"
+    assert stretches[0][1] - stretches[0][0] > 2.3
+
+
+def children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in listed.split()]

@@ -1,0 +1,209 @@
+"""The line stays up: registered, refreshed, noticed when it is lost, registered again, and put down
+properly.
+
+On a bridge and a PBX of their own, which are started here, stopped, broken and started again.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.lab.conftest import PhoneOf, User
+from tests.lab.lab import Lab, number
+from tests.lab.matrix import MatrixUser
+from tests.lab.peer import Peer
+from tests.lab.process import eventually, port_open
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def own(lab: Lab) -> AsyncIterator[Lab]:
+    """The lab with its second bridge, PBX and peer up and registered."""
+    await lab.up(lab.other_pbx)
+    await lab.up(lab.other_peer)
+    await lab.up(lab.other)
+    await lab.other_pbx.registered("ringback")
+    await lab.other_peer.registered()
+    yield lab
+
+
+async def test_every_trunk_of_the_main_bridge_is_registered(lab: Lab) -> None:
+    for account in ("ringback", "office", "late", "short", "tag32", "sha256", "opus"):
+        assert await lab.pbx.contact(account), f"{account} is not registered"
+
+
+async def test_the_better_digest_is_taken(lab: Lab, peer: Peer) -> None:
+    """The peer challenges with SHA-256 and with MD5 (RFC 8760 §2.4)."""
+    register = await peer.registered()
+    assert "algorithm=SHA-256" in register["Authorization"].replace('"', "")
+    assert lab
+
+
+async def test_md5_is_answered_when_there_is_nothing_better(own: Lab) -> None:
+    peer = own.other_peer
+    peer.algorithms = ("MD5",)
+    since = peer.mark
+    peer.disconnect()
+    register = await peer.registered(since=since, within=20)
+    assert "SHA-256" not in register["Authorization"]
+    peer.algorithms = ("SHA-256", "MD5")
+
+
+async def test_the_pbx_sees_us_alive(lab: Lab) -> None:
+    """Its OPTIONS are answered."""
+    shown = await lab.pbx.command("pjsip show contacts")
+    row = next(line for line in shown.splitlines() if "ringback/" in line)
+    assert "Avail" in row
+
+
+async def test_a_registration_is_refreshed_in_time(own: Lab) -> None:
+    peer = own.other_peer
+    peer.expires = 6
+    since = peer.mark
+    peer.disconnect()
+    first = await peer.registered(since=since, within=20)
+    second = await peer.registered(since=peer.received.index(first) + 1, within=7)
+    third = await peer.registered(since=peer.received.index(second) + 1, within=7)
+    assert second.at - first.at < 6
+    assert third.at - second.at < 6
+    assert third.connection == first.connection
+    peer.expires = 300
+
+
+async def test_a_cut_connection_is_registered_again(own: Lab) -> None:
+    peer = own.other_peer
+    since = peer.mark
+    cut = time.monotonic()
+    peer.disconnect()
+    again = await peer.registered(since=since, within=15)
+    assert again.at - cut < 10
+
+
+async def test_the_delay_between_attempts_grows(own: Lab) -> None:
+    """While the registrar refuses, the attempts come at growing distances."""
+    peer = own.other_peer
+    peer.refuses_with = "503 Service Unavailable"
+    since = peer.mark
+    peer.disconnect()
+    await asyncio.sleep(12)
+    peer.refuses_with = None
+    attempts = [m.at for m in peer.received[since:] if m.method == "REGISTER"]
+    assert 2 <= len(attempts) <= 8, f"{len(attempts)} attempts in 12 s"
+    await peer.registered(since=since, within=40)
+
+
+@pytest.mark.timeout(120)
+async def test_a_restarted_pbx_is_found_again_and_the_user_is_told(own: Lab, user: User) -> None:
+    frank, pbx = await user("frank"), own.other_pbx
+    seen = frank.mark
+    await pbx.stop()
+    down = await frank.notice(None, "down", since=seen, within=30)
+    await pbx.resume()
+    await pbx.registered("ringback", within=60)
+    await frank.notice(down.room, "back", since=seen, within=20)
+
+
+@pytest.mark.timeout(150)
+async def test_a_pbx_that_falls_silent_is_noticed(own: Lab, user: User) -> None:
+    """Its connection stays open and nothing answers on it any more."""
+    frank, pbx = await user("frank"), own.other_pbx
+    seen = frank.mark
+    pbx.process.send_signal(signal.SIGSTOP)
+    try:
+        await frank.notice(None, "down", since=seen, within=100)
+    finally:
+        pbx.process.send_signal(signal.SIGCONT)
+    await frank.notice(None, "back", since=seen, within=60)
+
+
+@pytest.mark.timeout(120)
+async def test_a_refused_password_is_told_and_a_repaired_one_works(own: Lab, user: User) -> None:
+    frank, pbx = await user("frank"), own.other_pbx
+    seen = frank.mark
+    await pbx.set_password("ringback", "something else")
+    await pbx.stop()
+    await pbx.resume()
+    await frank.notice(None, "down", since=seen, within=60)
+    await pbx.set_password("ringback")
+    await pbx.registered("ringback", within=100)
+    await frank.notice(None, "back", since=seen, within=10)
+
+
+async def test_sigterm_ends_calls_and_unregisters(own: Lab, user: User, phone_of: PhoneOf) -> None:
+    """One call is up, another one rings; both ends of both are ended, then the lines are given
+    back.
+    """
+    frank, phone, pbx, bridge = (
+        await user("frank"),
+        await phone_of("frank"),
+        own.other_pbx,
+        own.other,
+    )
+    before = pbx.mark()
+    seen = frank.mark
+    placed = await phone.place(await phone.direct(bridge.ghost(number("1001"))))
+    await placed.state("connected")
+    ringing = await pbx.call("ringback", caller='"Dora" <+15550122>')
+    rung = await frank.rung(since=seen)
+    status = await bridge.stop()
+    assert status == 0, bridge.process.tail()
+    bye = await pbx.seen("BYE", since=before)
+    assert not bye.sent
+    await placed.state("ended")
+    await rung.expect("m.call.hangup")
+    assert (await ringing.result())["Response"] == "Failure"
+    assert not await pbx.contact("ringback")
+    await pbx.quiet()
+    assert not await port_open("127.0.0.1", bridge.port)
+
+
+async def test_texts_from_before_the_start_are_sent_after_it(own: Lab, user: User) -> None:
+    """Said while the bridge was down, and sent once when it is up again."""
+    frank, pbx, bridge = await user("frank"), own.other_pbx, own.other
+    if bridge.process.running:
+        await bridge.stop()
+    rooms = [
+        room for room in await frank.rooms() if await has(frank, room, bridge.ghost(number("1001")))
+    ]
+    before = pbx.mark()
+    await frank.say(rooms[0], "said while nobody listened")
+    await bridge.start()
+    await pbx.registered("ringback")
+    message = await pbx.seen("MESSAGE", since=before, within=60)
+    assert message.body.strip() == "said while nobody listened"
+
+
+async def test_a_killed_bridge_comes_back(own: Lab, user: User) -> None:
+    """No word to anybody; what the phone network still holds is over soon, and the line is back."""
+    bridge, pbx = own.other, own.other_pbx
+    if not bridge.process.running:
+        await bridge.start()
+        await pbx.registered("ringback")
+    pid = bridge.process.pid
+    await bridge.process.stop(signal.SIGKILL)
+    assert await eventually(lambda: not workers_of(pid), within=10, what="workers gone") is True
+    await bridge.start()
+    await pbx.registered("ringback")
+    grace = await user("frank")
+    assert grace
+
+
+def workers_of(pid: int) -> list[int]:
+    """Processes that name the dead one as their parent or whose group it led."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            found.append(int(status.parent.name))
+    return found
+
+
+async def has(user: MatrixUser, room: str, member: str) -> bool:
+    return (await user.members(room)).get(member) == "join"
