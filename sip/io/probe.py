@@ -156,7 +156,7 @@ def _described(secure: ssl.SSLObject) -> str:
     except ValueError:
         return "a certificate that cannot be read"
     days = (ends - datetime.now(UTC)).days
-    end = f"valid until {ends:%Y-%m-%d}"
+    end = f"{'ended on' if days < 0 else 'valid until'} {ends:%Y-%m-%d}"
     if 0 <= days < SOON_DAYS:
         end += f", which is in {days} days: renew it"
     return f"for {', '.join(names) or 'no name at all'}; {end}; issued by {issuer or 'nobody'}"
