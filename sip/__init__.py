@@ -1,1 +1,30 @@
 """A sans-IO SIP user agent for one trunk (RFC 3261), and below `sip.io` its driver on asyncio."""
+
+from sip.agent import Flow, Ids, UserAgent
+from sip.errors import LocalError, RemoteError, SipError
+from sip.framing import Framer, Malformed, Ping
+from sip.message import Message, Request, Response, parse_message
+from sip.session import Session
+from sip.trunk import TlsSettings, Trunk
+from sip.uri import NameAddr, Uri
+
+__all__ = [
+    "Flow",
+    "Framer",
+    "Ids",
+    "LocalError",
+    "Malformed",
+    "Message",
+    "NameAddr",
+    "Ping",
+    "RemoteError",
+    "Request",
+    "Response",
+    "Session",
+    "SipError",
+    "TlsSettings",
+    "Trunk",
+    "Uri",
+    "UserAgent",
+    "parse_message",
+]

@@ -1,35 +1,107 @@
-"""The user agent. Work in progress: the signatures stand."""
+"""The user agent of one trunk: messages and `now` in, messages and events out (RFC 3261 §8).
 
+How to drive it: after any input (`flow_opened`, `flow_closed`, `receive`, `handle_timer`) and after
+any verb, take `poll()`, write each `Send` to its flow, hand the events on, and call `handle_timer`
+when `deadline()` is reached. Nothing in here reads a clock, opens a socket or throws dice.
+
+What the agent decides itself is what the standard decides: retransmissions, CANCEL against BYE,
+challenges, refreshes, refusals of what we do not speak. All else is an event.
+"""
+
+import logging
 from collections.abc import Iterable
 
-from sip.core import Flow, Ids
-from sip.events import Body, Output
+from sip import timer
+from sip.core import ALLOW, SUPPORTED, Core, Flow, Ids
+from sip.errors import LocalError, RemoteError
+from sip.events import Body, FlowFailed, Output
 from sip.framing import Malformed
-from sip.message import Message
+from sip.message import Message, Request, Response
+from sip.pager import Pager
+from sip.registration import Registration
 from sip.session import Session
+from sip.transaction import AnyServer, Failure, InviteServerTransaction, Outcome
 from sip.trunk import Trunk
 from sip.uri import NameAddr, Uri
 
 __all__ = ["Flow", "Ids", "UserAgent"]
 
+logger = logging.getLogger(__name__)
+
+# One trunk carries no more calls at once than its media could; an INVITE beyond is refused.
+MAX_SESSIONS = 1000
+
+# How long a probe may go unanswered before its flow counts as dead.
+PING_TIMEOUT = 10.0
+
+# What a body of a peer may be (§20.1).
+ACCEPT = "application/sdp, text/plain"
+
+# Events of NOTIFY that PBXs send without a subscription: message waiting (RFC 3842).
+_UNSOLICITED_EVENTS = ("message-summary",)
+
+# Methods that exist elsewhere in SIP but are not for a user agent like ours: 405, not 501 (§8.2.1).
+_KNOWN_ELSEWHERE = ("REGISTER", "SUBSCRIBE", "PUBLISH")
+
+# Header fields that the agent writes itself.
+_RESERVED = (
+    "allow", "authorization", "call-id", "contact", "content-length", "content-type", "cseq",
+    "from", "max-forwards", "min-se", "proxy-authorization", "record-route", "require", "route",
+    "session-expires", "supported", "to", "user-agent", "via",
+)  # fmt: skip
+
 
 class UserAgent:
-    """One account's user agent."""
+    """One account's user agent.
+
+    Args:
+        trunk: whom we talk to, and as whom.
+        ids: where identifiers come from.
+        product: our name in User-Agent and Server.
+    """
 
     def __init__(self, trunk: Trunk, *, ids: Ids, product: str = "Ringback") -> None:
-        self.sessions: list[Session] = []
-        self.registered = False
-        self.busy = False  # whether requests of ours still wait for their answers
+        self._core = Core(trunk, ids=ids, product=product)
+        self._registration = Registration(self._core)
+        self._pager = Pager(self._core)
+        self._sessions: dict[tuple[str, str], Session] = {}
+        self._ping_flow: int | None = None
+        self._ping_deadline: float | None = None
 
-    def flow_opened(self, flow: Flow, now: float) -> None: ...
-    def flow_closed(self, flow_id: int, now: float) -> None: ...
-    def receive(self, message: Message | Malformed, flow_id: int, now: float) -> None: ...
-    def handle_timer(self, now: float) -> None: ...
+    # --- what the user sees
+
+    @property
+    def sessions(self) -> list[Session]:
+        """The sessions that are not over."""
+        return [session for session in self._sessions.values() if not session.ended]
+
+    @property
+    def registered(self) -> bool:
+        """Whether the registrar's last word was that our binding stands, and its flow is open."""
+        return self._registration.registered
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything that we said still waits for its answer; a shutdown waits for it."""
+        return self._core.transactions.waiting or any(
+            session.ended and not session.finished for session in self._sessions.values()
+        )
+
     def poll(self) -> list[Output]:
-        return []
+        """Return what came about since the last call, in its order."""
+        return self._core.take_outputs()
 
     def deadline(self) -> float | None:
-        return None
+        """Return when `handle_timer` is due, None if nothing waits."""
+        deadlines = [
+            self._core.transactions.deadline,
+            self._registration.deadline,
+            self._ping_deadline,
+            *(session.deadline for session in self._sessions.values()),
+        ]
+        return min((at for at in deadlines if at is not None), default=None)
+
+    # --- verbs
 
     def invite(
         self,
@@ -40,7 +112,24 @@ class UserAgent:
         caller: NameAddr | None = None,
         headers: Iterable[tuple[str, str]] = (),
     ) -> Session:
-        raise NotImplementedError
+        """Call someone (§13.2).
+
+        Args:
+            caller: From, where it is not our own address.
+            headers: more header fields, such as P-Preferred-Identity.
+
+        Raises:
+            LocalError: something cannot be written into a message, or is not the user's to write.
+        """
+        headers = list(headers)
+        for name, _ in headers:
+            if name.lower() in _RESERVED:
+                raise LocalError(f"{name} is written by the agent")
+        session = self._new_session(incoming=False, call_id=self._core.ids.call_id())
+        sender = self._core.from_address(caller)
+        session.place(target, offer, sender=sender, headers=headers, now=now)
+        self._keep(session)
+        return session
 
     def send_message(
         self,
@@ -51,8 +140,263 @@ class UserAgent:
         sender: NameAddr | None = None,
         key: str | None = None,
     ) -> str:
-        raise NotImplementedError
+        """Send a text (RFC 3428) and return the id that its `MessageSent` will carry.
 
-    def answer_message(self, id: str, status: int, *, now: float) -> None: ...
-    def unregister(self, *, now: float) -> None: ...
-    def ping(self, *, now: float) -> None: ...
+        Args:
+            sender: From, where it is not our own address.
+            key: names the text over repeats: the same key is the same text to the peer.
+
+        Raises:
+            LocalError: something cannot be written into a message.
+        """
+        return self._pager.send(target, body, sender=sender, key=key, now=now)
+
+    def answer_message(self, id: str, status: int, *, now: float) -> None:
+        """Answer a `MessageReceived`: 200 when the text is stored."""
+        self._pager.answer(id, status, now=now)
+
+    def unregister(self, *, now: float) -> None:
+        """Remove our binding for good; `Unregistered` or `RegistrationFailed` says the outcome."""
+        self._registration.unregister(now)
+
+    def ping(self, *, now: float) -> None:
+        """Probe the current flow with OPTIONS; any answer will do, none in time is `FlowFailed`."""
+        flow = self._core.current
+        if flow is None or self._ping_deadline is not None:
+            return
+        me = NameAddr(self._core.address)
+        request = self._core.request(
+            "OPTIONS",
+            Uri("sip", host=self._core.trunk.domain),
+            sender=me.with_tag(self._core.ids.tag()),
+            to=NameAddr(Uri("sip", host=self._core.trunk.domain)),
+            call_id=self._core.ids.call_id(),
+            seq=1,
+        )
+        request.headers.add("Accept", ACCEPT)
+        request.headers.put_first("Via", self._core.via(flow))
+        self._ping_flow, self._ping_deadline = flow.id, now + PING_TIMEOUT
+        self._core.start(request, flow.id, self._receive_pong, now)
+
+    # --- inputs
+
+    def flow_opened(self, flow: Flow, now: float) -> None:
+        """Have a connection to the trunk: register at once, and pick up calls that lost theirs."""
+        self._core.open_flow(flow)
+        self._registration.flow_opened(flow, now)
+        for session in list(self._sessions.values()):
+            session.flow_opened(now)
+
+    def flow_closed(self, flow_id: int, now: float) -> None:
+        """Lose a connection: what waits on it fails at once, answered calls go on without it."""
+        if not self._core.close_flow(flow_id):
+            return
+        if self._ping_flow == flow_id:
+            self._ping_deadline = None
+        self._core.transactions.flow_closed(flow_id, now)
+        self._registration.flow_closed(flow_id)
+        for session in list(self._sessions.values()):
+            session.flow_closed(flow_id, now)
+        self._sweep()
+
+    def receive(self, message: Message | Malformed, flow_id: int, now: float) -> None:
+        """Take what a framer made of the bytes of a flow; never raises for what a peer sent."""
+        flow = self._core.flow(flow_id)
+        if flow is None:
+            return  # the driver's last bytes crossed its own close
+        match message:
+            case Response():
+                self._receive_response(message, now)
+            case Request():
+                self._receive_request(message, flow, now)
+            case Malformed(error, request):
+                logger.warning("%s: malformed message: %s", self._core.trunk.name, error)
+                if request is not None:
+                    self._answer_statelessly(request, flow, error)
+        self._sweep()
+
+    def handle_timer(self, now: float) -> None:
+        """Do what has become due."""
+        self._core.transactions.handle_timer(now)
+        self._registration.handle_timer(now)
+        for session in list(self._sessions.values()):
+            session.handle_timer(now)
+        if self._ping_deadline is not None and now >= self._ping_deadline:
+            self._ping_deadline = None
+            if self._ping_flow is not None:
+                self._core.emit(FlowFailed(self._ping_flow, "OPTIONS was not answered"))
+        self._sweep()
+
+    # --- responses
+
+    def _receive_response(self, response: Response, now: float) -> None:
+        try:
+            if self._core.transactions.receive_response(response, now):
+                return
+            headers = response.headers
+            session = self._sessions.get((headers.call_id, headers.from_.tag or ""))
+            if session is not None and headers.cseq.method == "INVITE" and response.status < 300:
+                session.receive_stray(response)
+        except RemoteError as error:
+            logger.warning("%s: unusable response: %s", self._core.trunk.name, error)
+
+    def _receive_pong(self, outcome: Outcome, now: float) -> None:
+        # A lost flow has said so itself; silence is for the deadline to judge.
+        if not isinstance(outcome, Failure):
+            self._ping_deadline = None
+
+    # --- requests (§8.2)
+
+    def _receive_request(self, request: Request, flow: Flow, now: float) -> None:
+        self._core.note_source(request, flow)
+        transactions = self._core.transactions
+        if transactions.receive_request(request, now):
+            return
+        if request.method == "ACK":
+            session = self._session_of(request)
+            if session is not None:
+                session.receive_ack(request, now)
+            return
+        if transactions.full:
+            overload = RemoteError("too many requests at once", status=503)
+            self._answer_statelessly(request, flow, overload)
+            return
+        merged = transactions.is_merged(request) and request.method != "CANCEL"
+        transaction = self._core.serve(request, flow, now)
+        try:
+            if merged:
+                raise RemoteError("the same request came by another way", status=482)
+            self._dispatch(transaction, now)
+        except RemoteError as error:
+            logger.debug("%s refused: %s %s", request.method, error.status, error)
+            self._core.respond(transaction, error.status, now, headers=_refusal_headers(error))
+
+    def _dispatch(self, transaction: AnyServer, now: float) -> None:
+        request = transaction.request
+        if request.method == "CANCEL":
+            self._receive_cancel(transaction, now)
+            return
+        self._check(request)
+        session = None
+        if request.headers.to.tag is not None:
+            session = self._session_of(request)
+            if session is None:
+                raise RemoteError("no such dialog", status=481)
+            session.admit(request)
+        match request.method:
+            case "INVITE" if session is None:
+                self._receive_invite(transaction, now)
+            case "INVITE" | "BYE" | "UPDATE" | "PRACK" | "INFO":
+                if session is None:
+                    raise RemoteError("no dialog", status=481)
+                session.receive(transaction, now)
+            case "MESSAGE":
+                self._pager.receive(transaction, now)
+            case "OPTIONS":
+                self._core.respond(transaction, 200, now, headers=_CAPABILITIES)
+            case "NOTIFY":
+                self._receive_notify(transaction, now)
+            case _:  # REFER, the only one that `_check` lets through besides
+                raise RemoteError("transfers are not done here", status=603)  # RFC 3515 §2.4.2
+
+    def _check(self, request: Request) -> None:
+        """Refuse what no part of us can take (§8.2.1 to §8.2.3)."""
+        if request.method in _KNOWN_ELSEWHERE:
+            raise RemoteError("method not allowed", status=405)
+        if request.method not in (*ALLOW.split(", "), "REFER"):
+            raise RemoteError("method not known", status=501)
+        if request.uri.scheme not in ("sip", "sips", "tel"):
+            raise RemoteError("URI scheme not supported", status=416)
+        unknown = request.headers.tokens("Require") - set(SUPPORTED)
+        if unknown:
+            raise _Unsupported(unknown)
+        encoding = request.headers.get("Content-Encoding")
+        if encoding is not None and encoding.lower() != "identity":
+            raise RemoteError("content encoding not supported", status=415)
+
+    def _receive_invite(self, transaction: AnyServer, now: float) -> None:
+        assert isinstance(transaction, InviteServerTransaction), "INVITE has its own machine"
+        if len(self._sessions) >= MAX_SESSIONS:
+            raise RemoteError("too many calls", status=503)
+        call_id = transaction.request.headers.call_id
+        session = self._new_session(incoming=True, call_id=call_id)
+        session.receive_invite(transaction, now)
+        self._keep(session)
+
+    def _receive_cancel(self, transaction: AnyServer, now: float) -> None:
+        """§9.2: the CANCEL is answered for itself, the INVITE by its session."""
+        cancelled = self._core.transactions.find_cancelled(transaction.request)
+        if cancelled is None:
+            raise RemoteError("nothing to cancel", status=481)
+        session = next((s for s in self._sessions.values() if s.is_opened_by(cancelled)), None)
+        to_tag = None if session is None else session.local_tag
+        self._core.respond(transaction, 200, now, to_tag=to_tag)
+        if session is not None:
+            session.receive_cancel(transaction.request, now)
+
+    def _receive_notify(self, transaction: AnyServer, now: float) -> None:
+        """RFC 6665 §4.1.3; we subscribe to nothing, but PBXs tell of waiting messages unasked."""
+        event = (transaction.request.headers.get("Event") or "").partition(";")[0].strip().lower()
+        if event not in _UNSOLICITED_EVENTS:
+            raise RemoteError("event not known", status=489)
+        self._core.respond(transaction, 200, now)
+
+    def _answer_statelessly(self, request: Request, flow: Flow, error: RemoteError) -> None:
+        if request.method == "ACK":
+            return
+        response = self._core.response(request, error.status, headers=_refusal_headers(error))
+        self._core.send(flow.id, response)
+
+    # --- sessions
+
+    def _new_session(self, *, incoming: bool, call_id: str) -> Session:
+        tag = self._core.ids.tag()
+        return Session(
+            self._core, id=f"{call_id}/{tag}", incoming=incoming, call_id=call_id, local_tag=tag
+        )
+
+    def _keep(self, session: Session) -> None:
+        if not session.finished:
+            self._sessions[session.call_id, session.local_tag] = session
+
+    def _session_of(self, request: Request) -> Session | None:
+        """Find the session by the dialog's three identifiers (§12)."""
+        headers = request.headers
+        session = self._sessions.get((headers.call_id, headers.to.tag or ""))
+        if session is None or not session.knows(headers.from_.tag or ""):
+            return None
+        return session
+
+    def _sweep(self) -> None:
+        for key in [k for k, session in self._sessions.items() if session.finished]:
+            del self._sessions[key]
+
+
+_CAPABILITIES = [("Allow", ALLOW), ("Accept", ACCEPT), ("Supported", ", ".join(SUPPORTED))]
+
+
+class _Unsupported(RemoteError):
+    """An extension is required that we do not speak (§8.2.2.3)."""
+
+    def __init__(self, tags: Iterable[str]) -> None:
+        super().__init__("extension not supported", status=420)
+        self.tags = sorted(tags)
+
+
+def _refusal_headers(error: RemoteError) -> list[tuple[str, str]]:
+    """Return what a refusal must say besides its status."""
+    match error.status:
+        case 405 | 501:
+            return [("Allow", ALLOW)]
+        case 415:
+            return [("Accept", ACCEPT), ("Accept-Encoding", "identity")]
+        case 420 if isinstance(error, _Unsupported):
+            return [("Unsupported", ", ".join(error.tags))]
+        case 422:
+            return [("Min-SE", str(timer.MIN_INTERVAL))]
+        case 489:
+            return [("Allow-Events", ", ".join(_UNSOLICITED_EVENTS))]
+        case 503:
+            return [("Retry-After", "5")]
+        case _:
+            return []

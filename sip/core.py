@@ -1,7 +1,42 @@
-"""What all usages share."""
+"""What sessions, registration and pager share: flows, credentials, transactions, the output queue.
 
-from dataclasses import dataclass
-from typing import Protocol
+A usage builds a request and submits it; `Submission` takes it through challenges (RFC 3261 §22) to
+its final outcome, each attempt in a transaction of its own. Nothing here knows what the requests
+are about.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+from sip.digest import Account, Authenticator, Realm
+from sip.events import Body, Event, Output, Send
+from sip.headers import Headers, Via
+from sip.message import MAX_FORWARDS, Message, Request, Response, response_to
+from sip.transaction import (
+    AnyClient,
+    AnyServer,
+    Failure,
+    Listener,
+    Outcome,
+    Transactions,
+    derived_request,
+)
+from sip.trunk import Trunk
+from sip.uri import NO_PARAMETERS, NameAddr, Parameters, Uri
+
+# Methods that we serve (§20.5). REFER is known and refused; SUBSCRIBE and PUBLISH are not for us.
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, NOTIFY, MESSAGE"
+
+# Extensions that we speak (§20.37): RFC 3262 and RFC 4028.
+SUPPORTED = ("100rel", "timer")
+
+# 401, 407, each once stale, and one more; a server that wants more goes in circles.
+MAX_ATTEMPTS = 5
+
+
+_Message = TypeVar("_Message", Request, Response)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +59,16 @@ class Flow:
     remote_host: str = ""
     remote_port: int = 0
 
+    @property
+    def reliable(self) -> bool:
+        return self.transport != "UDP"
+
 
 class Ids(Protocol):
     """Where identifiers come from: unguessable in a driver, countable in a test."""
 
     def branch(self) -> str:
-        """A transaction identifier that begins with the magic cookie z9hG4bK (RFC 3261 §8.1.1.7)."""
+        """A transaction identifier that begins with z9hG4bK (RFC 3261 §8.1.1.7)."""
 
     def tag(self) -> str:
         """A tag (§19.3)."""
@@ -39,3 +78,305 @@ class Ids(Protocol):
 
     def cnonce(self) -> str:
         """A client nonce (RFC 7616 §3.4)."""
+
+
+class Submission:
+    """One request on its way through challenges to its final outcome."""
+
+    def __init__(
+        self,
+        core: "Core",
+        request: Request,
+        listener: Listener,
+        *,
+        next_seq: Callable[[], int],
+    ) -> None:
+        self.request = request  # the latest attempt, as it was sent
+        self._core = core
+        self._listener = listener
+        self._next_seq = next_seq
+        self._attempts = 0
+        self._answered: set[Realm] = set()  # realms whose challenge to this request was answered
+        self._heard = False  # a provisional response to this attempt came
+        self._cancel: list[tuple[str, str]] | None = (
+            None  # header fields of a CANCEL that is wanted
+        )
+        self._transaction: AnyClient | None = None
+
+    def start(self, now: float, *, flow: Flow | None) -> None:
+        """Send the first attempt; without a flow it fails at once."""
+        if flow is None:
+            self._listener(Failure(503, "no connection"), now)
+            return
+        self._send(flow, now)
+
+    def stop(self, now: float) -> None:
+        """Wait no longer (§9.1: a cancelled INVITE without a final response)."""
+        if self._transaction is not None:
+            self._transaction.fail(Failure(408, "no final response"), now)
+
+    def cancel(self, now: float, *, headers: Iterable[tuple[str, str]] = ()) -> None:
+        """Send a CANCEL beside the INVITE (§9.1), and answer no challenge any more.
+
+        It waits for the first provisional response: before that it could overtake the INVITE.
+        """
+        self._cancel = list(headers)
+        if self._heard:
+            self._send_cancel(now)
+
+    def _send_cancel(self, now: float) -> None:
+        assert self._transaction is not None, "a provisional response came for it"
+        cancel = derived_request(self.request, "CANCEL")
+        for name, value in self._cancel or ():
+            cancel.headers.add(name, value)
+        self._core.start(cancel, self._transaction.flow, _ignore, now)
+
+    def _send(self, flow: Flow, now: float) -> None:
+        self._attempts += 1
+        self._heard = False
+        self._core.authenticator.authorize(self.request)
+        self.request.headers.remove("Via")
+        self.request.headers.put_first("Via", self._core.via(flow))
+        self._transaction = self._core.start(self.request, flow.id, self._receive, now)
+
+    def _receive(self, outcome: Outcome, now: float) -> None:
+        if isinstance(outcome, Response) and outcome.status in (401, 407) and self._accept(outcome):
+            assert self._transaction is not None, "responses come from a transaction"
+            flow = self._core.flow(self._transaction.flow)
+            if flow is not None:
+                headers = self.request.headers.copy()
+                headers.set("CSeq", f"{self._next_seq()} {self.request.method}")
+                self.request = replace(self.request, headers=headers)
+                self._send(flow, now)
+                return
+        if isinstance(outcome, Response) and outcome.status < 200 and not self._heard:
+            self._heard = True
+            if self._cancel is not None:
+                self._send_cancel(now)
+        self._listener(outcome, now)
+
+    def _accept(self, response: Response) -> bool:
+        """Whether a challenge will be answered.
+
+        Credentials that we sent on our own account may simply have been too old; those computed for
+        this very challenge are wrong unless the server calls its nonce stale.
+        """
+        if self._cancel is not None or self._attempts >= MAX_ATTEMPTS:
+            return False
+        challenges = self._core.authenticator.learn(response)
+        if not challenges:
+            return False
+        again = any(
+            realm in self._answered and not challenge.stale
+            for realm, challenge in challenges.items()
+        )
+        self._answered |= challenges.keys()
+        return not again
+
+
+class Core:
+    """The ground that the usages stand on."""
+
+    def __init__(self, trunk: Trunk, *, ids: Ids, product: str) -> None:
+        self.trunk = trunk
+        self.ids = ids
+        self.product = product
+        self.transactions = Transactions()
+        self.authenticator = Authenticator(
+            Account(trunk.auth_username or trunk.username, trunk.password),
+            allow_md5=trunk.allow_md5,
+            cnonce=ids.cnonce,
+        )
+        self._flows: dict[int, Flow] = {}
+        self._outputs: list[Output] = []
+
+    # --- output
+
+    def emit(self, event: Event) -> None:
+        self._outputs.append(event)
+
+    def take_outputs(self) -> list[Output]:
+        outputs, self._outputs = self._outputs, []
+        return outputs
+
+    # --- flows
+
+    def open_flow(self, flow: Flow) -> None:
+        self._flows[flow.id] = flow
+
+    def close_flow(self, flow_id: int) -> bool:
+        """Forget a flow; False if it was not open."""
+        return self._flows.pop(flow_id, None) is not None
+
+    def flow(self, flow_id: int) -> Flow | None:
+        return self._flows.get(flow_id)
+
+    @property
+    def current(self) -> Flow | None:
+        """The flow for new requests: the latest that is open."""
+        return self._flows[max(self._flows)] if self._flows else None
+
+    def send(self, flow_id: int, message: Message) -> None:
+        """Put a message on a flow; on one that is closed it is lost, as on the wire."""
+        if flow_id in self._flows:
+            self._outputs.append(Send(flow_id, message))
+
+    # --- addresses
+
+    @property
+    def address(self) -> Uri:
+        """Our address of record."""
+        return Uri("sip", self.trunk.username, self.trunk.domain)
+
+    @property
+    def contact(self) -> NameAddr:
+        """Where the peer reaches us: our end of the current flow (§8.1.1.8)."""
+        flow = self.current
+        if flow is None:
+            return NameAddr(self.address)  # of a request that goes nowhere
+        parameters = Parameters((("transport", flow.transport.lower()),))
+        return NameAddr(
+            Uri("sip", self.trunk.username, flow.local_host, flow.local_port, parameters)
+        )
+
+    def via(self, flow: Flow) -> Via:
+        """Our hop, in a transaction of its own (§8.1.1.7).
+
+        `rport` asks for our address as the peer sees it (RFC 3581); `alias` lets it send its
+        requests back over this connection (RFC 5923).
+        """
+        pairs: tuple[tuple[str, str | None], ...] = (("rport", None), ("branch", self.ids.branch()))
+        if flow.reliable:
+            pairs += (("alias", None),)
+        return Via(flow.transport, flow.local_host, flow.local_port, Parameters(pairs))
+
+    def from_address(self, address: NameAddr | None) -> NameAddr:
+        """The From of a new request, without its tag: what the user wants, or our own address."""
+        if address is None:
+            return NameAddr(self.address, self.trunk.display_name or "")
+        return replace(address, parameters=NO_PARAMETERS)
+
+    # --- requests of ours
+
+    def request(
+        self, method: str, uri: Uri, *, sender: NameAddr, to: NameAddr, call_id: str, seq: int
+    ) -> Request:
+        """Build a request outside of a dialog (§8.1.1)."""
+        headers = Headers(
+            [
+                ("Max-Forwards", str(MAX_FORWARDS)),
+                ("From", str(sender)),
+                ("To", str(to)),
+                ("Call-ID", call_id),
+                ("CSeq", f"{seq} {method}"),
+                ("User-Agent", self.product),
+            ]
+        )
+        return Request(method, uri, headers)
+
+    def submit(
+        self,
+        request: Request,
+        listener: Listener,
+        now: float,
+        *,
+        next_seq: Callable[[], int],
+        flow: Flow | None = None,
+    ) -> Submission:
+        """Send a request over a flow (the current one if none is named)."""
+        submission = Submission(self, request, listener, next_seq=next_seq)
+        submission.start(now, flow=flow or self.current)
+        return submission
+
+    def start(self, request: Request, flow_id: int, listener: Listener, now: float) -> AnyClient:
+        """Open a client transaction; its request has its Via already."""
+        flow = self._flows.get(flow_id)
+        return self.transactions.start(
+            request,
+            flow=flow_id,
+            reliable=flow is None or flow.reliable,
+            send=lambda message: self.send(flow_id, message),
+            listener=listener,
+            now=now,
+        )
+
+    # --- requests of the peer
+
+    def serve(self, request: Request, flow: Flow, now: float) -> AnyServer:
+        """Open a server transaction."""
+        return self.transactions.serve(
+            request,
+            flow=flow.id,
+            reliable=flow.reliable,
+            send=lambda message: self.send(flow.id, message),
+            now=now,
+        )
+
+    def respond(
+        self,
+        transaction: AnyServer,
+        status: int,
+        now: float,
+        *,
+        to_tag: str | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+        body: Body | None = None,
+    ) -> Response:
+        """Answer a request; a To tag is made up where none is given and one is needed."""
+        response = self.response(
+            transaction.request, status, to_tag=to_tag, headers=headers, body=body
+        )
+        transaction.respond(response, now)
+        return response
+
+    def response(
+        self,
+        request: Request,
+        status: int,
+        *,
+        to_tag: str | None = None,
+        headers: Iterable[tuple[str, str]] = (),
+        body: Body | None = None,
+    ) -> Response:
+        """Build a response without sending it."""
+        if to_tag is None and status > 100 and request.headers.to.tag is None:
+            to_tag = self.ids.tag()
+        response = response_to(request, status, to_tag=to_tag)
+        response.headers.add("Server", self.product)
+        for name, value in headers:
+            response.headers.add(name, value)
+        return with_body(response, body)
+
+    def note_source(self, request: Request, flow: Flow) -> None:
+        """Write into the top Via where the request really came from (§18.2.1, RFC 3581 §4)."""
+        if not flow.remote_host:
+            return
+        first, *others = request.headers.elements("Via")
+        via = Via.parse(first)
+        parameters = via.parameters
+        if "rport" in parameters:
+            parameters = parameters.with_("rport", str(flow.remote_port))
+        if "rport" in parameters or via.host != flow.remote_host:
+            parameters = parameters.with_("received", flow.remote_host)
+        request.headers.remove("Via")
+        for value in reversed([str(replace(via, parameters=parameters)), *others]):
+            request.headers.put_first("Via", value)
+
+    # --- chance
+
+    def chance(self) -> float:
+        """A number from 0 up to 1, drawn from the injected identifiers: the core has no dice."""
+        digest = hashlib.sha256(self.ids.cnonce().encode()).digest()
+        return int.from_bytes(digest[:4]) / 2**32
+
+
+def with_body(message: _Message, body: Body | None) -> _Message:
+    """Return the message with a body and its type (§7.4.1)."""
+    if body is None:
+        return message
+    message.headers.set("Content-Type", body.content_type)
+    return replace(message, body=body.data)
+
+
+def _ignore(outcome: Outcome, now: float) -> None:
+    """Nobody waits for this outcome."""
