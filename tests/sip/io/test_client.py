@@ -1,0 +1,400 @@
+"""The line kept up, on virtual time: an hour of outage takes a moment, and no socket is opened."""
+
+import asyncio
+import random
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import pytest
+
+from sip.events import Event, Registered, RegistrationFailed
+from sip.framing import Framer, Malformed, Ping
+from sip.io.client import GRACE, TrunkClient, TrunkDown, TrunkUp, refusal
+from sip.io.flow import Connection, FlowListener
+from sip.io.resolver import ResolveError, Target
+from sip.message import Response
+from sip.trunk import Trunk
+from tests.sip.io.registrar import Registrar
+from tests.sip.io.wiring import FakeTransport, run_virtually
+
+TRUNK = Trunk(name="test", domain="pbx.example", username="bridge", password="secret")
+
+
+@dataclass
+class Network:
+    """Addresses, what answers at each, and all that happened, with its time.
+
+    Attributes:
+        hosts: host → the registrar there, or the error of connecting, in the order of DNS.
+        attempts: when and to where we connected or tried.
+        close_on: a status after which the other side resets the connection.
+        said: what the client told its listener, with the time.
+    """
+
+    hosts: dict[str, Registrar | OSError] = field(default_factory=lambda: {"a": Registrar()})
+    trunk: Trunk = TRUNK
+    chance: Callable[[], float] = lambda: 0.5
+    unresolvable: str = ""
+    attempts: list[tuple[float, str]] = field(default_factory=list)
+    transports: list[FakeTransport] = field(default_factory=list)
+    said: list[tuple[float, Event | TrunkUp | TrunkDown]] = field(default_factory=list)
+    close_on: int = 0
+    began: float = 0.0
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time() - self.began
+
+    def client(self) -> TrunkClient:
+        self.began = asyncio.get_running_loop().time()
+        return TrunkClient(
+            self.trunk,
+            listener=lambda event: self.said.append((self.now(), event)),
+            resolver=self,
+            connector=self.connect,
+            chance=self.chance,
+        )
+
+    @property
+    def line(self) -> list[tuple[float, str]]:
+        """When the listener was told that the line is up or down."""
+        return [
+            (round(at, 3), type(event).__name__)
+            for at, event in self.said
+            if isinstance(event, TrunkUp | TrunkDown)
+        ]
+
+    def cut(self) -> None:
+        """Reset the live connection."""
+        self.transports[-1].lose(ConnectionResetError(104, "reset"))
+
+    # --- Resolver and Connector
+
+    async def resolve(self, trunk: Trunk) -> list[Target]:
+        if self.unresolvable:
+            raise ResolveError(self.unresolvable)
+        return [Target(host, 5061, host, socket.AF_INET) for host in self.hosts]
+
+    async def connect(
+        self, trunk: Trunk, target: Target, *, id: int, listener: FlowListener
+    ) -> Connection:
+        self.attempts.append((round(self.now(), 3), target.host))
+        there = self.hosts[target.host]
+        if isinstance(there, OSError):
+            raise there
+        connection = Connection(id=id, trunk=trunk, listener=listener)
+        transport = FakeTransport(connection, local_port=40000 + id)
+        framer = Framer()
+
+        def hear(data: bytes) -> None:
+            for frame in framer.feed(data):
+                if isinstance(frame, Ping):
+                    continue  # two pongs in a row look like one
+                assert not isinstance(frame, Malformed), frame
+                for answer in there.take(frame):
+                    loop.call_soon(transport.deliver, bytes(answer))
+                    if isinstance(answer, Response) and answer.status == self.close_on:
+                        loop.call_soon(self.cut)
+
+        loop = asyncio.get_running_loop()
+        transport.on_write = hear
+        self.transports.append(transport)
+        connection.connection_made(transport)
+        return connection
+
+
+def played(network: Network, play: Callable[[TrunkClient], Awaitable[None]]) -> None:
+    """Start a client on virtual time, run `play`, stop the client."""
+
+    async def main() -> None:
+        client = network.client()
+        await client.start()
+        await play(client)
+        await client.stop()
+
+    run_virtually(main())
+
+
+def is_up(client: TrunkClient) -> bool:
+    return client.status.up
+
+
+def after(seconds: float) -> Callable[[TrunkClient], Awaitable[None]]:
+    async def play(client: TrunkClient) -> None:
+        await asyncio.sleep(seconds)
+
+    return play
+
+
+def test_line_comes_up_and_is_said_once() -> None:
+    network = Network()
+
+    async def play(client: TrunkClient) -> None:
+        assert not is_up(client)
+        await asyncio.sleep(1)
+        assert is_up(client)
+        assert client.status.text == "registered"
+        await asyncio.sleep(1000)
+
+    played(network, play)
+    assert network.line == [(0.0, "TrunkUp")]
+    assert network.attempts == [(0.0, "a")]
+    assert sum(isinstance(event, Registered) for _, event in network.said) > 3
+
+
+def test_trunk_without_registration_is_up_with_its_flow() -> None:
+    registrar = Registrar()
+    trunk = Trunk(name="t", domain="d", username="u", password="p", register=False)
+    network = Network({"a": registrar}, trunk)
+    played(network, after(20))
+    assert network.line == [(0.0, "TrunkUp")]
+    assert registrar.requests == []
+
+
+def test_reset_is_repaired_within_three_seconds_and_nobody_is_told() -> None:
+    registrar = Registrar()
+    network = Network({"a": registrar}, chance=lambda: 0.99)
+
+    async def play(client: TrunkClient) -> None:
+        await asyncio.sleep(100)
+        registrar.bindings.clear()
+        network.cut()
+        await asyncio.sleep(0.5)
+        assert not is_up(client)
+        assert client.status.text == "the connection was reset by the other side"
+        await asyncio.sleep(2.5)
+        assert is_up(client)
+        assert len(registrar.bindings) == 1
+        await asyncio.sleep(60)
+
+    played(network, play)
+    assert network.line == [(0.0, "TrunkUp")]
+
+
+def test_long_outage_is_told_once_and_so_is_its_end() -> None:
+    network = Network()
+    registrar = network.hosts["a"]
+
+    async def play(client: TrunkClient) -> None:
+        await asyncio.sleep(100)
+        network.hosts["a"] = ConnectionRefusedError(111, "refused")
+        network.cut()
+        await asyncio.sleep(3600)
+        network.hosts["a"] = registrar
+        await asyncio.sleep(60)
+        assert is_up(client)
+
+    played(network, play)
+    assert [name for _, name in network.line] == ["TrunkUp", "TrunkDown", "TrunkUp"]
+    assert network.line[1][0] == 100 + GRACE
+    down = next(event for _, event in network.said if isinstance(event, TrunkDown))
+    assert "nothing listens" in down.text
+    assert network.line[2][0] - 3700 <= 60
+
+
+def test_retries_follow_the_back_off() -> None:
+    network = Network({"a": ConnectionRefusedError(111, "x")}, chance=lambda: 1.0)
+    played(network, after(200))
+    times = [at for at, _ in network.attempts]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert gaps == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert network.line == [(GRACE, "TrunkDown")]
+
+
+def test_name_that_is_not_found_is_said() -> None:
+    network = Network(unresolvable="the name pbx.example has no address")
+    played(network, after(10))
+    assert [event for _, event in network.said] == [TrunkDown(network.unresolvable)]
+
+
+def test_next_address_is_tried_at_once() -> None:
+    network = Network({"dead": TimeoutError(), "b": Registrar()})
+
+    async def play(client: TrunkClient) -> None:
+        await asyncio.sleep(1)
+        assert is_up(client)
+
+    played(network, play)
+    assert network.attempts == [(0.0, "dead"), (0.0, "b")]
+
+
+def test_503_sends_to_the_next_address() -> None:
+    network = Network({"full": Registrar(refusals=[503] * 9), "b": Registrar()})
+
+    async def play(client: TrunkClient) -> None:
+        await asyncio.sleep(5)
+        assert is_up(client)
+
+    played(network, play)
+    assert [host for _, host in network.attempts] == ["full", "b"]
+
+
+def test_refused_registration_is_told_with_what_to_do() -> None:
+    registrar = Registrar(refusals=[403] * 99)
+    network = Network({"a": registrar, "b": Registrar()})
+
+    async def play(client: TrunkClient) -> None:
+        await asyncio.sleep(60)
+        assert not is_up(client)
+
+    played(network, play)
+    told = [event for _, event in network.said if isinstance(event, TrunkDown)]
+    assert len(told) == 1
+    assert "403" in told[0].text
+    assert "check username" in told[0].text
+    assert any(isinstance(event, RegistrationFailed) for _, event in network.said)
+    assert [host for _, host in network.attempts] == ["a"]
+
+
+def test_refusal_followed_by_a_close_does_not_bypass_the_back_off() -> None:
+    registrar = Registrar(refusals=[606] * 999)
+    network = Network({"a": registrar}, chance=lambda: 1.0, close_on=606)
+    played(network, after(600))
+    authenticated = [r for r in registrar.of("REGISTER") if "Authorization" in r.headers]
+    assert len(authenticated) == len(network.attempts)
+    times = [at for at, _ in network.attempts]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert gaps[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_refused_password_followed_by_a_close_is_not_repeated_for_ten_minutes() -> None:
+    registrar = Registrar(refusals=[403] * 999)
+    network = Network({"a": registrar}, close_on=403)
+    played(network, after(500))
+    assert len(network.attempts) == 1
+
+
+def test_line_that_falls_as_soon_as_it_stands_backs_off_too() -> None:
+    registrar = Registrar()
+    network = Network({"a": registrar}, chance=lambda: 1.0)
+
+    async def play(client: TrunkClient) -> None:
+        for _ in range(3000):
+            await asyncio.sleep(0.1)
+            if is_up(client):
+                network.cut()
+
+    played(network, play)
+    assert len(network.attempts) <= 12
+
+
+def test_silent_peer_is_found_out_by_options() -> None:
+    registrar = Registrar()
+    network = Network({"a": registrar})
+
+    async def play(client: TrunkClient) -> None:
+        await asyncio.sleep(100)
+        assert len(registrar.of("OPTIONS")) >= 2
+        registrar.silent |= {"OPTIONS", "REGISTER", "INVITE"}
+        await asyncio.sleep(45)
+        assert not is_up(client)
+        registrar.silent.clear()
+        await asyncio.sleep(60)
+        assert is_up(client)
+
+    played(network, play)
+    assert len(network.attempts) >= 2
+
+
+def test_chatty_peer_is_not_asked() -> None:
+    registrar = Registrar()
+    network = Network({"a": registrar})
+
+    async def play(client: TrunkClient) -> None:
+        for _ in range(60):
+            await asyncio.sleep(2)
+            network.transports[-1].deliver(b"\r\n\r\n")
+
+    played(network, play)
+    assert registrar.of("OPTIONS") == []
+
+
+def test_stop_unregisters_and_closes() -> None:
+    registrar = Registrar()
+    network = Network({"a": registrar})
+
+    async def play(client: TrunkClient) -> None:
+        await asyncio.sleep(10)
+        assert len(registrar.bindings) == 1
+        await client.stop()
+        assert registrar.bindings == []
+        assert network.transports[-1].is_closing()
+        assert client.status.text == "stopped"
+        await asyncio.sleep(1000)
+
+    played(network, play)
+    assert network.line == [(0.0, "TrunkUp")]
+    assert len(network.attempts) == 1
+
+
+def test_stop_does_not_wait_for_ever() -> None:
+    registrar = Registrar()
+    network = Network({"a": registrar})
+
+    async def play(client: TrunkClient) -> None:
+        await asyncio.sleep(10)
+        registrar.silent.add("REGISTER")
+        before = network.now()
+        await client.stop(grace_seconds=2)
+        assert network.now() - before <= 2.1
+        assert network.transports[-1].is_closing()
+
+    played(network, play)
+
+
+def test_stop_while_connecting_leaves_nothing() -> None:
+    network = Network({"a": ConnectionRefusedError(111, "x")})
+    played(network, after(3))
+    assert network.line == []
+
+
+def test_stop_without_start_is_nothing() -> None:
+    async def main() -> None:
+        await Network().client().stop()
+
+    run_virtually(main())
+
+
+def test_listener_that_fails_costs_nobody_the_line(caplog: pytest.LogCaptureFixture) -> None:
+    network = Network()
+
+    def fail(event: object) -> None:
+        raise RuntimeError("no")
+
+    async def main() -> None:
+        client = TrunkClient(TRUNK, listener=fail, resolver=network, connector=network.connect)
+        await client.start()
+        await asyncio.sleep(1)
+        assert is_up(client)
+        await client.stop()
+
+    run_virtually(main())
+    assert "the listener failed on Registered" in caplog.text
+    assert "the listener failed on TrunkUp" in caplog.text
+
+
+def test_thousand_lines_do_not_come_back_in_the_same_moment() -> None:
+    chance = random.Random(3).random
+    network = Network({"a": ConnectionRefusedError(111, "x")}, chance=chance)
+
+    async def main() -> None:
+        clients = [network.client() for _ in range(50)]
+        for client in clients:
+            await client.start()
+        await asyncio.sleep(500)
+        for client in clients:
+            await client.stop()
+
+    run_virtually(main())
+    late = sorted(at for at, _ in network.attempts if at > 400)
+    assert late[-1] - late[0] > 60
+    assert len(set(late)) > 50
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "password"), (404, "no such account"), (408, "does not answer"), (423, "tried again")],
+)
+def test_refusals_have_words(status: int, words: str) -> None:
+    assert words in refusal(status, "x")

@@ -1,0 +1,208 @@
+"""The client against a scripted peer over real TLS: the line, a text and a call, each way."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TypeVar
+
+import pytest
+
+from sip.events import (
+    Body,
+    Event,
+    IncomingSession,
+    MessageReceived,
+    MessageSent,
+    Registered,
+    SessionAnswered,
+    SessionConfirmed,
+    SessionEnded,
+    SessionProgressed,
+    Unregistered,
+)
+from sip.io.client import TrunkClient, TrunkDown, TrunkUp
+from sip.message import Message, Request, Response, response_to
+from sip.trunk import TlsSettings, Trunk
+from sip.uri import Uri
+from tests.sip.io.authority import Authority
+from tests.sip.io.registrar import Registrar, TlsPeer, a_request, answer_with, peering
+from tests.sip.io.tls_server import server_context
+
+SDP = Body("application/sdp", b"v=0\r\n")
+TEXT = Body("text/plain;charset=utf-8", "Grüße 🎈".encode())
+NUMBER = Uri.parse("sip:+15550100@pbx.example")
+
+Said = Event | TrunkUp | TrunkDown
+E = TypeVar("E")
+
+
+class Inbox:
+    """What the client said, to be waited for."""
+
+    def __init__(self) -> None:
+        self.said: list[Said] = []
+        self._happened = asyncio.Event()
+
+    def __call__(self, event: Said) -> None:
+        self.said.append(event)
+        self._happened.set()
+
+    async def expect(self, kind: type[E]) -> E:
+        """Wait for an event of a kind; it is taken out."""
+        while True:
+            for event in self.said:
+                if isinstance(event, kind):
+                    self.said.remove(event)
+                    return event
+            self._happened.clear()
+            await self._happened.wait()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture(scope="module")
+def context(authority: Authority) -> ssl.SSLContext:
+    return server_context(authority.issue("pbx.example"))
+
+
+@asynccontextmanager
+async def line(
+    authority: Authority, context: ssl.SSLContext, registrar: Registrar | None = None
+) -> AsyncIterator[tuple[TlsPeer, TrunkClient, Inbox]]:
+    """A registered client, its peer, and what it says."""
+    async with asyncio.timeout(10), peering(context, registrar) as peer:
+        trunk = Trunk(
+            name="test",
+            domain="pbx.example",
+            host="127.0.0.1",
+            port=peer.port,
+            username="bridge",
+            password="secret",
+            tls=TlsSettings(ca_file=authority.file),
+        )
+        inbox = Inbox()
+        # The first retry comes within a second; the lot decides when, here at once.
+        client = TrunkClient(trunk, listener=inbox, chance=lambda: 0.0)
+        await client.start()
+        await inbox.expect(TrunkUp)
+        try:
+            yield peer, client, inbox
+        finally:
+            await client.stop()
+
+
+async def test_line_registers_with_digest_and_unregisters(
+    authority: Authority, context: ssl.SSLContext
+) -> None:
+    registrar = Registrar()
+    async with line(authority, context, registrar) as (_, client, inbox):
+        assert (await inbox.expect(Registered)).expires == 300
+        assert len(registrar.bindings) == 1
+        assert registrar.bindings[0].startswith("sip:bridge@127.0.0.1:")
+        await client.stop()
+        await inbox.expect(Unregistered)
+        assert registrar.bindings == []
+
+
+async def test_cut_flow_is_registered_again(authority: Authority, context: ssl.SSLContext) -> None:
+    async with line(authority, context) as (peer, client, inbox):
+        await inbox.expect(Registered)
+        began = client.now()
+        peer.cut()
+        await inbox.expect(Registered)
+        assert client.now() - began < 3
+        assert len(peer.registrar.bindings) == 1
+        assert peer.connections == 2
+        assert not any(isinstance(event, TrunkDown | TrunkUp) for event in inbox.said)
+
+
+async def test_text_goes_out(authority: Authority, context: ssl.SSLContext) -> None:
+    registrar = Registrar(answers={"MESSAGE": answer_with(202)})
+    async with line(authority, context, registrar) as (_, client, inbox):
+        id = client.agent.send_message(NUMBER, TEXT, now=client.now())
+        client.pump()
+        sent = await inbox.expect(MessageSent)
+        assert (sent.id, sent.status, sent.answered) == (id, 202, True)
+        assert registrar.of("MESSAGE")[0].body == TEXT.data
+
+
+async def test_text_comes_in_and_is_answered_when_it_is_stored(
+    authority: Authority, context: ssl.SSLContext
+) -> None:
+    async with line(authority, context) as (peer, client, inbox):
+        request = a_request("MESSAGE", uri=peer.registrar.bindings[0])
+        request.headers.set("Content-Type", TEXT.content_type)
+        peer.send(replace(request, body=TEXT.data))
+        received = await inbox.expect(MessageReceived)
+        assert received.body == TEXT
+        assert received.sender.uri.user == "+15550100"
+        client.agent.answer_message(received.id, 200, now=client.now())
+        client.pump()
+        await peer.expect("200")
+
+
+async def test_call_out(authority: Authority, context: ssl.SSLContext) -> None:
+    def callee(invite: Request) -> list[Message]:
+        ringing = response_to(invite, 180, to_tag="peer")
+        answer = response_to(invite, 200, to_tag="peer")
+        answer.headers.add("Contact", "<sip:pbx@127.0.0.1:5061;transport=tls>")
+        answer.headers.set("Content-Type", SDP.content_type)
+        return [ringing, replace(answer, body=b"v=1\r\n")]
+
+    registrar = Registrar(answers={"INVITE": callee})
+    async with line(authority, context, registrar) as (peer, client, inbox):
+        session = client.agent.invite(NUMBER, SDP, now=client.now())
+        client.pump()
+        assert (await inbox.expect(SessionProgressed)).status == 180
+        assert (await inbox.expect(SessionAnswered)).answer == Body(SDP.content_type, b"v=1\r\n")
+        await peer.expect("ACK")
+        session.hang_up(now=client.now())
+        client.pump()
+        await peer.expect("BYE")
+        ended = await inbox.expect(SessionEnded)
+        assert (ended.session, ended.status, ended.by_peer) == (session, 200, False)
+
+
+async def test_call_in(authority: Authority, context: ssl.SSLContext) -> None:
+    async with line(authority, context) as (peer, client, inbox):
+        invite = a_request("INVITE", uri=peer.registrar.bindings[0])
+        invite.headers.set("Content-Type", SDP.content_type)
+        peer.send(replace(invite, body=SDP.data))
+        call = await inbox.expect(IncomingSession)
+        assert call.offer == SDP
+        call.session.ring(now=client.now())
+        client.pump()
+        await peer.expect("180")
+        call.session.answer(SDP, now=client.now())
+        client.pump()
+        answer = await peer.expect("200")
+        assert isinstance(answer, Response)
+        ack = a_request("ACK", uri=peer.registrar.bindings[0])
+        ack.headers.set("To", answer.headers.to)
+        peer.send(ack)
+        await inbox.expect(SessionConfirmed)
+        bye = a_request("BYE", uri=peer.registrar.bindings[0], seq=2)
+        bye.headers.set("To", answer.headers.to)
+        peer.send(bye)
+        ended = await inbox.expect(SessionEnded)
+        assert (ended.session, ended.by_peer) == (call.session, True)
+        await peer.expect("200")
+
+
+async def test_last_word_is_sent_before_the_line_closes(
+    authority: Authority, context: ssl.SSLContext
+) -> None:
+    async with line(authority, context) as (peer, client, inbox):
+        invite = a_request("INVITE", uri=peer.registrar.bindings[0])
+        invite.headers.set("Content-Type", SDP.content_type)
+        peer.send(replace(invite, body=SDP.data))
+        call = await inbox.expect(IncomingSession)
+        call.session.reject(480, now=client.now())
+        await client.stop()
+        await peer.expect("480")
+        assert peer.registrar.bindings == []
