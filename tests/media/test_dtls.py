@@ -1,0 +1,273 @@
+"""DTLS-SRTP between two ends of ours, on a wire that loses, repeats and is shot at."""
+
+import hashlib
+import random
+from collections.abc import Callable
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from media.dtls import (
+    Certificate,
+    DtlsClosed,
+    DtlsConnected,
+    DtlsFailed,
+    DtlsTransport,
+)
+
+CERTIFICATE = Certificate.generate()
+OTHER = Certificate.generate()
+
+
+class Wire:
+    """Two associations and the datagrams between them, in virtual time; `lose` says which are
+    lost."""
+
+    def __init__(
+        self,
+        client: DtlsTransport,
+        server: DtlsTransport,
+        lose: Callable[[str, int], bool] = lambda source, number: False,
+    ) -> None:
+        self.ends = {"client": client, "server": server}
+        self.events: dict[str, list[DtlsConnected | DtlsFailed | DtlsClosed]] = {
+            "client": [],
+            "server": [],
+        }
+        self.counts = {"client": 0, "server": 0}
+        self.sizes: list[int] = []
+        self.lose = lose
+        self.now = 0.0
+
+    def start(self) -> None:
+        for end in self.ends.values():
+            end.start(self.now)
+
+    def run(self, seconds: float = 5.0) -> None:
+        end_at = self.now + seconds
+        while True:
+            while self._carry():
+                pass
+            deadlines = [end.deadline() for end in self.ends.values()]
+            when = min((at for at in deadlines if at is not None), default=end_at + 1)
+            if when > end_at:
+                return
+            self.now = max(self.now, when)
+            for end in self.ends.values():
+                end.handle_timer(self.now)
+
+    def _carry(self) -> bool:
+        moved = False
+        for name, other in (("client", "server"), ("server", "client")):
+            for output in self.ends[name].poll():
+                if not isinstance(output, bytes):
+                    self.events[name].append(output)
+                    continue
+                moved = True
+                self.counts[name] += 1
+                self.sizes.append(len(output))
+                if not self.lose(name, self.counts[name]):
+                    self.ends[other].receive(output, self.now)
+        return moved
+
+    @property
+    def connected(self) -> bool:
+        return all(
+            len(events) == 1 and isinstance(events[0], DtlsConnected)
+            for events in self.events.values()
+        )
+
+
+def ends(
+    client_knows: list[tuple[str, str]] | None = None,
+    server_knows: list[tuple[str, str]] | None = None,
+) -> tuple[DtlsTransport, DtlsTransport]:
+    client = DtlsTransport(
+        CERTIFICATE,
+        client=True,
+        fingerprints=client_knows if client_knows is not None else [("sha-256", OTHER.fingerprint)],
+    )
+    server = DtlsTransport(
+        OTHER,
+        client=False,
+        fingerprints=server_knows
+        if server_knows is not None
+        else [("SHA-256", CERTIFICATE.fingerprint.lower())],
+    )
+    return client, server
+
+
+def test_both_ends_get_the_same_keys_crosswise() -> None:
+    wire = Wire(*ends())
+    wire.start()
+    wire.run()
+    assert wire.connected
+    (client,), (server,) = wire.events["client"], wire.events["server"]
+    assert isinstance(client, DtlsConnected)
+    assert isinstance(server, DtlsConnected)
+    assert client.profile == server.profile == "AEAD_AES_256_GCM"
+    assert client.local_master == server.remote_master
+    assert client.remote_master == server.local_master
+    assert client.local_master != client.remote_master
+    assert len(client.local_master) == 32 + 12
+    assert client.local_master.hex() not in repr(client)
+    assert max(wire.sizes) <= 1200
+    assert wire.ends["client"].deadline() is wire.ends["server"].deadline() is None
+
+
+@pytest.mark.parametrize("lost", [("client", 1), ("server", 1), ("client", 2), ("server", 2)])
+def test_a_lost_flight_costs_a_sixth_of_a_second(lost: tuple[str, int]) -> None:
+    wire = Wire(*ends(), lose=lambda source, number: (source, number) == lost)
+    wire.start()
+    wire.run(0.9)
+    assert wire.connected
+    assert wire.now < 0.2
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_connects_over_a_lossy_wire(seed: int) -> None:
+    chance = random.Random(seed)
+    wire = Wire(*ends(), lose=lambda source, number: number <= 2 and chance.random() < 0.4)
+    wire.start()
+    wire.run(0.9)
+    assert wire.connected
+
+
+@pytest.mark.parametrize("wrong", ["client", "server"])
+def test_wrong_fingerprint_gives_no_keys(wrong: str) -> None:
+    stranger = [("sha-256", Certificate.generate().fingerprint)]
+    client, server = ends(
+        client_knows=stranger if wrong == "client" else None,
+        server_knows=stranger if wrong == "server" else None,
+    )
+    wire = Wire(client, server)
+    wire.start()
+    wire.run()
+    assert wire.events[wrong] == [
+        DtlsFailed("the peer's certificate does not match its fingerprint")
+    ]
+    other = "server" if wrong == "client" else "client"
+    assert not any(isinstance(event, DtlsConnected) for event in wire.events[wrong])
+    assert wire.events[other]
+    assert not isinstance(wire.events[other][-1], DtlsConnected)
+
+
+def test_strongest_known_fingerprint_counts() -> None:
+    good = ("sha-256", OTHER.fingerprint)
+    bad = ("sha-512", "00:" * 63 + "00")
+    for client_knows, works in (
+        ([good, ("sha-1", "00:11"), ("md5", "x"), ("sha-256", "rubbish")], True),
+        ([("sha-256", CERTIFICATE.fingerprint), good], True),
+        ([good, bad], False),
+    ):
+        wire = Wire(*ends(client_knows=client_knows))
+        wire.start()
+        wire.run()
+        assert wire.connected is works
+
+
+@pytest.mark.parametrize("algorithm", ["sha-384", "sha-512"])
+def test_other_digests(algorithm: str) -> None:
+    der = OTHER.certificate.public_bytes(Encoding.DER)
+    text = hashlib.new(algorithm.replace("-", ""), der).digest().hex(":")
+    wire = Wire(*ends(client_knows=[(algorithm, text)]))
+    wire.start()
+    wire.run()
+    assert wire.connected
+
+
+def test_without_a_usable_fingerprint_it_fails_at_once() -> None:
+    client, _ = ends(client_knows=[("sha-1", "AA:BB")])
+    client.start(0.0)
+    (failed,) = client.poll()
+    assert isinstance(failed, DtlsFailed)
+
+
+def test_garbage_neither_ends_nor_delays() -> None:
+    chance = random.Random(3)
+    client, server = ends()
+    wire = Wire(client, server)
+    wire.start()
+    hello = next(each for each in client.poll() if isinstance(each, bytes))
+    for end in (client, server):
+        for size in (0, 1, 12, 13, 50, 1200, 9000, 65000):
+            end.receive(chance.randbytes(size), 0.0)
+            end.receive(b"\x16\xfe\xfd" + chance.randbytes(size), 0.0)
+            # A whole record of an epoch that has not begun, or that is cut off.
+            body = chance.randbytes(size % 1000)
+            for epoch in (1, 2):
+                head = b"\x17\xfe\xfd" + epoch.to_bytes(2, "big") + bytes(6)
+                end.receive(head + len(body).to_bytes(2, "big") + body, 0.0)
+        end.receive(hello[:-1], 0.0)
+    server.receive(hello, 0.0)
+    server.receive(hello, 0.0)
+    wire.run()
+    assert wire.connected
+
+
+def test_garbage_after_the_handshake_is_ignored() -> None:
+    client, server = ends()
+    wire = Wire(client, server)
+    wire.start()
+    wire.run()
+    forged_alert = b"\x15\xfe\xfd\x00\x00" + bytes(6) + b"\x00\x02\x02\x28"
+    for end in (client, server):
+        end.receive(forged_alert, 1.0)  # not encrypted: not from the peer
+        end.receive(b"\x15\xfe\xfd\x00\x01" + bytes(5) + b"\x09\x00\x1a" + bytes(26), 1.0)
+        assert not any(isinstance(each, DtlsClosed | DtlsFailed) for each in end.poll())
+
+
+def test_close_is_told_to_the_peer() -> None:
+    client, server = ends()
+    wire = Wire(client, server)
+    wire.start()
+    wire.run()
+    client.close()
+    client.close()
+    wire.run()
+    assert wire.events["server"][1:] == [DtlsClosed()]
+    assert wire.events["client"][1:] == []
+
+
+def test_fatal_alert_of_the_peer_ends_the_handshake() -> None:
+    client, _ = ends()
+    client.start(0.0)
+    client.poll()
+    client.receive(b"\x15\xfe\xfd\x00\x00" + bytes(6) + b"\x00\x02\x02\x28", 0.0)
+    (failed,) = client.poll()
+    assert isinstance(failed, DtlsFailed)
+    assert client.deadline() is None
+
+
+def test_what_comes_before_start_is_dropped() -> None:
+    client, server = ends()
+    client.start(0.0)
+    for output in client.poll():
+        assert isinstance(output, bytes)
+        server.receive(output, 0.0)
+    assert server.poll() == []
+    server.start(0.1)
+    wire = Wire(client, server)
+    wire.now = 0.1
+    wire.run()
+    assert wire.connected
+
+
+def test_certificates_differ_and_have_a_fingerprint() -> None:
+    assert CERTIFICATE.fingerprint != OTHER.fingerprint
+    parts = CERTIFICATE.fingerprint.split(":")
+    assert len(parts) == 32
+    assert all(len(part) == 2 and part == part.upper() for part in parts)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.binary(max_size=80), max_size=4), st.booleans())
+def test_any_bytes_are_survived(datagrams: list[bytes], dressed: bool) -> None:
+    for end in ends():
+        end.start(0.0)
+        for data in datagrams:
+            head = b"\x16\xfe\xfd" + bytes(8) + len(data).to_bytes(2, "big") if dressed else b""
+            end.receive(head + data, 0.0)
+        end.close()
