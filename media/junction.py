@@ -4,8 +4,8 @@ Two `transcode.Direction`s, one each way; what both sides have in the same codec
 Each direction is told to send while the end it leads to is up and not on hold. Beside the audio
 runs each side's RTCP, and what is known of each side for the report and for noticing silence.
 
-The playout tick comes every 20 ms on a schedule that does not drift: late ticks are made up for,
-and after a stall of the machine the oldest are skipped.
+The playout tick comes every 20 ms on a schedule that does not drift; a direction makes up for ticks
+that were missed.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,6 @@ from media.srtp import Srtp
 from media.transcode import Direction, Format, Statistics, pass_through
 
 TICK = 0.020
-_MOST_TICKS_AT_ONCE = 5
 # A trunk may answer early and stay silent while the phone rings, so first sound has longer.
 _FIRST_SOUND_FACTOR = 4
 
@@ -212,14 +211,12 @@ class Junction:
                 self._send_rtcp(strand, report, now)
 
     def _play_out(self, due: float, now: float) -> None:
-        late = int((now - due) / TICK)
-        for _ in range(min(late + 1, _MOST_TICKS_AT_ONCE)):
-            for strand in self._strands.values():
-                if strand.outward is not None:
-                    for packet in strand.outward.tick(now):
-                        self._send(strand, packet, now)
-                    self._report_digits(strand.side.other, strand.outward)
-        self._next_tick = due + (late + 1) * TICK
+        for strand in self._strands.values():
+            if strand.outward is not None:
+                for packet in strand.outward.tick(now):
+                    self._send(strand, packet, now)
+                self._report_digits(strand.side.other, strand.outward)
+        self._next_tick = due + (int((now - due) / TICK) + 1) * TICK
 
     def deadline(self) -> float | None:
         times = [self._next_tick, *(s.reporter.deadline() for s in self._strands.values())]

@@ -1,0 +1,605 @@
+"""A media session between a browser and a PBX, in virtual time over a wire of ours."""
+
+import heapq
+import os
+from dataclasses import replace
+from typing import TypeVar
+
+import pytest
+
+from media.dtls import Certificate
+from media.ice.events import Transmit
+from media.ice.server import Server
+from media.plane import (
+    AnswerReady,
+    Closed,
+    Connected,
+    Digit,
+    Failed,
+    Failure,
+    Flowing,
+    IceCandidate,
+    MediaEvent,
+    OfferReady,
+    Refused,
+    SessionSettings,
+    Side,
+)
+from media.sdp import Crypto, Direction, Sdp
+from media.session import GATHERING_LIMIT, Ground, Session
+from media.webrtc import LocalSocket
+from tests.media.party import FRAME, Browser, Pbx, Voice, audio_formats
+
+BRIDGE, BROWSER, PBX = "10.0.0.1", ("10.0.0.2", 50000), ("10.0.0.3", 20000)
+CERTIFICATE = Certificate.generate()
+LATENCY = 0.002
+T = TypeVar("T")
+
+
+class Lab:
+    """The session, both parties, and the wire between them."""
+
+    def __init__(self, settings: SessionSettings | None = None, *, servers: bool = False) -> None:
+        self.now = 1000.0
+        self.settings = settings or SessionSettings()
+        self.events: list[MediaEvent] = []
+        self.cut_off: set[str] = set()  # hosts that nothing reaches or leaves
+        self.spoken = {"browser": True, "pbx": True}
+        self._wire: list[tuple[float, int, tuple[str, int], tuple[str, int], bytes]] = []
+        self._count = 0
+        self.pbx = Pbx(address=PBX)
+        self.browser = Browser(offers=True, address=BROWSER, now=self.now)
+        self.voices: dict[str, Voice] = {}
+        self.session = Session(
+            settings=self.settings,
+            ground=Ground(
+                webrtc=(LocalSocket(2, BRIDGE, 40002),),
+                rtp=LocalSocket(0, BRIDGE, 40000),
+                rtcp=LocalSocket(1, BRIDGE, 40001),
+                address=BRIDGE,
+                certificate=CERTIFICATE,
+            ),
+            random=os.urandom,
+            now=self.now,
+            servers_follow=servers,
+        )
+
+    # --- calls
+
+    def call_out(self) -> None:
+        """The browser calls, the PBX answers at once."""
+        self.session.offer(Side.WEBRTC, self.browser.offer(), self.now)
+        self.session.answer(Side.SDES, self.pbx.answer(self.offer(Side.SDES)), self.now)
+        self.browser.accept(self.answer(Side.WEBRTC), self.now)
+        self.pump()
+
+    def call_in(self) -> None:
+        """The PBX calls, the browser answers at once."""
+        self.browser = Browser(offers=False, address=BROWSER, now=self.now)
+        self.session.offer(Side.SDES, self.pbx.offer(), self.now)
+        answer = self.browser.answer(self.offer(Side.WEBRTC), self.now)
+        self.session.answer(Side.WEBRTC, answer, self.now)
+        self.pbx.accept(self.answer(Side.SDES))
+        self.pump()
+
+    def talk(self, seconds: float, browser: str = "opus", pbx: str = "pcmu") -> None:
+        """Both speak for a while."""
+        numbers = {"opus": 111, "pcmu": 0, "pcma": 8, "g722": 9}
+        self.voices.setdefault("browser", Voice(browser, numbers[browser], 600.0))
+        self.voices.setdefault("pbx", Voice(pbx, numbers[pbx], 1000.0))
+        end = self.now + seconds
+        while self.now < end:
+            if self.spoken["browser"]:
+                self.put(self.browser.say(self.voices["browser"].next(), self.now), BROWSER)
+            if self.spoken["pbx"]:
+                self.put(self.pbx.say(self.voices["pbx"].next()), PBX)
+            self.run(FRAME)
+
+    # --- the wire
+
+    def put(self, transmits: list[Transmit], source: tuple[str, int]) -> None:
+        for transmit in transmits:
+            self._count += 1
+            at = self.now + LATENCY
+            entry = (at, self._count, source, transmit.destination, transmit.data)
+            if not {source[0], transmit.destination[0]} & self.cut_off:
+                heapq.heappush(self._wire, entry)
+
+    def pump(self) -> None:
+        """Carry what the parties put out onto the wire."""
+        ports = {0: 40000, 1: 40001, 2: 40002}
+        for output in self.session.poll():
+            if isinstance(output, Transmit):
+                self.put([output], (BRIDGE, ports[output.socket]))
+            else:
+                assert not isinstance(output, Transmit)
+                self.events.append(output)  # type: ignore[arg-type]  # no streams without TURN
+        self.put(self.browser.poll(), BROWSER)
+
+    def run(self, seconds: float) -> None:
+        end = self.now + seconds
+        while True:
+            self.pump()
+            times = [self.session.deadline(), self.browser.end.deadline()]
+            times.append(self._wire[0][0] if self._wire else None)
+            due = min((t for t in times if t is not None), default=float("inf"))
+            if due > end:
+                break
+            self.now = max(self.now, due)
+            while self._wire and self._wire[0][0] <= self.now:
+                _, _, source, destination, data = heapq.heappop(self._wire)
+                self._deliver(source, destination, data)
+            if (deadline := self.session.deadline()) is not None and deadline <= self.now:
+                self.session.handle_timer(self.now)
+            if (deadline := self.browser.end.deadline()) is not None and deadline <= self.now:
+                self.browser.end.handle_timer(self.now)
+        self.now = end
+
+    def _deliver(self, source: tuple[str, int], to: tuple[str, int], data: bytes) -> None:
+        if to[0] == BRIDGE:
+            socket = {40000: 0, 40001: 1, 40002: 2}[to[1]]
+            self.session.receive(data, source, socket, self.now)
+        elif to == BROWSER:
+            self.browser.receive(data, source, self.now)
+        elif to[0] == PBX[0]:
+            self.pbx.receive(data)
+
+    # --- what was said
+
+    def offer(self, side: Side) -> str:
+        self.pump()
+        (offer,) = [e for e in self.events if isinstance(e, OfferReady)]
+        assert offer.side is side
+        return offer.sdp
+
+    def answers(self, side: Side) -> list[AnswerReady]:
+        self.pump()
+        return [e for e in self.events if isinstance(e, AnswerReady) and e.side is side]
+
+    def answer(self, side: Side) -> str:
+        (answer,) = self.answers(side)
+        return answer.sdp
+
+    def of(self, kind: type[T]) -> list[T]:
+        self.pump()
+        return [e for e in self.events if isinstance(e, kind)]
+
+
+@pytest.fixture
+def lab() -> Lab:
+    return Lab()
+
+
+def _heard_tones(lab: Lab, browser: tuple[str, int], pbx: tuple[str, int]) -> None:
+    """Each hears the other's tone, within 1 Hz and 3 dB."""
+    assert lab.browser.ear.frequency(*browser) == pytest.approx(1000, abs=1)
+    assert lab.pbx.ear.frequency(*pbx) == pytest.approx(600, abs=1)
+    assert lab.browser.ear.level_db(*browser) == pytest.approx(0, abs=3)
+    assert lab.pbx.ear.level_db(*pbx) == pytest.approx(0, abs=3)
+
+
+# --- calls that work
+
+
+def test_call_out_opus_to_pcmu_is_heard_at_both_ends(lab: Lab) -> None:
+    lab.call_out()
+    lab.run(0.5)
+    lab.talk(2.0)
+    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+    assert [type(e) for e in lab.events] == [OfferReady, AnswerReady, Connected, Flowing, Flowing]
+
+
+def test_call_in_pcma_to_opus_is_heard_at_both_ends(lab: Lab) -> None:
+    lab.pbx.formats = ("8 PCMA/8000", "101 telephone-event/8000")
+    lab.call_in()
+    lab.run(0.5)
+    lab.talk(2.0, pbx="pcma")
+    _heard_tones(lab, ("opus", 111), ("pcma", 8))
+
+
+@pytest.mark.parametrize("suite", SessionSettings().suites)
+def test_every_suite_carries_sound(suite: str) -> None:
+    lab = Lab()
+    lab.pbx = Pbx(address=PBX, suite=suite)
+    lab.call_out()
+    lab.run(0.5)
+    lab.talk(0.8)
+    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+    assert lab.session is not None
+    lab.session.close(lab.now)
+    (closed,) = lab.of(Closed)
+    assert closed.report.sdes.cipher == suite
+
+
+def test_equal_codecs_pass_untouched(lab: Lab) -> None:
+    lab.pbx.formats = ("111 opus/48000/2", "110 telephone-event/48000")
+    lab.call_out()
+    lab.run(0.5)
+    lab.talk(1.0, pbx="opus")
+    _heard_tones(lab, ("opus", 111), ("opus", 111))
+    said = Voice("opus", 111, 600.0)
+    payloads = {said.next()[12:] for _ in range(30)}
+    assert {p.payload for p in lab.pbx.ear.of(111)[:25]} <= payloads
+    lab.session.close(lab.now)
+    assert not lab.of(Closed)[0].report.transcoding
+
+
+def test_browser_without_opus_gets_pcmu_passed_through(lab: Lab) -> None:
+    lab.browser.formats = ("0 PCMU/8000", "126 telephone-event/8000")
+    lab.call_out()
+    lab.run(0.5)
+    lab.talk(1.0, browser="pcmu")
+    _heard_tones(lab, ("pcmu", 0), ("pcmu", 0))
+
+
+def test_the_answering_pbx_may_send_another_codec_than_its_first(lab: Lab) -> None:
+    lab.call_out()
+    lab.run(0.5)
+    lab.talk(1.0, pbx="pcma")
+    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+
+
+def test_digits_reach_the_pbx_in_its_own_clock(lab: Lab) -> None:
+    lab.call_out()
+    lab.run(0.5)
+    lab.talk(0.2)
+    for packet in lab.voices["browser"].digit(110, 5, 4800):
+        lab.put(lab.browser.say(packet, lab.now), BROWSER)
+    lab.talk(0.6)
+    events = lab.pbx.ear.of(101)
+    assert {p.payload[0] for p in events} == {5}
+    assert events[-1].payload[1] & 0x80
+    assert int.from_bytes(events[-1].payload[2:4]) == pytest.approx(800, abs=160)
+    assert [(d.side, d.digit) for d in lab.of(Digit)] == [(Side.WEBRTC, "5")]
+
+
+def test_report_tells_what_happened(lab: Lab) -> None:
+    lab.call_out()
+    lab.run(0.5)
+    lab.talk(0.5)
+    lab.voices["pbx"].skip()
+    lab.talk(0.5)
+    lab.session.receive(b"\x80\x00" + bytes(40), ("10.6.6.6", 666), 0, lab.now)
+    lab.session.close(lab.now)
+    (closed,) = lab.of(Closed)
+    report = closed.report
+    assert report.transcoding
+    assert report.webrtc.codec == "opus/48000"
+    assert report.webrtc.transport == "udp host→host"
+    assert report.webrtc.packets_received == pytest.approx(50, abs=2)
+    assert report.webrtc.packets_lost == 0
+    assert report.sdes.codec == "PCMU/8000"
+    assert (report.sdes.packets_lost, report.sdes.packets_discarded) == (1, 1)
+    assert report.sdes.level_dbov == pytest.approx(-13.3, abs=1)
+    assert report.connected_after == pytest.approx(0.1, abs=0.1)
+    assert report.flowing_after is not None
+
+
+def test_rtcp_flows_to_both(lab: Lab) -> None:
+    lab.call_out()
+    lab.run(0.5)
+    lab.talk(6.0)
+    assert lab.browser.ear.control
+    assert lab.pbx.ear.control
+
+
+# --- descriptions
+
+
+def test_answer_to_the_browser_waits_for_the_pbx(lab: Lab) -> None:
+    lab.session.offer(Side.WEBRTC, lab.browser.offer(), lab.now)
+    lab.run(3.0)
+    assert [type(e) for e in lab.events] == [OfferReady]
+
+
+def test_our_answer_is_complete_and_offers_one_digit_clock(lab: Lab) -> None:
+    lab.call_out()
+    sdp = lab.answer(Side.WEBRTC)
+    assert "a=end-of-candidates" in sdp
+    assert "a=msid:ringback audio" in sdp
+    assert "a=setup:active" in sdp
+    assert [f.payload_type for f in audio_formats(sdp)] == [111, 110]
+
+
+def test_trickled_candidates_may_come_before_and_after_the_offer() -> None:
+    for early in (True, False):
+        lab = Lab()
+        candidates = [IceCandidate(c) for c in lab.browser.end.candidates()]
+        if early:
+            lab.session.add_candidates(Side.WEBRTC, candidates, lab.now)
+        offer = lab.browser.offer(candidates=False)
+        lab.session.offer(Side.WEBRTC, offer, lab.now)
+        lab.session.answer(Side.SDES, lab.pbx.answer(lab.offer(Side.SDES)), lab.now)
+        if not early:
+            lab.session.add_candidates(Side.WEBRTC, [*candidates, IceCandidate("")], lab.now)
+        lab.browser.accept(lab.answer(Side.WEBRTC), lab.now)
+        lab.run(1.0)
+        assert lab.of(Connected)
+
+
+def test_offer_to_the_browser_waits_for_servers_for_a_second_at_most() -> None:
+    lab = Lab(servers=True)
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    lab.run(GATHERING_LIMIT / 2)
+    assert not lab.events
+    lab.run(GATHERING_LIMIT)
+    assert "a=end-of-candidates" not in lab.offer(Side.WEBRTC)
+
+
+def test_offer_to_the_browser_goes_out_once_servers_are_known_to_be_none() -> None:
+    lab = Lab(servers=True)
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    lab.session.add_servers([], lab.now)
+    assert "a=end-of-candidates" in lab.offer(Side.WEBRTC)
+
+
+def test_dead_server_does_not_keep_the_offer() -> None:
+    lab = Lab(servers=True)
+    lab.session.add_servers([(Server(False, "x", 3478, "udp"), "10.9.9.9")], lab.now)
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    lab.run(GATHERING_LIMIT + 0.1)
+    assert "typ host" in lab.offer(Side.WEBRTC)
+
+
+def test_answer_to_the_pbx_has_its_tag_and_our_own_key(lab: Lab) -> None:
+    lab.pbx.key = replace(lab.pbx.key, tag=7)
+    lab.call_in()
+    audio = Sdp.parse(lab.answer(Side.SDES)).media[0]
+    (line,) = audio.values("crypto")
+    assert Crypto.parse(line).tag == 7
+    assert Crypto.parse(line).key != lab.pbx.key.key
+
+
+def test_offer_to_the_pbx_has_lines_in_the_order_of_the_settings() -> None:
+    suites = ("AES_CM_128_HMAC_SHA1_80", "AEAD_AES_256_GCM")
+    lab = Lab(SessionSettings(suites=suites))
+    lab.session.offer(Side.WEBRTC, lab.browser.offer(), lab.now)
+    lines = Sdp.parse(lab.offer(Side.SDES)).media[0].values("crypto")
+    cryptos = [Crypto.parse(line) for line in lines]
+    assert [(c.tag, c.suite) for c in cryptos] == [(1, suites[0]), (2, suites[1])]
+    assert len({c.key for c in cryptos}) == 2
+
+
+# --- refusals
+
+
+def _fails(lab: Lab, failure: Failure) -> None:
+    assert [f.failure for f in lab.of(Failed)] == [failure]
+
+
+def test_answer_with_a_suite_that_was_not_offered_is_refused(lab: Lab) -> None:
+    lab.session.offer(Side.WEBRTC, lab.browser.offer(), lab.now)
+    answer = lab.pbx.answer(lab.offer(Side.SDES)).replace("AES_CM_128_HMAC_SHA1_80", "FOO")
+    lab.session.answer(Side.SDES, answer, lab.now)
+    _fails(lab, Failure.NO_SRTP)
+
+
+def test_plain_rtp_is_refused_both_ways(lab: Lab) -> None:
+    plain = lab.pbx.offer().replace("RTP/SAVP", "RTP/AVP").replace("a=crypto", "a=x-crypto")
+    lab.session.offer(Side.SDES, plain, lab.now)
+    _fails(lab, Failure.NO_SRTP)
+    lab = Lab()
+    lab.session.offer(Side.WEBRTC, lab.browser.offer(), lab.now)
+    lab.session.answer(Side.SDES, plain, lab.now)
+    _fails(lab, Failure.NO_SRTP)
+
+
+def test_pbx_without_an_acceptable_line_rings_nobody(lab: Lab) -> None:
+    offer = lab.pbx.offer().replace("AES_CM_128_HMAC_SHA1_80", "AES_256_CM_HMAC_SHA1_80")
+    lab.session.offer(Side.SDES, offer, lab.now)
+    _fails(lab, Failure.NO_SRTP)
+    assert not lab.of(OfferReady)
+
+
+def test_nothing_in_common_is_no_codec(lab: Lab) -> None:
+    lab.pbx.formats = ("18 G729/8000",)
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    _fails(lab, Failure.NO_CODEC)
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_garbage_is_bad_sdp(lab: Lab, side: Side) -> None:
+    lab.session.offer(side, "hello", lab.now)
+    _fails(lab, Failure.BAD_SDP)
+    lab.session.offer(side, lab.pbx.offer(), lab.now)  # and nothing more comes of it
+    lab.run(1.0)
+    assert len(lab.events) == 1
+
+
+def test_answer_without_offer_is_bad_sdp(lab: Lab) -> None:
+    lab.session.answer(Side.WEBRTC, lab.browser.offer(), lab.now)
+    _fails(lab, Failure.BAD_SDP)
+
+
+def test_no_path_fails_in_time() -> None:
+    lab = Lab(SessionSettings(connect_timeout=8.0))
+    lab.cut_off.add(BROWSER[0])
+    lab.call_out()
+    lab.run(7.5)
+    assert not lab.of(Failed)
+    lab.run(1.0)
+    _fails(lab, Failure.NO_CONNECTIVITY)
+
+
+def test_wrong_fingerprint_fails(lab: Lab) -> None:
+    theirs = lab.browser.end.fingerprint
+    offer = lab.browser.offer().replace(theirs, f"sha-256 {Certificate.generate().fingerprint}")
+    lab.session.offer(Side.WEBRTC, offer, lab.now)
+    lab.session.answer(Side.SDES, lab.pbx.answer(lab.offer(Side.SDES)), lab.now)
+    lab.browser.accept(lab.answer(Side.WEBRTC), lab.now)
+    lab.run(5.0)
+    _fails(lab, Failure.DTLS)
+
+
+# --- the trunk's packets
+
+
+def test_a_stranger_cannot_move_the_destination(lab: Lab) -> None:
+    lab.call_out()
+    lab.run(0.5)
+    lab.talk(0.2)
+    heard = len(lab.pbx.ear.packets)
+    forged = bytes([0x80, 0]) + os.urandom(170)
+    lab.put([Transmit(0, (BRIDGE, 40000), forged)], ("10.6.6.6", 666))
+    lab.talk(0.5)
+    assert len(lab.pbx.ear.packets) - heard == pytest.approx(25, abs=2)
+
+
+def test_an_authentic_packet_from_elsewhere_does(lab: Lab) -> None:
+    lab.call_out()
+    lab.run(0.5)
+    lab.pbx.address = (PBX[0], 33333)
+    voice = Voice("pcmu", 0, 1000.0)
+    sent: list[tuple[str, int]] = []
+    for _ in range(10):
+        lab.put(lab.browser.say(Voice("opus", 111, 600.0, _ * 9).next(), lab.now), BROWSER)
+        lab.put(lab.pbx.say(voice.next()), lab.pbx.address)
+        lab.run(FRAME / 2)
+        sent += [entry[3] for entry in lab._wire if entry[2] == (BRIDGE, 40000)]
+        lab.run(FRAME / 2)
+        sent += [entry[3] for entry in lab._wire if entry[2] == (BRIDGE, 40000)]
+    assert set(sent[-3:]) == {(PBX[0], 33333)}
+
+
+# --- changes in a call
+
+
+def test_hold_by_the_pbx_stops_our_sound_and_resume_brings_it_back(lab: Lab) -> None:
+    lab.call_out()
+    lab.run(0.5)
+    lab.talk(0.4)
+    lab.pbx.direction = "sendonly"
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    (held,) = lab.answers(Side.SDES)
+    sdp = Sdp.parse(held.sdp)
+    assert sdp.direction(sdp.media[0]) is Direction.RECVONLY
+    assert not held.send
+    assert Crypto.parse(sdp.media[0].values("crypto")[0]).key  # ours, as before
+    before = len(lab.pbx.ear.packets)
+    lab.talk(0.5)
+    assert len(lab.pbx.ear.packets) <= before + 1
+    lab.pbx.direction = "sendrecv"
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    resumed = lab.answers(Side.SDES)[-1]
+    assert resumed.send
+    versions = [Sdp.parse(a.sdp).origin.version for a in (held, resumed)]
+    assert versions[1] == versions[0] + 1
+    lab.talk(0.8)
+    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+
+
+def test_hold_is_not_silence() -> None:
+    lab = Lab(SessionSettings(silence_timeout=3.0))
+    lab.call_out()
+    lab.run(0.5)
+    lab.talk(0.4)
+    lab.pbx.direction = "inactive"
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    lab.spoken["pbx"] = False
+    lab.talk(6.0)
+    assert not lab.of(Failed)
+
+
+def test_refresh_is_answered_with_the_same_description(lab: Lab) -> None:
+    lab.call_in()
+    lab.run(0.5)
+    lab.talk(0.4, pbx="pcma")
+    first = lab.answers(Side.SDES)[0]
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    assert lab.answers(Side.SDES)[1].sdp == first.sdp
+    lab.talk(0.8, pbx="pcma")
+    _heard_tones(lab, ("opus", 111), ("pcma", 8))
+
+
+def test_new_key_and_address_of_the_pbx_are_followed(lab: Lab) -> None:
+    lab.call_in()
+    lab.run(0.5)
+    lab.talk(0.4, pbx="pcma")
+    moved = Pbx(address=(PBX[0], 22222))
+    lab.session.offer(Side.SDES, moved.offer(), lab.now)
+    moved.accept(lab.answers(Side.SDES)[1].sdp)
+    lab.pbx = moved
+    lab.voices["pbx"] = Voice("pcma", 8, 1000.0)
+    lab.talk(1.0, pbx="pcma")
+    _heard_tones(lab, ("opus", 111), ("pcma", 8))
+
+
+def test_bad_re_offer_is_refused_and_the_call_goes_on(lab: Lab) -> None:
+    lab.call_out()
+    lab.run(0.5)
+    lab.talk(0.2)
+    lab.session.offer(Side.SDES, lab.pbx.offer().replace("a=crypto", "a=x"), lab.now)
+    assert [(r.side, r.failure) for r in lab.of(Refused)] == [(Side.SDES, Failure.NO_SRTP)]
+    lab.talk(0.8)
+    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+
+
+def test_hold_by_the_browser_is_answered_for_it_alone(lab: Lab) -> None:
+    lab.call_out()
+    lab.run(0.5)
+    lab.browser.direction = "sendonly"
+    lab.session.offer(Side.WEBRTC, lab.browser.offer(), lab.now)
+    first, held = lab.answers(Side.WEBRTC)
+    sdp = Sdp.parse(held.sdp)
+    assert sdp.direction(sdp.media[0]) is Direction.RECVONLY
+    assert sdp.media[0].value("setup") == "active"
+    assert sdp.origin.version == Sdp.parse(first.sdp).origin.version + 1
+    assert not held.send
+    assert not lab.answers(Side.SDES)
+    lab.browser.direction = "sendrecv"
+    lab.session.offer(Side.WEBRTC, lab.browser.offer(), lab.now)
+    assert lab.answers(Side.WEBRTC)[-1].send
+    lab.talk(1.0)
+    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+
+
+def test_silence_of_a_side_that_must_send_ends_the_session() -> None:
+    for who in ("browser", "pbx"):
+        lab = Lab(SessionSettings(silence_timeout=3.0))
+        lab.call_out()
+        lab.run(0.5)
+        lab.talk(0.5)
+        lab.spoken[who] = False
+        lab.talk(2.0)
+        assert not lab.of(Failed)
+        lab.talk(2.5)
+        _fails(lab, Failure.SILENCE)
+
+
+def test_early_answer_may_be_quiet_while_the_phone_rings() -> None:
+    lab = Lab(SessionSettings(silence_timeout=10.0))
+    lab.call_out()
+    lab.run(0.5)
+    lab.spoken["pbx"] = False
+    lab.talk(35.0)
+    assert not lab.of(Failed)
+    lab.talk(10.0)
+    _fails(lab, Failure.SILENCE)
+
+
+def test_second_answer_of_the_trunk_is_followed_without_a_new_answer(lab: Lab) -> None:
+    """183 from one phone, 200 from another."""
+    lab.session.offer(Side.WEBRTC, lab.browser.offer(), lab.now)
+    offer = lab.offer(Side.SDES)
+    lab.session.answer(Side.SDES, Pbx(address=(PBX[0], 24680)).answer(offer), lab.now)
+    lab.browser.accept(lab.answer(Side.WEBRTC), lab.now)
+    lab.run(0.5)
+    lab.session.answer(Side.SDES, lab.pbx.answer(offer), lab.now)
+    assert len(lab.answers(Side.WEBRTC)) == 1
+    lab.talk(1.0)
+    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+
+
+def test_closing_says_goodbye_and_is_the_end(lab: Lab) -> None:
+    lab.call_out()
+    lab.run(0.5)
+    lab.talk(0.5)
+    lab.session.close(lab.now)
+    lab.run(0.1)
+    assert isinstance(lab.events[-1], Closed)
+    assert {type(p).__name__ for p in lab.pbx.ear.control} >= {"Goodbye"}
+    assert lab.session.deadline() is None
+    count = len(lab.events)
+    lab.put(lab.pbx.say(lab.voices["pbx"].next()), PBX)
+    lab.run(1.0)
+    assert len(lab.events) == count
