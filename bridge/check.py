@@ -216,5 +216,7 @@ async def check_trunk(trunk: TrunkSection) -> list[Step]:
     """What the trunk says to us: name, certificate, registration."""
     from sip.io.probe import probe
 
-    found = await probe(trunk.to_trunk())
-    return [Step(step.ok, f"trunk {trunk.name}: {step.text}") for step in found]
+    return [
+        Step(step.ok, f"trunk {trunk.name}, {step.name}: {step.text}")
+        async for step in probe(trunk.to_trunk())
+    ]
