@@ -162,7 +162,6 @@ class Peer:
         caller: str = "+15550177",
         call_id: str | None = None,
         cseq: int = 1,
-        cseq_method: str = "",
         branch: str = "",
         tag: str = "",
         body: str = "",
@@ -170,6 +169,7 @@ class Peer:
         """Send a request over the flow of the registration. `uri` None is the bridge's contact."""
         sent = Sent(
             peer=self,
+            method=method,
             uri=uri or self._contact,
             call_id=call_id or secrets.token_hex(8),
             cseq=cseq,
@@ -185,7 +185,7 @@ class Peer:
             f"From: <sip:{caller}@{REALM}>;tag={sent.tag}",
             f"To: {sent.to}",
             f"Call-ID: {sent.call_id}",
-            f"CSeq: {cseq} {cseq_method or method}",
+            f"CSeq: {cseq} {method}",
             f"Contact: <sip:{caller}@{HOST}:{self.port};transport=tls>",
             "Max-Forwards: 70",
             *headers,
@@ -262,6 +262,7 @@ class Sent:
     """A request that we sent, to wait for its responses and to follow it up."""
 
     peer: Peer
+    method: str
     uri: str
     call_id: str
     cseq: int
@@ -279,7 +280,7 @@ class Sent:
                 if (
                     message.status >= at_least
                     and message["Call-ID"] == self.call_id
-                    and message["CSeq"].startswith(f"{self.cseq} ")
+                    and message["CSeq"] == f"{self.cseq} {self.method}"
                 ):
                     return message
             return None

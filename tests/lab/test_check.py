@@ -29,10 +29,13 @@ class Changed:
         self.config["lines"] = self.config["lines"][:1]
         self.trunk: dict[str, Any] = self.config["trunks"][0]
 
-    async def check(self, *, good: bool) -> str:
+    def write(self) -> Path:
         path = self._folder / "changed.yaml"
         path.write_text(yaml.safe_dump(self.config))
-        return await self._bridge.run("check", "-c", path, status=0 if good else 1)
+        return path
+
+    async def check(self, *, good: bool) -> str:
+        return await self._bridge.run("check", "-c", self.write(), status=0 if good else 1)
 
 
 async def test_check_says_what_works(changed: Changed, bridge: Ringback) -> None:
@@ -51,7 +54,8 @@ async def test_check_says_that_the_homeserver_is_away(changed: Changed, lab: Lab
 
 async def test_check_says_that_the_token_is_unknown(changed: Changed) -> None:
     changed.config["appservice"]["as_token"] = "of some other registration, long enough"
-    assert re.search(r"(?m)^failed\s+token", await changed.check(good=False))
+    said = await changed.check(good=False)
+    assert re.search(r"(?m)^failed\s+token", said), said
 
 
 async def test_check_says_that_the_password_is_wrong(changed: Changed) -> None:
@@ -124,15 +128,22 @@ async def test_health_says_that_no_bridge_runs(
     changed: Changed, bridge: Ringback, lab: Lab
 ) -> None:
     changed.config["appservice"]["listen"] = f"127.0.0.1:{lab.ports.pick()}"
-    await changed.check(good=True)
-    path = Path(changed._folder) / "changed.yaml"
-    await bridge.run("health", "-c", path, status=1)
+    await bridge.run("health", "-c", changed.write(), status=1)
 
 
 async def test_init_writes_what_only_we_may_read_and_never_overwrites(bridge: Ringback) -> None:
     for path in (bridge.config, bridge.registration):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0 or path == bridge.registration
-    flags = ["--user", "@a:b.test", "--trunk-domain", "b.test", "--username", "a"]
+    flags = [
+        "--homeserver-url",
+        "http://h.test",
+        "--user",
+        "@a:b.test",
+        "--trunk-domain",
+        "b.test",
+        "--username",
+        "a",
+    ]
     before = bridge.config.read_bytes()
     said = await bridge.run("init", *flags, "--password", "x", "--number", "", status=1)
     assert "there already" in said
