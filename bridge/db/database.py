@@ -10,8 +10,9 @@ same task asks of `db` joins that transaction; so never start a task in there.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, closing
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
@@ -39,6 +40,7 @@ async def open(url: str) -> Database:
     """
     arguments: dict[str, Any]
     if url.startswith("sqlite:"):
+        await asyncio.to_thread(_try_sqlite, url.removeprefix("sqlite:"))
         # Escaped, since mautrix takes the path of a URL and a file's name may hold anything.
         url = f"sqlite:{quote(url.removeprefix('sqlite:'))}"
         arguments = {
@@ -62,6 +64,21 @@ async def open(url: str) -> Database:
         await database.stop()
         raise DatabaseError(f"{type(error).__name__}: {error}") from error
     return database
+
+
+def _try_sqlite(path: str) -> None:
+    """See whether the file can be used at all.
+
+    mautrix leaves a thread behind, which keeps the process from ever ending, when its connection
+    fails half-way; so what can fail is made to fail here.
+    """
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+    except sqlite3.Error as error:
+        raise DatabaseError(f"{path}: {error}") from error
 
 
 async def _assert_durable(database: Database) -> None:

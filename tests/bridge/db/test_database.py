@@ -1,0 +1,148 @@
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mautrix.util.async_db import Connection, Database, Scheme
+
+from bridge.db import database as databases
+from bridge.db.upgrade import upgrade_table
+
+
+async def test_opening_migrates_to_the_newest_version(database: Database) -> None:
+    assert await database.fetchval("SELECT version FROM version") == len(upgrade_table.upgrades)
+    assert await database.table_exists("inbox")
+
+
+async def test_opening_again_finds_what_was_written(database_url: str) -> None:
+    first = await databases.open(database_url)
+    await first.execute("CREATE TABLE kept (word TEXT)")
+    await first.execute("INSERT INTO kept VALUES ($1)", "here")
+    await first.stop()
+    second = await databases.open(database_url)
+    assert await second.fetchval("SELECT word FROM kept") == "here"
+    await second.stop()
+
+
+async def test_a_database_of_a_newer_version_is_refused(database_url: str) -> None:
+    opened = await databases.open(database_url)
+    await opened.execute("UPDATE version SET version = 999")
+    await opened.stop()
+    with pytest.raises(databases.DatabaseError, match="999"):
+        await databases.open(database_url)
+
+
+async def test_sqlite_commits_to_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "with space?%20.db"
+    opened = await databases.open(f"sqlite:{path}")
+    assert await opened.fetchval("PRAGMA synchronous") == 2
+    assert await opened.fetchval("PRAGMA journal_mode") == "wal"
+    assert path.exists()
+    await opened.stop()
+
+
+async def test_a_folder_that_does_not_exist_is_said_plainly(tmp_path: Path) -> None:
+    with pytest.raises(databases.DatabaseError, match="unable to open"):
+        await databases.open(f"sqlite:{tmp_path / 'nowhere' / 'test.db'}")
+
+
+async def test_a_file_that_is_no_database_is_said_plainly(tmp_path: Path) -> None:
+    path = tmp_path / "letter.txt"
+    path.write_text("Dear Sir or Madam, " * 100)
+    with pytest.raises(databases.DatabaseError, match="not a database"):
+        await databases.open(f"sqlite:{path}")
+
+
+async def test_postgres_that_does_not_commit_to_the_disk_is_refused(postgres: str) -> None:
+    url = f"{postgres}&synchronous_commit=off&search_path=pg_temp"
+    with pytest.raises(databases.DatabaseError, match="not durable"):
+        await databases.open(url)
+
+
+async def test_postgres_that_is_not_there_is_said_plainly(tmp_path: Path) -> None:
+    with pytest.raises(databases.DatabaseError):
+        await databases.open(f"postgres://ringback@/postgres?host={tmp_path}")
+
+
+def test_the_process_ends_after_a_failed_opening(tmp_path: Path) -> None:
+    # A thread that was left behind once kept `ringback check` from ever ending.
+    path = tmp_path / "letter.txt"
+    path.write_text("Dear Sir or Madam, " * 100)
+    program = (
+        "import asyncio, sys; from bridge.db import database\n"
+        "try: asyncio.run(database.open(sys.argv[1]))\n"
+        "except database.DatabaseError: print('refused')"
+    )
+    for url in (f"sqlite:{path}", f"sqlite:{tmp_path}/nowhere/test.db"):
+        command = [sys.executable, "-c", program, url]
+        ended = subprocess.run(command, capture_output=True, timeout=20, check=True)
+        assert ended.stdout == b"refused\n"
+
+
+async def test_a_transaction_that_fails_leaves_nothing(database: Database) -> None:
+    await database.execute("CREATE TABLE t (n INTEGER)")
+
+    async def fail(connection: Connection) -> None:
+        await connection.execute("INSERT INTO t VALUES (1)")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await databases.commit(database, fail)
+    assert await database.fetchval("SELECT COUNT(*) FROM t") == 0
+
+
+async def test_a_cancelled_transaction_is_finished_and_the_connection_usable(
+    database: Database,
+) -> None:
+    await database.execute("CREATE TABLE t (n INTEGER)")
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def work(connection: Connection) -> None:
+        await connection.execute("INSERT INTO t VALUES (1)")
+        begun.set()
+        await go_on.wait()
+        await connection.execute("INSERT INTO t VALUES (2)")
+
+    task = asyncio.create_task(databases.commit(database, work))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go_on.set()
+
+    async def count(connection: Connection) -> int:
+        return int(await connection.fetchval("SELECT COUNT(*) FROM t"))
+
+    async def both_are_there() -> bool:
+        return await databases.commit(database, count) == 2
+
+    # On PostgreSQL the two are on different connections, so the first may need a moment.
+    assert any([await both_are_there() for _ in range(200)])
+
+
+async def test_what_the_same_task_asks_joins_its_transaction(database: Database) -> None:
+    await database.execute("CREATE TABLE t (n INTEGER)")
+
+    async def work(connection: Connection) -> None:
+        await database.execute("INSERT INTO t VALUES (1)")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await databases.commit(database, work)
+    assert await database.fetchval("SELECT COUNT(*) FROM t") == 0
+
+
+async def test_a_commit_is_seen_by_another_connection(tmp_path: Path) -> None:
+    opened = await databases.open(f"sqlite:{tmp_path / 'a.db'}")
+    assert opened.scheme == Scheme.SQLITE
+
+    async def work(connection: Connection) -> None:
+        await connection.execute("CREATE TABLE t (n INTEGER)")
+
+    await databases.commit(opened, work)
+    with sqlite3.connect(tmp_path / "a.db") as other:
+        assert other.execute("SELECT COUNT(*) FROM t").fetchone() == (0,)
+    other.close()
+    await opened.stop()
