@@ -17,6 +17,7 @@ from tests.lab.certificate import Authority
 from tests.lab.matrix import MatrixUser
 from tests.lab.peer import Peer
 from tests.lab.ports import Ports
+from tests.lab.postgres import Postgres
 from tests.lab.ringback import Ringback, line, pbx_trunk, peer_trunk
 from tests.lab.synapse import DOMAIN, Synapse
 from tests.lab.turn import Turn
@@ -30,6 +31,9 @@ CODECS = {"opus": ["opus"], "g722": ["g722"], "pcma": ["pcma"], "pcmu": ["pcmu"]
 def number(extension: str) -> str:
     """A number of the outside world that the PBX reads as this extension."""
     return f"+1555555{extension}"
+
+
+Settings = list[dict[str, Any]]
 
 
 class Part(Protocol):
@@ -50,7 +54,8 @@ class Lab:
         self.turn = Turn(folder / "turn", self.ports)
         self.pbx = Asterisk(folder / "pbx", self.ports, self.authority, ACCOUNTS)
         self.peer = Peer(self.ports, self.authority)
-        # A bridge and a PBX of its own for the tests that stop, break and restart them.
+        # A bridge with the other database, a PBX and a peer for the tests that stop and break them.
+        self.postgres = Postgres()
         self.other_pbx = Asterisk(folder / "other-pbx", self.ports, self.authority, ACCOUNTS[:1])
         self.other_peer = Peer(self.ports, self.authority)
         main, other = folder / "ringback", folder / "other"
@@ -62,8 +67,8 @@ class Lab:
             turn_uris=self.turn.uris,
             turn_secret=self.turn.secret,
         )
-        self.bridge = self._bridge(main, "ringback", *self._main_lines())
-        self.other = self._bridge(other, "other", *self._other_lines())
+        self.bridge = self._bridge(main, "ringback", self._main_lines(), "sqlite:ringback.db")
+        self.other = self._bridge(other, "other", self._other_lines(), self.postgres.url)
         self._stack = contextlib.AsyncExitStack()
         self._users: dict[str, MatrixUser] = {}
 
@@ -115,7 +120,7 @@ class Lab:
         return self._users[key]
 
     def _bridge(
-        self, folder: Path, name: str, trunks: list[dict[str, Any]], lines: list[dict[str, Any]]
+        self, folder: Path, name: str, lines: tuple[Settings, Settings], database: str
     ) -> Ringback:
         return Ringback(
             folder,
@@ -123,11 +128,12 @@ class Lab:
             name=name,
             homeserver=self.synapse.url,
             domain=DOMAIN,
-            trunks=trunks,
-            lines=lines,
+            trunks=lines[0],
+            lines=lines[1],
+            database=database,
         )
 
-    def _main_lines(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def _main_lines(self) -> tuple[Settings, Settings]:
         def trunk(name: str, **settings: object) -> dict[str, Any]:
             return pbx_trunk(self.pbx, self.authority, self.pbx.accounts[name], **settings)
 
@@ -153,7 +159,7 @@ class Lab:
         ]
         return trunks, lines
 
-    def _other_lines(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def _other_lines(self) -> tuple[Settings, Settings]:
         account = self.other_pbx.accounts["ringback"]
         trunks = [
             pbx_trunk(self.other_pbx, self.authority, account),

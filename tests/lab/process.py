@@ -83,6 +83,11 @@ class Process:
         assert process.returncode is not None
         return process.returncode
 
+    async def wait(self) -> int:
+        """Until it ends by itself; its exit status."""
+        assert self._process is not None, f"{self.name} was not started"
+        return await self._process.wait()
+
     def send_signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 

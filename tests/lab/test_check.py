@@ -53,7 +53,7 @@ async def test_check_says_that_the_homeserver_is_away(changed: Changed, lab: Lab
 
 
 async def test_check_says_that_the_token_is_unknown(changed: Changed) -> None:
-    changed.config["appservice"]["as_token"] = "of some other registration, long enough"
+    changed.config["appservice"]["as_token"] = "of-some-other-registration-long-enough"
     said = await changed.check(good=False)
     assert re.search(r"(?m)^failed\s+token", said), said
 

@@ -23,6 +23,7 @@ from tests.lab.process import eventually, port_open
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def own(lab: Lab) -> AsyncIterator[Lab]:
     """The lab with its second bridge, PBX and peer up and registered."""
+    await lab.up(lab.postgres)
     await lab.up(lab.other_pbx)
     await lab.up(lab.other_peer)
     await lab.up(lab.other)

@@ -164,7 +164,7 @@ async function stats(index) {
 const act = (index, verb, ...rest) => calls[index].call[verb](...rest);
 
 window.lab = {
-  events, login, direct, joined, place, incoming, state, heard, forget, stats,
+  now, events, login, direct, joined, place, incoming, state, heard, forget, stats,
   answer: (index) => act(index, "answer", true, false),
   reject: (index) => act(index, "reject"),
   hangUp: (index) => act(index, "hangup", "user_hangup", false),
