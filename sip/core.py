@@ -129,7 +129,7 @@ class Submission:
         cancel = derived_request(self.request, "CANCEL")
         for name, value in self._cancel or ():
             cancel.headers.add(name, value)
-        self._core.start(cancel, self._transaction.flow, _ignore, now)
+        self._core.start(cancel, self._transaction.flow, ignore, now)
 
     def _send(self, flow: Flow, now: float) -> None:
         self._attempts += 1
@@ -300,6 +300,20 @@ class Core:
             now=now,
         )
 
+    def dress(self, request: Request) -> Request:
+        """Add what a request within a dialog carries besides the dialog's own fields."""
+        request.headers.add("User-Agent", self.product)
+        return request
+
+    @property
+    def target_headers(self) -> list[tuple[str, str]]:
+        """Header fields of whatever opens or changes a session (§8.1.1.8, §12.1.1, §20.5)."""
+        return [
+            ("Contact", str(self.contact)),
+            ("Allow", ALLOW),
+            ("Supported", ", ".join(SUPPORTED)),
+        ]
+
     # --- requests of the peer
 
     def serve(self, request: Request, flow: Flow, now: float) -> AnyServer:
@@ -378,5 +392,5 @@ def with_body(message: _Message, body: Body | None) -> _Message:
     return replace(message, body=body.data)
 
 
-def _ignore(outcome: Outcome, now: float) -> None:
+def ignore(outcome: Outcome, now: float) -> None:
     """Nobody waits for this outcome."""

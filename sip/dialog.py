@@ -21,6 +21,7 @@ class Dialog:
         remote: the peer's address with its tag, if it has one.
         target: where requests go (the peer's Contact).
         route: proxies that they pass, the nearest first.
+        allows: methods that the peer takes, in lower case; empty until it says.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Dialog:
         self.remote = remote
         self.target = target
         self.route = route
+        self.allows: frozenset[str] = frozenset()
         self._local_seq = local_seq
         self._remote_seq = remote_seq
 
@@ -59,7 +61,7 @@ class Dialog:
         return dialog
 
     @classmethod
-    def from_request(cls, request: Request, *, tag: str, local_seq: int = 0) -> "Dialog":
+    def from_request(cls, request: Request, *, tag: str) -> "Dialog":
         """Make the dialog of a server (§12.1.1).
 
         Raises:
@@ -68,15 +70,17 @@ class Dialog:
         contact = request.headers.contact
         if contact is None:
             raise RemoteError("no Contact")
-        return cls(
+        dialog = cls(
             call_id=request.headers.call_id,
             local=request.headers.to.with_tag(tag),
             remote=request.headers.from_,
             target=contact.uri,
             route=tuple(request.headers.record_route),
-            local_seq=local_seq,
+            local_seq=0,
             remote_seq=request.headers.cseq.number,
         )
+        dialog.refresh_target(request)
+        return dialog
 
     @property
     def remote_tag(self) -> str:
@@ -111,6 +115,8 @@ class Dialog:
             contact = message.headers.contact
             if contact is not None:
                 self.target = contact.uri
+        if "Allow" in message.headers:
+            self.allows = message.headers.tokens("Allow")
 
     def confirm(self, response: Response) -> None:
         """Take route set and target of the 2xx over those of an early response (§13.2.2.4)."""

@@ -1,13 +1,16 @@
-"""Responses that a session itself repeats until the peer acknowledges them.
+"""What a session itself repeats, because it goes from end to end and not from hop to hop.
 
-`Acceptance` is our 2xx to an INVITE until its ACK (RFC 3261 §13.3.1.4); `Provisionals` are reliable
-provisional responses until their PRACK (RFC 3262 §3), for callers that require them. Both repeat on
-reliable transports too: the hop is reliable, the path behind it may not be.
+`Acceptance` is our 2xx to an INVITE until its ACK (RFC 3261 §13.3.1.4), `Acks` are our ACKs for as
+long as the peer repeats its 2xx (§13.2.2.4), `Provisionals` are reliable provisional responses
+until their PRACK (RFC 3262 §3), for callers that require them. All of it on reliable transports
+too: the hop is reliable, the path behind it may not be.
 """
 
 from collections import deque
 from collections.abc import Callable
 
+from sip.core import Core
+from sip.dialog import Dialog
 from sip.headers import RAck
 from sip.message import Request, Response
 from sip.transaction import PATIENCE, T1, T2
@@ -17,18 +20,11 @@ MAX_WAITING = 8
 
 
 class Acceptance:
-    """One 2xx of ours to an INVITE.
+    """One 2xx of ours to an INVITE; the transaction sent it for the first time."""
 
-    Attributes:
-        initial: whether the INVITE opened the session; False for a re-INVITE.
-    """
-
-    def __init__(
-        self, response: Response, *, initial: bool, repeat: Callable[[Response], None], now: float
-    ) -> None:
-        self.initial = initial
+    def __init__(self, core: Core, response: Response, now: float) -> None:
+        self._core = core
         self._response = response
-        self._repeat = repeat
         self._interval = T1
         self._again_at = now + T1
         self._give_up_at = now + PATIENCE
@@ -47,8 +43,43 @@ class Acceptance:
         if now >= self._again_at:
             self._interval = min(2 * self._interval, T2)
             self._again_at = now + self._interval
-            self._repeat(self._response)
+            flow = self._core.current
+            if flow is not None:
+                self._core.send(flow.id, self._response)
         return True
+
+
+class Acks:
+    """The ACKs that we sent for 2xx responses, by To tag and number."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._sent: dict[tuple[str, int], Request] = {}
+
+    def send(self, dialog: Dialog, invite: Request, response: Response) -> None:
+        """Acknowledge a 2xx with the credentials of its INVITE (RFC 3261 §22.1)."""
+        number = response.headers.cseq.number
+        ack = self._core.dress(dialog.ack(number))
+        for name in ("Authorization", "Proxy-Authorization"):
+            for value in invite.headers.get_all(name):
+                ack.headers.add(name, value)
+        self._sent[response.headers.to.tag or "", number] = ack
+        self._put(ack)
+
+    def repeat(self, response: Response) -> bool:
+        """Acknowledge a 2xx that came again, over the flow of today; False if it is new."""
+        ack = self._sent.get((response.headers.to.tag or "", response.headers.cseq.number))
+        if ack is None:
+            return False
+        self._put(ack)
+        return True
+
+    def _put(self, ack: Request) -> None:
+        flow = self._core.current
+        if flow is not None:
+            ack.headers.remove("Via")
+            ack.headers.put_first("Via", self._core.via(flow))
+            self._core.send(flow.id, ack)
 
 
 class Provisionals:
