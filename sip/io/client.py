@@ -95,7 +95,7 @@ class RandomIds:
 
 
 class TrunkClient:
-    """One account's user agent on the network.
+    """One account's user agent on the network, from `start` to `stop`, once.
 
     Args:
         trunk: where and who.
@@ -253,6 +253,7 @@ class TrunkClient:
     def _lost(self, connection: Connection, reason: str) -> None:
         if self._ping is not None:
             self._ping.cancel()
+            self._ping = None
         if self._refusal is None:
             self._set(False, reason)
 

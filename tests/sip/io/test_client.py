@@ -14,6 +14,7 @@ from sip.framing import Framer, Malformed, Ping
 from sip.io.client import GRACE, TrunkClient, TrunkDown, TrunkUp, refusal
 from sip.io.flow import Connection, FlowListener
 from sip.io.resolver import ResolveError, Target
+from sip.io.tls import TlsSettingsError
 from sip.message import Response
 from sip.trunk import Trunk
 from tests.sip.io.registrar import Registrar
@@ -33,7 +34,7 @@ class Network:
         said: what the client told its listener, with the time.
     """
 
-    hosts: dict[str, Registrar | OSError] = field(default_factory=lambda: {"a": Registrar()})
+    hosts: dict[str, Registrar | Exception] = field(default_factory=lambda: {"a": Registrar()})
     trunk: Trunk = TRUNK
     chance: Callable[[], float] = lambda: 0.5
     unresolvable: str = ""
@@ -81,7 +82,7 @@ class Network:
     ) -> Connection:
         self.attempts.append((round(self.now(), 3), target.host))
         there = self.hosts[target.host]
-        if isinstance(there, OSError):
+        if isinstance(there, Exception):
             raise there
         connection = Connection(id=id, trunk=trunk, listener=listener)
         transport = FakeTransport(connection, local_port=40000 + id)
@@ -206,6 +207,36 @@ def test_name_that_is_not_found_is_said() -> None:
     network = Network(unresolvable="the name pbx.example has no address")
     played(network, after(10))
     assert [event for _, event in network.said] == [TrunkDown(network.unresolvable)]
+
+
+def test_file_that_cannot_be_used_is_said() -> None:
+    network = Network({"a": TlsSettingsError("ca.pem cannot be read")})
+    played(network, after(10))
+    assert [event for _, event in network.said] == [TrunkDown("ca.pem cannot be read")]
+
+
+def test_bug_in_an_attempt_does_not_end_the_attempts(caplog: pytest.LogCaptureFixture) -> None:
+    network = Network({"a": KeyError("a bug")})
+
+    async def play(client: TrunkClient) -> None:
+        await asyncio.sleep(1)
+        network.hosts["a"] = Registrar()
+        await asyncio.sleep(10)
+        assert is_up(client)
+
+    played(network, play)
+    assert "an attempt to connect failed" in caplog.text
+
+
+def test_start_twice_is_start_once() -> None:
+    network = Network()
+
+    async def play(client: TrunkClient) -> None:
+        await client.start()
+        await asyncio.sleep(1)
+
+    played(network, play)
+    assert len(network.attempts) == 1
 
 
 def test_next_address_is_tried_at_once() -> None:

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -15,6 +16,7 @@ from sip.io.resolver import Target
 from sip.io.tls import TlsSettingsError, client_context, explain, server_name
 from sip.trunk import TlsSettings, Trunk
 from tests.sip.io.authority import Authority
+from tests.sip.io.registrar import a_request
 from tests.sip.io.tls_server import listening, refusing, server_context
 from tests.sip.io.wiring import Ear
 
@@ -215,6 +217,31 @@ async def test_silent_port_is_given_up(authority: Authority) -> None:
         with pytest.raises(TimeoutError) as caught:
             await connect(trunk, at(seen.port), id=1, listener=Ear(), limit=0.05)
     assert explain(caught.value, trunk) == "no answer in time"
+
+
+async def test_peer_that_stops_reading_loses_the_flow(authority: Authority) -> None:
+    deaf = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        cast(asyncio.ReadTransport, writer.transport).pause_reading()
+        await deaf.wait()
+        writer.transport.abort()
+
+    context = server_context(authority.issue("pbx.example"))
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    ear = Ear()
+    async with server, asyncio.timeout(5):
+        port = server.sockets[0].getsockname()[1]
+        connection = await connect(a_trunk(authority), at(port), id=1, listener=ear)
+        message = replace(a_request("MESSAGE", uri="sip:a@b.example"), body=b"x" * 60_000)
+        sent = 0
+        while not ear.lost:
+            connection.send(message)
+            sent += 1
+            assert sent < 2000, "the queue has no bound"
+            await asyncio.sleep(0)
+        deaf.set()
+    assert ear.lost == ["the other side does not read what we send"]
 
 
 # --- settings
