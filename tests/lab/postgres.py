@@ -1,7 +1,8 @@
-"""The other database: a PostgreSQL server of its own, on a socket in its folder and nowhere else."""
+"""The other database: a PostgreSQL server of its own, on a socket in its folder, nowhere else."""
 
 import os
 import pwd
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,13 +15,8 @@ class Postgres:
 
     def __init__(self) -> None:
         # A socket's path is short, and its folder must be open to another user: not in the lab's.
-        self._folder = Path(tempfile.mkdtemp(prefix="ringback-lab-pg-"))
+        self._folder = Path(tempfile.gettempdir()) / f"ringback-lab-pg-{secrets.token_hex(4)}"
         self._prefix: list[str | Path] = []
-        if os.geteuid() == 0:
-            user = next(u for u in pwd.getpwall() if u.pw_name in ("postgres", "nobody"))
-            os.chown(self._folder, user.pw_uid, user.pw_gid)
-            self._prefix = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}"]
-            self._prefix += ["--clear-groups", "--"]
         self._server: Process | None = None
 
     @property
@@ -28,13 +24,13 @@ class Postgres:
         return f"postgres://ringback@/postgres?host={self._folder}"
 
     async def start(self) -> None:
-        folders = sorted(
-            (path for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")),
-            key=lambda path: float(path.parent.parent.name),
-        )
-        if not folders:
-            raise RuntimeError("no PostgreSQL: run `python -m tests.lab.setup`")
-        programs, data = folders[-1].parent, self._folder / "data"
+        self._folder.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            user = next(u for u in pwd.getpwall() if u.pw_name in ("postgres", "nobody"))
+            os.chown(self._folder, user.pw_uid, user.pw_gid)
+            self._prefix = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}"]
+            self._prefix += ["--clear-groups", "--"]
+        programs, data = newest_programs(), self._folder / "data"
         made = Process(
             "initdb",
             [
@@ -66,3 +62,14 @@ class Postgres:
         if self._server is not None:
             await self._server.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def newest_programs() -> Path:
+    """Where Debian keeps the newest server."""
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"),
+        key=lambda path: float(path.parent.parent.name),
+    )
+    if not found:
+        raise RuntimeError("no PostgreSQL: run `python -m tests.lab.setup`")
+    return found[-1].parent
