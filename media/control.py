@@ -1,0 +1,130 @@
+"""What the control process and a worker say to each other: length-prefixed JSON over a socketpair.
+
+Each message is an object with `op`; those of a session carry its number. Events travel as their
+class name and fields. Both ends are ours and of one version, so a message that cannot be read is a
+broken peer: `ControlError`, and the channel is given up.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from enum import Enum
+from struct import Struct
+from typing import Any
+
+from media.plane import (
+    AnswerReady,
+    Closed,
+    Connected,
+    Digit,
+    Failed,
+    Failure,
+    Flowing,
+    MediaEvent,
+    OfferReady,
+    Refused,
+    Report,
+    SessionSettings,
+    Side,
+    SideReport,
+)
+
+MAX_MESSAGE = 256 * 1024
+_LENGTH = Struct("!I")
+_EVENTS: dict[str, type[MediaEvent]] = {
+    event.__name__: event
+    for event in (
+        OfferReady,
+        AnswerReady,
+        Connected,
+        Flowing,
+        Digit,
+        Failed,
+        Refused,
+        Closed,
+    )
+}
+
+Message = dict[str, Any]
+
+
+class ControlError(Exception):
+    """The other process says what nobody of ours would say."""
+
+
+def frame(message: Message) -> bytes:
+    body = json.dumps(message, separators=(",", ":")).encode()
+    if len(body) > MAX_MESSAGE:
+        raise ControlError(f"message of {len(body)} bytes")
+    return _LENGTH.pack(len(body)) + body
+
+
+class Unframer:
+    """Cuts a stream of bytes into messages."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """The messages that `data` completes."""
+        self._buffer += data
+        while len(self._buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer)
+            if length > MAX_MESSAGE:
+                raise ControlError(f"message of {length} bytes")
+            end = _LENGTH.size + length
+            if len(self._buffer) < end:
+                return
+            body = bytes(self._buffer[_LENGTH.size : end])
+            del self._buffer[:end]
+            try:
+                message = json.loads(body)
+            except ValueError:
+                raise ControlError("message is not JSON") from None
+            if not isinstance(message, dict):
+                raise ControlError("message is not an object")
+            yield message
+
+
+def event_to_json(event: MediaEvent) -> Message:
+    fields = asdict(event)
+    for name, value in fields.items():
+        if isinstance(value, Enum):
+            fields[name] = value.value
+    return {"event": type(event).__name__, **fields}
+
+
+def event_from_json(message: Message) -> MediaEvent:
+    fields = {k: v for k, v in message.items() if k not in ("op", "event", "session")}
+    try:
+        if "side" in fields:
+            fields["side"] = Side(fields["side"])
+        if "failure" in fields:
+            fields["failure"] = Failure(fields["failure"])
+        if "report" in fields:
+            report = fields["report"]
+            report["webrtc"] = SideReport(**report["webrtc"])
+            report["sdes"] = SideReport(**report["sdes"])
+            fields["report"] = Report(**report)
+        return _EVENTS[message["event"]](**fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ControlError(f"unreadable event: {error!r}") from None
+
+
+def settings_to_json(settings: SessionSettings) -> Message:
+    """Without the ICE servers, which follow once their names are resolved."""
+    return {
+        "codecs": settings.codecs,
+        "suites": settings.suites,
+        "connect_timeout": settings.connect_timeout,
+        "silence_timeout": settings.silence_timeout,
+    }
+
+
+def settings_from_json(message: Message) -> SessionSettings:
+    return SessionSettings(
+        codecs=tuple(message["codecs"]),
+        suites=tuple(message["suites"]),
+        connect_timeout=message["connect_timeout"],
+        silence_timeout=message["silence_timeout"],
+    )

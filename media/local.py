@@ -1,0 +1,414 @@
+"""The local engine: worker processes beside the control process, started and watched over by us.
+
+A session lives in one worker, the least loaded when it was opened. Verbs are written to the worker
+and come back as events over a socketpair; no packet ever passes here. A worker that dies, or says
+nothing any more, costs its own sessions `Failed(ENGINE)` and is replaced at once.
+
+Each worker has its own share of the port range, so that none needs to ask another. Names of ICE
+servers are resolved here, where one may wait, and sent after the session was opened.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+
+from media.address import is_wildcard, local_addresses, trunk_address
+from media.control import (
+    ControlError,
+    Message,
+    Unframer,
+    event_from_json,
+    frame,
+    settings_to_json,
+)
+from media.ice.server import Server
+from media.plane import (
+    Closed,
+    Failed,
+    Failure,
+    IceCandidate,
+    IceServer,
+    Listener,
+    MediaEvent,
+    Report,
+    SessionSettings,
+    Side,
+)
+
+log = logging.getLogger(__name__)
+
+PORTS = (40000, 40999)
+START_LIMIT = 10.0  # seconds for a worker to come up
+STOP_LIMIT = 3.0  # seconds for sessions, then for workers, to end
+_PING_INTERVAL = 5.0
+_UNANSWERED_PINGS = 2
+_MOST_UNWRITTEN = 1024 * 1024  # bytes that a worker may leave unread
+_LEAST_PORTS = 4  # what one session takes, and one that rests
+_RESOLVE_LIMIT = 0.8  # seconds; descriptions wait for a second in all
+_MOST_SERVERS = 4
+_STEADY = 5.0  # a worker that lived so long is replaced without delay
+_LONGEST_DELAY = 5.0
+
+
+class LocalPlane:
+    """See the module's head; obeys `media.plane.MediaPlane`.
+
+    Args:
+        listen: addresses of ours; a wildcard stands for all that others can reach. The first is
+            where trunks send to.
+        advertise: the public address that stands for ours behind 1:1 NAT.
+        ports: first and last UDP port, both included.
+        workers: how many processes; None: one for each core.
+    """
+
+    def __init__(
+        self,
+        *,
+        listen: Sequence[str] = ("0.0.0.0",),
+        advertise: str | None = None,
+        ports: tuple[int, int] = PORTS,
+        workers: int | None = None,
+    ) -> None:
+        self._listen = tuple(listen)
+        self._advertise = advertise
+        self._ports = ports
+        self._slots: list[_Slot] = []
+        self._count = workers or os.cpu_count() or 1
+        self._numbers = itertools.count(1)
+        self._resolving: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Bring the workers up; raises `OSError` with words for a person."""
+        first, last = self._ports
+        share = (last - first + 1) // self._count & ~1
+        if share < _LEAST_PORTS:
+            raise OSError(f"{self._count} workers need more media ports than {first} to {last}")
+        first += first % 2
+        slots = [
+            _Slot((first + i * share, first + (i + 1) * share - 1)) for i in range(self._count)
+        ]
+        if slots[-1].ports[1] > last:
+            slots[-1].ports = (slots[-1].ports[0], last)
+        self._slots = slots
+        try:
+            await asyncio.gather(*(slot.start() for slot in slots))
+        except OSError:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Close every session, then the workers. Nothing hangs: what takes too long is killed."""
+        for task in self._resolving:
+            task.cancel()
+        await asyncio.gather(*(slot.stop() for slot in self._slots))
+
+    def open(self, settings: SessionSettings, listener: Listener) -> "LocalSession":
+        """Open a session on the least loaded worker; see `MediaPlane.open`."""
+        number = next(self._numbers)
+        living = [s.worker for s in self._slots if s.worker is not None and s.worker.is_alive]
+        if not living:
+            session = LocalSession(number, None, listener)
+            session.fail("The media engine is not running.")
+            return session
+        worker = min(living, key=lambda w: len(w.sessions))
+        session = LocalSession(number, worker, listener)
+        worker.sessions[number] = session
+        worker.tell(
+            {
+                "op": "open",
+                "session": number,
+                "settings": settings_to_json(settings),
+                "servers_follow": bool(settings.ice_servers),
+                "addresses": local_addresses(self._listen),
+                "trunk_listen": self._listen[0],
+                "trunk_address": self._trunk_address(),
+                "advertise": self._advertise,
+            }
+        )
+        if settings.ice_servers:
+            task = asyncio.create_task(self._send_servers(session, settings.ice_servers))
+            self._resolving.add(task)
+            task.add_done_callback(self._resolving.discard)
+        return session
+
+    def _trunk_address(self) -> str:
+        if self._advertise is not None and ":" not in self._advertise:
+            return self._advertise
+        if not is_wildcard(self._listen[0]):
+            return self._listen[0]
+        return trunk_address(self._listen)
+
+    async def _send_servers(
+        self, session: "LocalSession", ice_servers: Sequence[IceServer]
+    ) -> None:
+        resolved = await asyncio.gather(*(_resolve(s) for s in _parse_servers(ice_servers)))
+        session.tell("servers", servers=[r for r in resolved if r is not None])
+
+
+def _parse_servers(ice_servers: Sequence[IceServer]) -> list[Server]:
+    servers = []
+    for one in ice_servers:
+        for url in one.urls:
+            try:
+                servers.append(Server.parse(url, one.username, one.credential))
+            except ValueError as error:
+                log.info("ICE server left out: %s", error)
+    return servers[:_MOST_SERVERS]
+
+
+async def _resolve(server: Server) -> Message | None:
+    kind = socket.SOCK_DGRAM if server.transport == "udp" else socket.SOCK_STREAM
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(_RESOLVE_LIMIT):
+            found = await loop.getaddrinfo(server.host, server.port, type=kind)
+    except (OSError, TimeoutError, UnicodeError) as error:
+        log.warning("ICE server %s cannot be resolved: %s", server.host, error or "timeout")
+        return None
+    # IPv4 first: where there is a relay at all, it is there.
+    address = sorted(found, key=lambda info: info[0] != socket.AF_INET)[0][4][0]
+    return {"server": asdict(server), "address": address}
+
+
+class LocalSession:
+    """One session as the user holds it; obeys `media.plane.MediaSession`."""
+
+    def __init__(self, number: int, worker: "_Worker | None", listener: Listener) -> None:
+        self._number = number
+        self._worker = worker
+        self._listener = listener
+        self._is_closing = False
+        self._is_closed = False
+
+    def offer(self, side: Side, sdp: str) -> None:
+        self.tell("offer", side=side.value, sdp=sdp)
+
+    def answer(self, side: Side, sdp: str) -> None:
+        self.tell("answer", side=side.value, sdp=sdp)
+
+    def add_candidates(self, side: Side, candidates: Sequence[IceCandidate]) -> None:
+        texts = [c.candidate for c in candidates]
+        self.tell("candidates", side=side.value, candidates=texts)
+
+    def close(self) -> None:
+        if self._is_closing:
+            return
+        self._is_closing = True
+        if self._worker is not None:
+            self._worker.tell({"op": "close", "session": self._number})
+        else:
+            asyncio.get_running_loop().call_soon(self.hear, Closed(Report()))
+
+    def tell(self, verb: str, **fields: object) -> None:
+        """Hand a verb to the worker; one that is gone has said so already."""
+        if self._worker is not None and not self._is_closing:
+            self._worker.tell({"op": verb, "session": self._number, **fields})
+
+    def hear(self, event: MediaEvent) -> None:
+        """Hand an event to the listener."""
+        if self._is_closed:
+            return
+        self._is_closed = isinstance(event, Closed)
+        try:
+            self._listener(event)
+        except Exception:  # the other sessions' events must go on
+            log.exception("session %d: %s was not taken", self._number, type(event).__name__)
+
+    def fail(self, text: str) -> None:
+        """The worker is gone. From the loop, so that verbs never call back."""
+        self._worker = None
+        event: MediaEvent = Failed(Failure.ENGINE, text)
+        if self._is_closing:
+            event = Closed(Report())
+        asyncio.get_running_loop().call_soon(self.hear, event)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
+
+
+class _Slot:
+    """A place for one worker at a time, and the task that keeps it filled."""
+
+    def __init__(self, ports: tuple[int, int]) -> None:
+        self.ports = ports
+        self.worker: _Worker | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._is_stopping = False
+
+    async def start(self) -> None:
+        self.worker = await _Worker.start(self.ports)
+        self._task = asyncio.create_task(self._keep(self.worker))
+
+    async def stop(self) -> None:
+        self._is_stopping = True
+        if self._task is None:
+            return
+        if self.worker is not None:
+            await self.worker.stop()
+            await asyncio.wait([self._task], timeout=2 * STOP_LIMIT)
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        self.worker = None
+
+    async def _keep(self, worker: "_Worker") -> None:
+        delay = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            started = loop.time()
+            await worker.run()
+            self.worker = None
+            if self._is_stopping:
+                return
+            log.error("media worker %d died; starting another", worker.pid)
+            steady = loop.time() - started > _STEADY
+            delay = 0.0 if steady else min(_LONGEST_DELAY, max(0.25, 2 * delay))
+            worker = self.worker = await self._replace(delay)
+
+    async def _replace(self, delay: float) -> "_Worker":
+        while True:
+            await asyncio.sleep(delay)
+            try:
+                return await _Worker.start(self.ports)
+            except OSError as error:
+                delay = min(_LONGEST_DELAY, max(0.25, 2 * delay))
+                log.error("media worker cannot be started: %s", error)
+
+
+class _Worker:
+    """The control process's end of one worker."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self.sessions: dict[int, LocalSession] = {}
+        self.is_alive = True
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self._unframer = Unframer()
+        self._emptied = asyncio.Event()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @classmethod
+    async def start(cls, ports: tuple[int, int]) -> "_Worker":
+        """Start a process and wait until it is ready; raises `OSError`."""
+        ours, theirs = socket.socketpair()
+        level = logging.getLevelName(log.getEffectiveLevel())
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",  # whatever lies in the current folder is not our code
+                "-m",
+                "media.worker",
+                str(theirs.fileno()),
+                level,
+                pass_fds=(theirs.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+            )
+        reader, writer = await asyncio.open_connection(sock=ours)
+        worker = cls(process, reader, writer)
+        try:
+            async with asyncio.timeout(START_LIMIT):
+                message = await worker._read_first()
+        except (TimeoutError, ControlError) as error:
+            await worker._end()
+            raise OSError(f"media worker did not come up: {error or 'timeout'}") from None
+        if message["op"] != "ready":
+            await worker._end()
+            raise OSError("media worker speaks another language")
+        worker.tell({"op": "configure", "ports": ports})
+        return worker
+
+    async def _read_first(self) -> Message:
+        while data := await self._reader.read(65536):
+            for message in self._unframer.feed(data):
+                return message
+        raise ControlError("it ended")
+
+    def tell(self, message: Message) -> None:
+        """Write a message; a worker that does not read is killed."""
+        if not self.is_alive:
+            return
+        self._writer.write(frame(message))
+        if self._writer.transport.get_write_buffer_size() > _MOST_UNWRITTEN:
+            log.error("media worker %d does not read", self.pid)
+            self._kill()
+
+    async def run(self) -> None:
+        """Take its events until it ends; then its sessions fail."""
+        unanswered = 0
+        try:
+            while unanswered <= _UNANSWERED_PINGS:
+                try:
+                    async with asyncio.timeout(_PING_INTERVAL):
+                        data = await self._reader.read(65536)
+                except TimeoutError:
+                    unanswered += 1
+                    self.tell({"op": "ping"})
+                    continue
+                if not data:
+                    break
+                unanswered = 0
+                for message in self._unframer.feed(data):
+                    self._hear(message)
+        except (OSError, ControlError, KeyError) as error:
+            log.error("media worker %d cannot be understood: %r", self.pid, error)
+        finally:
+            await self._end()
+
+    def _hear(self, message: Message) -> None:
+        if message["op"] != "event":
+            return
+        session = self.sessions.get(message["session"])
+        if session is None:
+            return
+        event = event_from_json(message)
+        if isinstance(event, Closed):
+            del self.sessions[message["session"]]
+            if not self.sessions:
+                self._emptied.set()
+        session.hear(event)
+
+    async def stop(self) -> None:
+        """Close the sessions and wait for their reports, then end the process."""
+        if self.sessions:
+            self._emptied.clear()
+            for session in list(self.sessions.values()):
+                session.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STOP_LIMIT):
+                    await self._emptied.wait()
+        with suppress(OSError):
+            self._writer.write_eof()  # the worker ends by this
+
+    async def _end(self) -> None:
+        self.is_alive = False
+        self._writer.close()
+        for session in self.sessions.values():
+            session.fail("The media engine stopped.")
+        self.sessions.clear()
+        self._emptied.set()
+        try:
+            async with asyncio.timeout(STOP_LIMIT):
+                await self._process.wait()
+        except TimeoutError:
+            self._kill()
+            await self._process.wait()
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.kill()

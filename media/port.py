@@ -1,0 +1,90 @@
+"""The UDP ports of a worker: which are free, which still rest.
+
+A port that was given back rests for a while, so that stray packets of the last call cannot enter
+the next one. Ports are taken in turn for the same reason. One that somebody else holds rests too.
+"""
+
+import contextlib
+import errno
+import socket
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+REST = 30.0
+
+
+class Ports:
+    """Ports from `first` to `last`, both included. Binding raises `OSError` when none is free."""
+
+    def __init__(self, first: int, last: int, rest: float = REST) -> None:
+        self._free = dict.fromkeys(range(first, last + 1))
+        self._resting: deque[tuple[float, int]] = deque()
+        self._rest = rest
+
+    def bind_pair(self, address: str, now: float) -> list[socket.socket]:
+        """An even port and the next one, for RTP and RTCP (RFC 3550 §11)."""
+        self._wake(now)
+        for port in list(self._free):
+            if port % 2 == 0 and port + 1 in self._free:
+                bound = self._try([(address, port), (address, port + 1)], now)
+                if len(bound) == 2:
+                    return bound
+        raise OSError(errno.EADDRINUSE, "no pair of media ports is free")
+
+    def bind_each(self, addresses: Sequence[str], now: float) -> list[socket.socket]:
+        """One port on each address that can be bound; those left over from pairs go first."""
+        self._wake(now)
+        for port in sorted(self._free, key=lambda p: (p ^ 1) in self._free):
+            bound = self._try([(address, port) for address in addresses], now)
+            if bound:
+                return bound
+        raise OSError(errno.EADDRINUSE, "no media port is free")
+
+    def give_back(self, ports: Iterable[int], now: float) -> None:
+        for port in ports:
+            self._resting.append((now + self._rest, port))
+
+    def _wake(self, now: float) -> None:
+        while self._resting and self._resting[0][0] <= now:
+            self._free[self._resting.popleft()[1]] = None
+
+    def _try(self, wanted: Sequence[tuple[str, int]], now: float) -> list[socket.socket]:
+        """Bind all, but for addresses that have gone; nothing if somebody else has a port."""
+        bound: list[socket.socket] = []
+        ports = {port for _, port in wanted}
+        for port in ports:
+            del self._free[port]
+        try:
+            for address, port in wanted:
+                with contextlib.suppress(_Gone):
+                    bound.append(_bind(address, port))
+        except OSError as error:
+            for one in bound:
+                one.close()
+            bound = []
+            if error.errno != errno.EADDRINUSE:
+                raise
+        finally:
+            if not bound:
+                self.give_back(ports, now)
+        return bound
+
+
+class _Gone(Exception):
+    """The machine does not have the address (any more)."""
+
+
+def _bind(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    one = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        one.setblocking(False)
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        one.bind((address, port))
+    except OSError as error:
+        one.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise _Gone from None
+        raise
+    return one

@@ -1,0 +1,405 @@
+"""A worker process of the local plane: `python -m media.worker FD`.
+
+It carries packets for the sessions that the control process opens over the socketpair FD. The loop
+is a bare epoll: an event loop's datagram endpoints cost twice as much. Every session's next
+deadline lies on one heap, so an idle worker sleeps and a tick is due at its time.
+
+The worker ends when the control process does (end of file), and with nothing else: signals of the
+terminal or of the service manager are for the control process, which has calls to end first. One
+session's crash is that session's `Failed(ENGINE)`. Keys never leave the process or reach a log.
+"""
+
+import contextlib
+import gc
+import heapq
+import logging
+import os
+import select
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+from media.control import (
+    ControlError,
+    Message,
+    Unframer,
+    event_to_json,
+    frame,
+    settings_from_json,
+)
+from media.dtls import Certificate
+from media.ice.events import CloseStream, OpenStream, Transmit
+from media.ice.server import Server
+from media.plane import Closed, Failed, Failure, IceCandidate, MediaEvent, Report, Side
+from media.port import Ports
+from media.session import Ground, Output, Session
+from media.stream import Stream
+from media.webrtc import LocalSocket
+
+log = logging.getLogger(__name__)
+
+_MOST_DATAGRAM = 2048
+_MOST_UNREAD = 4 * 1024 * 1024  # bytes that the control process may leave unread
+_MOST_EVENTS = 64  # of one epoll, so that ticks are not kept waiting
+_EXPEDITED = 46 << 2  # DSCP EF (RFC 8837 §5), as the byte of the header
+_RTP, _RTCP, _FIRST_WEBRTC = 0, 1, 2  # a session's numbers for its sockets
+
+_Readable = tuple["_Entry", int, "socket.socket | Stream"]
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """A session with what the loop holds for it."""
+
+    number: int
+    session: Session
+    sockets: dict[int, socket.socket] = field(default_factory=dict)
+    streams: dict[int, Stream] = field(default_factory=dict)
+    ports: list[int] = field(default_factory=list)
+    armed: float | None = None
+
+
+class Worker:
+    """The loop. `run` returns when the control process has gone."""
+
+    def __init__(self, *, control: socket.socket) -> None:
+        self._control = control
+        self._unframer = Unframer()
+        self._outgoing = bytearray()
+        self._is_writing = False
+        self._epoll = select.epoll()
+        self._certificate = Certificate.generate()
+        self._ports: Ports | None = None
+        self._entries: dict[int, _Entry] = {}
+        self._readable: dict[int, _Readable] = {}
+        self._timers: list[tuple[float, int, _Entry]] = []
+        self._timer_count = 0
+        self._tls: ssl.SSLContext | None = None
+        self._wall_offset = time.time() - time.monotonic()
+        self._is_running = True
+
+    def run(self) -> None:
+        self._control.setblocking(False)
+        self._epoll.register(self._control.fileno(), select.EPOLLIN)
+        self._tell({"op": "ready"})
+        while self._is_running:
+            ready = self._epoll.poll(self._patience(), _MOST_EVENTS)
+            now = time.monotonic()
+            for fd, _ in ready:
+                if fd == self._control.fileno():
+                    self._on_control(now)
+                elif fd in self._readable:
+                    self._on_readable(*self._readable[fd], now)
+            self._run_timers()
+        for entry in list(self._entries.values()):
+            self._drop(entry, time.monotonic())
+
+    def _patience(self) -> float:
+        if not self._timers:
+            return -1
+        return max(0.0, self._timers[0][0] - time.monotonic())
+
+    # --- the control channel
+
+    def _on_control(self, now: float) -> None:
+        self._write_control()
+        try:
+            data = self._control.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._is_running = False
+            return
+        try:
+            for message in self._unframer.feed(data):
+                self._on_message(message, now)
+        except (ControlError, KeyError, TypeError, ValueError) as error:
+            log.error("the control process cannot be understood: %r", error)
+            self._is_running = False
+
+    def _on_message(self, message: Message, now: float) -> None:
+        match message["op"]:
+            case "configure":
+                self._ports = Ports(message["ports"][0], message["ports"][1])
+            case "ping":
+                self._tell({"op": "pong"})
+            case "open":
+                self._open(message, now)
+            case _:
+                entry = self._entries.get(message["session"])
+                if entry is not None:
+                    self._guard(entry, now, partial(self._on_verb, entry, message, now))
+                elif message["op"] == "close":  # of one that never got its ports
+                    self._tell_event(message["session"], Closed(Report()))
+
+    def _on_verb(self, entry: _Entry, message: Message, now: float) -> None:
+        session = entry.session
+        match message["op"]:
+            case "offer":
+                session.offer(Side(message["side"]), message["sdp"], now)
+            case "answer":
+                session.answer(Side(message["side"]), message["sdp"], now)
+            case "candidates":
+                candidates = [IceCandidate(text) for text in message["candidates"]]
+                session.add_candidates(Side(message["side"]), candidates, now)
+            case "servers":
+                servers = [(Server(**s["server"]), s["address"]) for s in message["servers"]]
+                session.add_servers(servers, now)
+            case "close":
+                self._drop(entry, now)
+            case op:
+                raise ControlError(f"unknown verb {op!r}")
+
+    def _tell(self, message: Message) -> None:
+        self._outgoing += frame(message)
+        if len(self._outgoing) > _MOST_UNREAD:
+            log.error("the control process does not read")
+            self._is_running = False
+        self._write_control()
+
+    def _tell_event(self, number: int, event: MediaEvent) -> None:
+        self._tell({"op": "event", "session": number, **event_to_json(event)})
+
+    def _write_control(self) -> None:
+        try:
+            while self._outgoing:
+                del self._outgoing[: self._control.send(self._outgoing)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._is_running = False
+        if self._is_writing != bool(self._outgoing):
+            self._is_writing = bool(self._outgoing)
+            wanted = select.EPOLLIN | (select.EPOLLOUT if self._is_writing else 0)
+            self._epoll.modify(self._control.fileno(), wanted)
+
+    # --- sessions
+
+    def _open(self, message: Message, now: float) -> None:
+        number = message["session"]
+        sockets: dict[int, socket.socket] = {}
+        taken: list[int] = []
+        try:
+            ground = self._bind(message, sockets, taken, now)
+        except OSError as error:
+            log.warning("no port for a session: %s", error)
+            self._release(sockets, taken, now)
+            text = "All of the media ports are in use."
+            self._tell_event(number, Failed(Failure.NO_PORT, text))
+            return
+        session = Session(
+            settings=settings_from_json(message["settings"]),
+            ground=ground,
+            random=os.urandom,
+            now=now,
+            servers_follow=message["servers_follow"],
+        )
+        entry = _Entry(number, session, sockets, ports=taken)
+        self._entries[number] = entry
+        for key, one in sockets.items():
+            self._readable[one.fileno()] = (entry, key, one)
+            self._epoll.register(one.fileno(), select.EPOLLIN)
+
+    def _bind(
+        self, message: Message, sockets: dict[int, socket.socket], taken: list[int], now: float
+    ) -> Ground:
+        if self._ports is None:
+            raise OSError("not configured")
+        trunk, addresses = message["trunk_listen"], message["addresses"]
+        sockets[_RTP], sockets[_RTCP] = self._ports.bind_pair(trunk, now)
+        taken += [_local(_RTP, sockets[_RTP]).port, _local(_RTCP, sockets[_RTCP]).port]
+        webrtc = dict(enumerate(self._ports.bind_each(addresses, now), _FIRST_WEBRTC))
+        sockets.update(webrtc)
+        taken.append(_local(_FIRST_WEBRTC, webrtc[_FIRST_WEBRTC]).port)
+        for one in sockets.values():
+            _expedite(one)
+        return Ground(
+            webrtc=tuple(_local(number, one) for number, one in webrtc.items()),
+            rtp=_local(_RTP, sockets[_RTP]),
+            rtcp=_local(_RTCP, sockets[_RTCP]),
+            address=message["trunk_address"],
+            certificate=self._certificate,
+            advertise=message["advertise"],
+            wall_offset=self._wall_offset,
+        )
+
+    def _release(self, sockets: dict[int, socket.socket], ports: list[int], now: float) -> None:
+        for one in sockets.values():
+            if self._readable.pop(one.fileno(), None) is not None:
+                self._epoll.unregister(one.fileno())
+            one.close()
+        if self._ports is not None:
+            self._ports.give_back(ports, now)
+
+    def _drop(self, entry: _Entry, now: float) -> None:
+        """Close a session; its `Closed` is told in any case."""
+        self._entries.pop(entry.number, None)
+        closed: MediaEvent = Closed(Report())
+        try:
+            entry.session.close(now)
+            for output in entry.session.poll():
+                if isinstance(output, Closed):
+                    closed = output
+                else:
+                    self._carry_out(entry, output)
+        except Exception:  # the session goes in any case
+            log.exception("session %d could not close", entry.number)
+        for stream in list(entry.streams):
+            self._close_stream(entry, stream)
+        self._release(entry.sockets, entry.ports, now)
+        entry.armed = None
+        self._tell_event(entry.number, closed)
+
+    def _guard(self, entry: _Entry, now: float, action: Callable[[], None]) -> None:
+        """Do something with a session and carry out what it wants; a crash is its own only."""
+        try:
+            action()
+            self._flush(entry, now)
+        except ControlError:
+            raise
+        except Exception as error:  # noqa: BLE001  # other calls must go on
+            self._crashed(entry, error)
+
+    def _crashed(self, entry: _Entry, error: Exception) -> None:
+        log.error("session %d crashed", entry.number, exc_info=error)
+        entry.armed = None
+        for one in entry.sockets.values():
+            if self._readable.pop(one.fileno(), None) is not None:
+                self._epoll.unregister(one.fileno())
+        text = "The media engine failed in this call."
+        self._tell_event(entry.number, Failed(Failure.ENGINE, text))
+
+    # --- packets
+
+    def _on_readable(
+        self, entry: _Entry, number: int, one: "socket.socket | Stream", now: float
+    ) -> None:
+        if isinstance(one, Stream):
+            self._guard(entry, now, partial(self._on_stream, entry, number, one, now))
+            return
+        # One datagram per wake-up: a session has one in 20 ms, and epoll is level-triggered.
+        try:
+            data, source = one.recvfrom(_MOST_DATAGRAM)
+        except OSError:
+            return
+        try:
+            entry.session.receive(data, source[:2], number, now)
+            self._flush(entry, now)
+        except Exception as error:  # noqa: BLE001  # other calls must go on
+            self._crashed(entry, error)
+
+    def _flush(self, entry: _Entry, now: float) -> None:
+        for output in entry.session.poll():
+            self._carry_out(entry, output)
+        self._arm(entry)
+
+    def _carry_out(self, entry: _Entry, output: Output) -> None:
+        if isinstance(output, Transmit):
+            if output.socket < 0:
+                stream = entry.streams.get(output.socket)
+                if stream is not None:
+                    stream.send(output.data)
+                    self._watch_stream(stream)
+                return
+            # Unreachable, or no room: a lost packet like any other.
+            with contextlib.suppress(OSError):
+                entry.sockets[output.socket].sendto(output.data, output.destination)
+        elif isinstance(output, OpenStream):
+            self._open_stream(entry, output)
+        elif isinstance(output, CloseStream):
+            self._close_stream(entry, output.socket)
+        else:
+            self._tell_event(entry.number, output)
+
+    # --- streams to TURN servers
+
+    def _open_stream(self, entry: _Entry, wish: OpenStream) -> None:
+        if wish.tls_name is not None and self._tls is None:
+            self._tls = ssl.create_default_context()
+        context = self._tls if wish.tls_name is not None else None
+        stream = Stream(wish.address, wish.port, wish.tls_name, context)
+        entry.streams[wish.socket] = stream
+        self._readable[stream.fileno()] = (entry, wish.socket, stream)
+        self._epoll.register(stream.fileno(), select.EPOLLIN | select.EPOLLOUT)
+
+    def _close_stream(self, entry: _Entry, number: int) -> None:
+        stream = entry.streams.pop(number, None)
+        if stream is not None:
+            if self._readable.pop(stream.fileno(), None) is not None:
+                self._epoll.unregister(stream.fileno())
+            stream.close()
+
+    def _watch_stream(self, stream: Stream) -> None:
+        if stream.fileno() in self._readable:
+            wanted = select.EPOLLIN | (select.EPOLLOUT if stream.wants_write else 0)
+            self._epoll.modify(stream.fileno(), wanted)
+
+    def _on_stream(self, entry: _Entry, number: int, stream: Stream, now: float) -> None:
+        for happening in stream.handle():
+            if happening is None:
+                self._close_stream(entry, number)
+                entry.session.stream_closed(number, now)
+                return
+            if isinstance(happening, bytes):
+                entry.session.receive_stream(happening, number, now)
+            else:
+                entry.session.stream_opened(number, now)
+        self._watch_stream(stream)
+
+    # --- time
+
+    def _arm(self, entry: _Entry) -> None:
+        deadline = entry.session.deadline()
+        if deadline is not None and deadline != entry.armed:
+            entry.armed = deadline
+            self._timer_count += 1
+            heapq.heappush(self._timers, (deadline, self._timer_count, entry))
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        due: list[_Entry] = []
+        while self._timers and self._timers[0][0] <= now:
+            deadline, _, entry = heapq.heappop(self._timers)
+            if entry.armed == deadline:  # else it was moved since
+                entry.armed = None
+                due.append(entry)
+        for entry in due:
+            self._guard(entry, now, partial(entry.session.handle_timer, now))
+
+
+def _local(number: int, one: socket.socket) -> LocalSocket:
+    address, port = one.getsockname()[:2]
+    return LocalSocket(number, address, port)
+
+
+def _expedite(one: socket.socket) -> None:
+    """Ask routers for the voice queue; a system that refuses loses nothing."""
+    with contextlib.suppress(OSError):
+        if one.family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _EXPEDITED)
+        else:
+            one.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _EXPEDITED)
+
+
+def main(arguments: list[str]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logging.basicConfig(
+        level=arguments[1] if len(arguments) > 1 else "INFO",
+        format=f"%(asctime)s %(levelname)s %(name)s[{os.getpid()}]: %(message)s",
+    )
+    with socket.socket(fileno=int(arguments[0])) as control:
+        worker = Worker(control=control)
+        gc.freeze()  # what is there now stays; the collector need not look at it again
+        worker.run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,290 @@
+"""The local plane with real worker processes, and a call's sound through them over loopback."""
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import pytest
+
+from media import local
+from media.local import LocalPlane, LocalSession
+from media.plane import (
+    AnswerReady,
+    Closed,
+    Connected,
+    Failed,
+    Failure,
+    Flowing,
+    IceServer,
+    MediaEvent,
+    OfferReady,
+    SessionSettings,
+    Side,
+)
+from tests.media.party import FRAME, Browser, Pbx, Voice
+
+HOST = "127.0.0.1"
+T = TypeVar("T")
+
+
+def _ports(count: int) -> tuple[int, int]:
+    """A range that is very probably free; nothing can promise it."""
+    first = random.randrange(20000, 32000 - count) & ~1
+    return first, first + count - 1
+
+
+@asynccontextmanager
+async def _running(workers: int = 1, ports: int = 40) -> AsyncIterator[LocalPlane]:
+    plane = LocalPlane(listen=(HOST,), ports=_ports(ports), workers=workers)
+    await plane.start()
+    try:
+        yield plane
+    finally:
+        await plane.stop()
+
+
+class Call:
+    """A session of the plane, with a browser and a PBX on sockets of their own."""
+
+    def __init__(self, plane: LocalPlane, settings: SessionSettings | None = None) -> None:
+        self.events: list[MediaEvent] = []
+        self._news = asyncio.Event()
+        self.session: LocalSession = plane.open(settings or SessionSettings(), self._hear)
+        self._browser_socket, self._pbx_socket = _bound(), _bound()
+        self.browser = Browser(
+            offers=True, address=self._browser_socket.getsockname(), now=time.monotonic()
+        )
+        self.pbx = Pbx(address=self._pbx_socket.getsockname())
+        self.frames = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def _hear(self, event: MediaEvent) -> None:
+        self.events.append(event)
+        self._news.set()
+
+    async def until(self, kind: type[T], count: int = 1) -> T:
+        """The event of a kind, once so many of them have come."""
+        async with asyncio.timeout(10):
+            while True:
+                found = [e for e in self.events if isinstance(e, kind)]
+                if len(found) >= count:
+                    return found[count - 1]
+                self._news.clear()
+                await self._news.wait()
+
+    async def connect(self) -> None:
+        """The browser calls the PBX; both speak from then on."""
+        self.session.offer(Side.WEBRTC, self.browser.offer())
+        offer = await self.until(OfferReady)
+        self.session.answer(Side.SDES, self.pbx.answer(offer.sdp))
+        answer = await self.until(AnswerReady)
+        self.browser.accept(answer.sdp, time.monotonic())
+        self._task = asyncio.create_task(self._live())
+        await self.until(Connected)
+        await self.until(Flowing, 2)
+
+    async def _live(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._browser_socket, self._read_browser)
+        loop.add_reader(self._pbx_socket, self._read_pbx)
+        voices = Voice("opus", 111, 600.0), Voice("pcmu", 0, 1000.0)
+        started = loop.time()
+        try:
+            while True:
+                now = time.monotonic()
+                self.browser.end.handle_timer(now)
+                self._flush()
+                for transmit in self.browser.say(voices[0].next(), now):
+                    self._browser_socket.sendto(transmit.data, transmit.destination)
+                for transmit in self.pbx.say(voices[1].next()):
+                    self._pbx_socket.sendto(transmit.data, transmit.destination)
+                self.frames += 1
+                await asyncio.sleep(started + self.frames * FRAME - loop.time())
+        finally:
+            loop.remove_reader(self._browser_socket)
+            loop.remove_reader(self._pbx_socket)
+
+    def _read_browser(self) -> None:
+        data, source = self._browser_socket.recvfrom(2048)
+        self.browser.receive(data, source, time.monotonic())
+        self._flush()
+
+    def _read_pbx(self) -> None:
+        self.pbx.receive(self._pbx_socket.recv(2048))
+
+    def _flush(self) -> None:
+        for transmit in self.browser.poll():
+            self._browser_socket.sendto(transmit.data, transmit.destination)
+
+    async def hang_up(self) -> Closed:
+        self.session.close()
+        closed = await self.until(Closed)
+        await self.leave()
+        return closed
+
+    async def leave(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self._browser_socket.close()
+        self._pbx_socket.close()
+
+    def heard_tones(self) -> None:
+        """Each heard the other, within 1 Hz and 3 dB."""
+        assert self.browser.ear.frequency("opus", 111) == pytest.approx(1000, abs=1)
+        assert self.pbx.ear.frequency("pcmu", 0) == pytest.approx(600, abs=1)
+        assert self.browser.ear.level_db("opus", 111) == pytest.approx(0, abs=3)
+        assert self.pbx.ear.level_db("pcmu", 0) == pytest.approx(0, abs=3)
+
+
+def _bound() -> socket.socket:
+    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.bind((HOST, 0))
+    one.setblocking(False)
+    return one
+
+
+def _pids(plane: LocalPlane) -> list[int]:
+    workers = [slot.worker for slot in plane._slots]
+    return [w.pid for w in workers if w is not None and w.is_alive]
+
+
+async def _replaced(plane: LocalPlane, count: int, limit: float) -> None:
+    """Wait until the plane has so many workers again."""
+    async with asyncio.timeout(limit):
+        while len(_pids(plane)) < count:  # noqa: ASYNC110  # the plane does not tell, on purpose
+            await asyncio.sleep(0.01)
+
+
+async def test_a_tone_is_heard_both_ways_through_a_worker() -> None:
+    async with _running() as plane:
+        call = Call(plane)
+        await call.connect()
+        await asyncio.sleep(1.2)
+        closed = await call.hang_up()
+        call.heard_tones()
+        report = closed.report
+        assert report.transcoding
+        assert report.webrtc.transport == "udp host→host"
+        assert report.webrtc.packets_discarded == 0
+        assert report.sdes.packets_received == pytest.approx(call.frames, abs=5)
+        assert report.sdes.packets_lost == 0
+        assert report.connected_after is not None
+
+
+async def test_a_killed_worker_costs_its_own_calls_and_is_replaced() -> None:
+    async with _running(workers=2, ports=80) as plane:
+        calls = [Call(plane), Call(plane)]
+        for call in calls:
+            await call.connect()
+        victim = calls[0]
+        pids = _pids(plane)
+        os.kill(pids[0], signal.SIGKILL)
+        failed = await victim.until(Failed)
+        assert failed.failure is Failure.ENGINE
+        await victim.hang_up()
+        await _replaced(plane, 2, 3.0)
+        assert pids[0] not in _pids(plane)
+        # The other call has not noticed, and the new worker takes the next one.
+        before = len(calls[1].pbx.ear.packets)
+        third = Call(plane)
+        await third.connect()
+        await asyncio.sleep(0.8)
+        assert len(calls[1].pbx.ear.packets) > before + 30
+        assert not [e for e in calls[1].events if isinstance(e, Failed)]
+        for call in (calls[1], third):
+            await call.hang_up()
+            call.heard_tones()
+
+
+async def test_new_sessions_go_where_the_fewest_are() -> None:
+    async with _running(workers=2, ports=80) as plane:
+        calls = [Call(plane) for _ in range(4)]
+        assert [len(slot.worker.sessions) for slot in plane._slots if slot.worker] == [2, 2]
+        for call in calls:
+            await call.hang_up()
+
+
+async def test_a_stopping_plane_closes_its_sessions() -> None:
+    async with _running() as plane:
+        call = Call(plane)
+        call.session.offer(Side.WEBRTC, call.browser.offer())
+        await call.until(OfferReady)
+        pid = _pids(plane)[0]
+    assert [type(e) for e in call.events] == [OfferReady, Closed]
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    call.session.close()  # nothing arrives after Closed
+    call.session.offer(Side.WEBRTC, "")
+    await asyncio.sleep(0.05)
+    assert len(call.events) == 2
+    await call.leave()
+
+
+async def test_used_up_ports_are_said_and_rest_after_a_call() -> None:
+    async with _running(ports=4) as plane:
+        first, second = Call(plane), Call(plane)
+        failed = await second.until(Failed)
+        assert failed.failure is Failure.NO_PORT
+        await second.hang_up()
+        await first.hang_up()
+        third = Call(plane)
+        assert (await third.until(Failed)).failure is Failure.NO_PORT
+        await third.hang_up()
+
+
+async def test_a_plane_that_does_not_run_says_so() -> None:
+    plane = LocalPlane(listen=(HOST,), ports=_ports(40), workers=1)
+    call = Call(plane)
+    assert not call.events  # from the loop, never from inside `open`
+    assert (await call.until(Failed)).failure is Failure.ENGINE
+    await call.hang_up()
+
+
+async def test_too_few_ports_are_refused_at_the_start() -> None:
+    plane = LocalPlane(listen=(HOST,), ports=(30000, 30007), workers=4)
+    with pytest.raises(OSError, match="need more media ports"):
+        await plane.start()
+
+
+async def test_a_worker_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_PING_INTERVAL", 0.1)
+    async with _running() as plane:
+        call = Call(plane)
+        (pid,) = _pids(plane)
+        os.kill(pid, signal.SIGSTOP)
+        monkeypatch.setattr(local, "STOP_LIMIT", 0.2)
+        assert (await call.until(Failed)).failure is Failure.ENGINE
+        await call.hang_up()
+        await _replaced(plane, 1, 5.0)
+        assert _pids(plane) != [pid]
+
+
+async def test_servers_that_cannot_be_used_do_not_keep_a_call() -> None:
+    servers = (IceServer(("turn:", "http://x", "stun:name.invalid", "turns:t.invalid")),)
+    async with _running() as plane:
+        call = Call(plane, SessionSettings(ice_servers=servers))
+        call.session.offer(Side.SDES, call.pbx.offer())
+        offer = await call.until(OfferReady)
+        assert offer.side is Side.WEBRTC
+        await call.hang_up()
+
+
+async def test_a_listener_that_raises_harms_nobody_else() -> None:
+    async with _running() as plane:
+
+        def listener(_: MediaEvent) -> None:
+            raise RuntimeError("of the user")
+
+        broken = plane.open(SessionSettings(), listener)
+        broken.offer(Side.WEBRTC, "garbage")
+        call = Call(plane)
+        call.session.offer(Side.WEBRTC, call.browser.offer())
+        await call.until(OfferReady)
+        await call.hang_up()

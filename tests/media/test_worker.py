@@ -1,0 +1,120 @@
+"""A worker process by itself: what it answers, what ends it and what does not."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from media.control import Message, Unframer, frame
+
+
+class Worker:
+    """A process and our end of its channel."""
+
+    def __init__(self) -> None:
+        self.control, theirs = socket.socketpair()
+        self.control.settimeout(10)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "media.worker", str(theirs.fileno()), "ERROR"],
+                pass_fds=(theirs.fileno(),),
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        self._unframer = Unframer()
+        self._waiting: list[Message] = []
+
+    def read(self) -> Message:
+        while not self._waiting:
+            data = self.control.recv(65536)
+            assert data, "the worker has gone"
+            self._waiting += self._unframer.feed(data)
+        return self._waiting.pop(0)
+
+    def tell(self, message: Message) -> None:
+        self.control.sendall(frame(message))
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    worker = Worker()
+    assert worker.read() == {"op": "ready"}
+    yield worker
+    worker.control.close()
+    worker.process.wait(5)
+    assert worker.process.stderr is not None
+    worker.process.stderr.close()
+
+
+def _opened(number: int, **changes: object) -> Message:
+    settings = {
+        "codecs": ["pcmu"],
+        "suites": ["AES_CM_128_HMAC_SHA1_80"],
+        "connect_timeout": 5,
+        "silence_timeout": 5,
+    }
+    return {
+        "op": "open",
+        "session": number,
+        "settings": settings,
+        "servers_follow": False,
+        "addresses": ["127.0.0.1"],
+        "trunk_listen": "127.0.0.1",
+        "trunk_address": "127.0.0.1",
+        "advertise": None,
+    } | changes
+
+
+def test_answers_a_ping(worker: Worker) -> None:
+    worker.tell({"op": "ping"})
+    assert worker.read() == {"op": "pong"}
+
+
+def test_ends_when_the_control_process_does(worker: Worker) -> None:
+    worker.control.shutdown(socket.SHUT_WR)
+    assert worker.process.wait(5) == 0
+
+
+def test_signals_of_the_terminal_and_the_service_manager_do_not_end_it(worker: Worker) -> None:
+    worker.process.send_signal(signal.SIGINT)
+    worker.process.send_signal(signal.SIGTERM)
+    worker.tell({"op": "ping"})
+    assert worker.read() == {"op": "pong"}
+
+
+@pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", b"\0\0\0\2[]", b"\0\0\0\1{", b"\0\0\0\2{}"])
+def test_a_control_process_that_cannot_be_understood_ends_it(worker: Worker, data: bytes) -> None:
+    worker.control.sendall(data)
+    assert worker.process.wait(5) == 0
+
+
+def test_garbage_in_a_session_is_that_sessions_failure(worker: Worker) -> None:
+    worker.tell({"op": "configure", "ports": [34000, 34100]})
+    worker.tell(_opened(1))
+    worker.tell({"op": "offer", "session": 1, "side": "sdes", "sdp": "x"})
+    failed = worker.read()
+    assert (failed["session"], failed["event"], failed["failure"]) == (1, "Failed", "bad-sdp")
+    worker.tell({"op": "close", "session": 1})
+    assert worker.read()["event"] == "Closed"
+
+
+def test_an_address_that_has_gone_is_left_out(worker: Worker) -> None:
+    worker.tell({"op": "configure", "ports": [34200, 34300]})
+    worker.tell(_opened(1, addresses=["192.0.2.77", "127.0.0.1"]))
+    worker.tell({"op": "close", "session": 1})
+    assert worker.read()["event"] == "Closed"
+
+
+def test_an_idle_worker_sleeps(worker: Worker) -> None:
+    def cpu() -> float:
+        with open(f"/proc/{worker.process.pid}/stat") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / 100
+
+    before = cpu()
+    time.sleep(0.3)
+    assert cpu() - before <= 0.02
