@@ -239,6 +239,7 @@ class PlayoutBuffer:
         """The sender has announced silence: what does not come now is not late."""
         if not self._entries:
             self._next = None
+            self._late_run = 0
 
     def _advance(self, now: float) -> _Entry | Outcome:
         """Take the next entry out, or tell why there is none."""
@@ -266,12 +267,20 @@ class PlayoutBuffer:
                 self._take(first)  # a jam has dissolved: go on with what is recent
                 self.discarded += 1
                 continue
+            self._count_gap(first, entry.media)
             self._next, self._next_media = first, entry.media
             self._late_run = 0
             self._shortest_wait.clear()
             return True
         self._next = None
         return False
+
+    def _count_gap(self, first: int, media: float) -> None:
+        """After a rest: what had seemed late may have been lost, or was the beginning of a pause."""
+        frames = round((media - self._next_media) / self._frame)
+        if self._late_run and frames >= self._late_run:
+            self.late -= self._late_run
+            self.lost += max(0, min(first - self._done - 1, frames))
 
     def _missing(self, now: float) -> _Entry | Outcome:
         """What to do when the next number is not here."""
@@ -297,10 +306,10 @@ class PlayoutBuffer:
         return Outcome.LOST
 
     def _late(self) -> Outcome:
-        self._late_run += 1
-        if self._late_run * self._frame > _LATE_LIMIT:
+        if (self._late_run + 1) * self._frame > _LATE_LIMIT:
             self._next = None
             return Outcome.SILENCE
+        self._late_run += 1
         self.late += 1
         return Outcome.LATE
 

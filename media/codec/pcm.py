@@ -52,8 +52,7 @@ def shorten(pcm: bytes, rate: int) -> bytes:
     """
     shortest, joint = 2 * int(_SHORTEST_LAG * rate), 2 * int(_JOINT * rate)
     latest = 2 * int((_LONGEST_LAG + _JOINT) * rate)
-    offset, _ = audioop.findfit(pcm[shortest:latest], pcm[:joint])
-    cut = shortest + 2 * offset
+    cut = shortest + 2 * _find(pcm[:joint], pcm[shortest:latest])
     return crossfade(pcm[:joint], pcm[cut : cut + joint]) + pcm[cut + joint :]
 
 
@@ -65,5 +64,13 @@ def find_lag(pcm: bytes, rate: int) -> int:
     shortest, longest = int(_SHORTEST_LAG * rate), int(_LONGEST_LAG * rate)
     reference = int(_REFERENCE * rate)
     where = pcm[-2 * (longest + reference) : -2 * shortest]
-    offset, _ = audioop.findfit(where, pcm[-2 * reference :])
-    return longest - offset
+    return longest - _find(pcm[-2 * reference :], where)
+
+
+def _find(what: bytes, where: bytes) -> int:
+    """The place, in samples, where something sounds most alike.
+
+    findfit takes a sound upside down for as good a match; raised above zero it cannot be one.
+    """
+    raised = [audioop.bias(audioop.mul(pcm, 2, 0.5), 2, 16384) for pcm in (where, what)]
+    return audioop.findfit(*raised)[0]

@@ -2,9 +2,9 @@
 
     python -m tests.bench.media_path
 
-CPU of one thread of this process, medians of repeated runs. A call is both directions, 50 packets a
-second each; its figure is CPU milliseconds for each second of the call, and includes SRTP of both sides,
-playout buffer, decoding, encoding and the building of packets.
+CPU of one thread of this process, medians of repeated runs. A call is both directions, 50 packets
+a second each; its figure is CPU milliseconds for each second of the call, and includes SRTP of
+both sides, playout buffer, decoding, encoding and the building of packets.
 """
 
 import os
@@ -35,7 +35,8 @@ FORMATS = {
 
 
 def voice(rate: int, seconds: int) -> bytes:
-    """Something that costs an encoder what speech does: a moving pitch with harmonics, in syllables."""
+    """Something that costs an encoder what speech does: a moving pitch with harmonics, in
+    syllables."""
     samples = array("h")
     phase = 0.0
     for i in range(rate * seconds):
@@ -102,23 +103,22 @@ def bench_packets() -> None:
 def bench_codecs() -> None:
     for name, rates in RATES.items():
         for rate in rates:
-            pcm = frames(rate)
-            coder, listener = encoder(name, rate, {}), decoder(name, rate)
-            payloads = [coder.encode(frame) for frame in pcm]
-            stage(f"{name} {rate} Hz: encode", FRAMES, lambda c=coder, f=pcm: [*map(c.encode, f)])
-            stage(
-                f"{name} {rate} Hz: decode",
-                FRAMES,
-                lambda d=listener, p=payloads: [*map(d.decode, p)],
-            )
-            size = rate // 50
-            stage(
-                f"{name} {rate} Hz: conceal every second frame",
-                FRAMES // 2,
-                lambda d=listener, p=payloads, n=size: [
-                    (d.decode(p[i]), d.conceal(n, p[i + 2])) for i in range(0, FRAMES - 2, 2)
-                ],
-            )
+            bench_codec(name, rate)
+
+
+def bench_codec(name: str, rate: int) -> None:
+    pcm = frames(rate)
+    coder, listener = encoder(name, rate, {}), decoder(name, rate)
+    payloads = [coder.encode(frame) for frame in pcm]
+
+    def conceal() -> None:
+        for i in range(0, FRAMES - 2, 2):
+            listener.decode(payloads[i])
+            listener.conceal(rate // 50, payloads[i + 2])
+
+    stage(f"{name} {rate} Hz: encode", FRAMES, lambda: [coder.encode(frame) for frame in pcm])
+    stage(f"{name} {rate} Hz: decode", FRAMES, lambda: [listener.decode(p) for p in payloads])
+    stage(f"{name} {rate} Hz: decode one, conceal one", FRAMES // 2, conceal)
 
 
 def wire_of(name: str) -> list[bytes]:
