@@ -138,7 +138,7 @@ async def test_trunk_that_does_not_register_is_asked_with_options(
 
 async def test_silent_registrar_is_given_up(authority: Authority, good: ssl.SSLContext) -> None:
     async with peering(good, Registrar(silent={"REGISTER"})) as peer:
-        found = await steps(a_trunk(authority, peer.port), limit=0.2)
+        found = await steps(a_trunk(authority, peer.port), limit=0.5)
     assert not found["registration"].ok
     assert "no answer" in found["registration"].text
 
