@@ -39,6 +39,7 @@ from media.plane import (
     MediaEvent,
     MediaSession,
     OfferReady,
+    Refused,
     Report,
     Side,
 )
@@ -186,6 +187,9 @@ class Call:
                     self._caller_answered = True
                     self._note("caller_answered", now)
                     self._caller.answer(sdp, now)
+            case Source.MEDIA, Refused(side) if self._media_answered:
+                leg = self._caller if side is self._caller_side else self._callee
+                leg.update(None, now)
             case Source.CALLER, Reoffered(sdp) if self._caller_answered:
                 self._media.offer(self._caller_side, sdp)
             case Source.CALLEE, Reoffered(sdp) if self._media_answered:

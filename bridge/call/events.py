@@ -104,8 +104,8 @@ class Leg(Protocol):
         """Answer the (calling) party with this answer; a second time, with the same sdp, is not an
         error."""
 
-    def update(self, sdp: str, now: float) -> None:
-        """Answer the party's `Reoffered`."""
+    def update(self, sdp: str | None, now: float) -> None:
+        """Answer the party's `Reoffered`; None refuses it, and the session goes on as it was."""
 
     def hang_up(self, reason: EndReason, now: float) -> None:
         """End this leg by whatever its state demands; silently ignored if it ended already."""

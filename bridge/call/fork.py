@@ -21,7 +21,10 @@ _STRENGTH = (
 
 
 class ForkLeg:
-    """A composite of `MatrixLeg`s that obeys `Leg`; the legs are given by `add` before `place`.
+    """A composite of `MatrixLeg`s that obeys `Leg`.
+
+    Finding the users' rooms takes time, so the legs come by `add` after `place`, or `fail` says why
+    there are none.
 
     Attributes:
         winner: the leg that answered, None before.
@@ -33,13 +36,32 @@ class ForkLeg:
         self._ended: dict[int, Ended] = {}
         self._rang = False
         self._over = False
+        self._offer: str | None = None
+        self._failure: Ended | None = None
 
-    def add(self, legs: Sequence[MatrixLeg]) -> None:
+    @property
+    def waiting(self) -> bool:
+        """Whether the call is placed and nobody knows yet whom to call."""
+        return self._offer is not None and not self.legs and not self._over
+
+    def add(self, legs: Sequence[MatrixLeg], now: float) -> None:
+        """Call these users, unless it is over already."""
         self.legs.extend(legs)
+        if self._offer is not None and not self._over:
+            for leg in legs:
+                leg.place(self._offer, now)
+
+    def fail(self, reason: EndReason, text: str) -> None:
+        """There is nobody to call."""
+        if not self._over:
+            self._over = True
+            self._failure = Ended(reason, text)
 
     def place(self, sdp: str, now: float) -> None:
-        for leg in self.legs:
-            leg.place(sdp, now)
+        if self._offer is None:
+            self._offer = sdp
+            for leg in self.legs:
+                leg.place(sdp, now)
 
     def ring(self, now: float) -> None:
         """A fork is called and never calls."""
@@ -47,7 +69,7 @@ class ForkLeg:
     def answer(self, sdp: str, now: float) -> None:
         """A fork is called and never calls."""
 
-    def update(self, sdp: str, now: float) -> None:
+    def update(self, sdp: str | None, now: float) -> None:
         if self.winner is not None:
             self.winner.update(sdp, now)
 
@@ -60,6 +82,9 @@ class ForkLeg:
     def poll(self, now: float) -> list[LegEvent]:
         """What the legs have said since the last time, as one leg would have said it."""
         events: list[LegEvent] = []
+        if self._failure is not None:
+            events.append(self._failure)
+            self._failure = None
         for index, leg in enumerate(self.legs):
             for event in leg.poll(now):
                 if not self._over:

@@ -183,9 +183,9 @@ class MatrixLeg:
         answer = {"answer": {"type": "answer", "sdp": sdp}, **_ABILITIES}
         self._answer_txn = self._send("m.call.answer", answer)
 
-    def update(self, sdp: str, now: float) -> None:
-        if self._stage is not _Stage.UP:
-            return
+    def update(self, sdp: str | None, now: float) -> None:
+        if self._stage is not _Stage.UP or sdp is None:
+            return  # m.call.negotiate has no refusal
         description = {"type": "answer", "sdp": sdp}
         self._send(
             "m.call.negotiate",

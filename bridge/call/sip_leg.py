@@ -161,8 +161,12 @@ class SipLeg:
         self._established = True
         self.session.answer(_body(sdp), now=now)
 
-    def update(self, sdp: str, now: float) -> None:
-        if self.session is not None and not self._over:
+    def update(self, sdp: str | None, now: float) -> None:
+        if self.session is None or self._over:
+            return
+        if sdp is None:
+            self.session.reject_offer(488, now=now)
+        else:
             self.session.accept_offer(_body(sdp), now=now)
 
     def hang_up(self, reason: EndReason, now: float) -> None:

@@ -24,6 +24,7 @@ from media.plane import (
     Flowing,
     IceCandidate,
     OfferReady,
+    Refused,
     Report,
     Side,
 )
@@ -56,7 +57,7 @@ class ScriptLeg:
     def answer(self, sdp: str, now: float) -> None:
         self._say("answer", sdp)
 
-    def update(self, sdp: str, now: float) -> None:
+    def update(self, sdp: str | None, now: float) -> None:
         self._say("update", sdp)
 
     def hang_up(self, reason: EndReason, now: float) -> None:
@@ -105,6 +106,7 @@ ANSWERED = (Source.CALLEE, Answered("answer"))
 ANSWERED_BARE = (Source.CALLEE, Answered(None))
 ANSWER_READY = (Source.MEDIA, AnswerReady(Side.WEBRTC, "answer'"))
 UPDATE_READY = (Source.MEDIA, AnswerReady(Side.SDES, "update'"))
+REFUSED = (Source.MEDIA, Refused(Side.SDES, Failure.NO_CODEC, "no"))
 FLOWING = (Source.MEDIA, Flowing(Side.SDES))
 REOFFERED = (Source.CALLER, Reoffered("hold"))
 CALLEE_REOFFERED = (Source.CALLEE, Reoffered("hold"))
@@ -192,6 +194,15 @@ def test_reoffer_is_answered_for_its_own_side_alone() -> None:
     ]
 
 
+def test_a_reoffer_that_the_plane_refuses_is_refused_to_its_own_side() -> None:
+    call, script = make()
+    play(call, OFFER, OFFER_READY, ANSWERED, ANSWER_READY)
+    del script.said[:]
+    play(call, CALLEE_REOFFERED, REFUSED)
+    assert script.said[1:] == [("callee", "update", None)]
+    assert call.state is not State.ENDED
+
+
 @pytest.mark.parametrize(
     ("failure", "reason"),
     [
@@ -247,6 +258,7 @@ ALPHABET: list[Step] = [
     ANSWERED_BARE,
     ANSWER_READY,
     FLOWING,
+    REFUSED,
     REOFFERED,
     CALLER_ENDED,
     CALLEE_ENDED,
@@ -288,9 +300,11 @@ def test_no_order_of_any_length_breaks_an_invariant(early_media: bool) -> None:
 
 
 def snapshot(call: Call, script: Script) -> tuple[str, ...]:
-    held = [f"{name}={value}" for name, value in sorted(vars(call).items()) if isinstance(
-        value, str | bool | float | dict | State | EndReason | None
-    )]  # fmt: skip
+    held = [
+        f"{name}={sorted(value) if isinstance(value, dict) else value}"
+        for name, value in sorted(vars(call).items())
+        if isinstance(value, str | bool | float | dict | State | EndReason | None)
+    ]
     said = Counter((leg, verb) for leg, verb, _ in script.said)
     return (*held, *sorted(f"{what} {min(count, 2)}" for what, count in said.items()))
 

@@ -10,15 +10,17 @@ USERS = ("@alice:example.org", "@bob:example.org", "@carol:example.org")
 
 def fork(count: int = 3) -> ForkLeg:
     forked = ForkLeg()
+    forked.place("offer", 0.0)
+    assert forked.waiting
     forked.add(
         [
             MatrixLeg(
                 room_id=f"!room{index}", ghost="@g:x", user=user, call_id=f"~{index}", party_id="US"
             )
             for index, user in enumerate(USERS[:count])
-        ]
+        ],
+        0.0,
     )
-    forked.place("offer", 0.0)
     return forked
 
 
@@ -119,3 +121,22 @@ def test_a_homeserver_that_takes_no_invite_ends_it() -> None:
     for leg in forked.legs:
         leg.failed(leg.take_sends()[0].txn_id, "unreachable", 1.0)
     assert forked.poll(1.0) == [Ended(EndReason.MATRIX_DOWN, "unreachable")]
+
+
+def test_nobody_to_call_ends_it_once() -> None:
+    forked = ForkLeg()
+    forked.place("offer", 0.0)
+    forked.fail(EndReason.UNAVAILABLE, "no users")
+    forked.fail(EndReason.UNAVAILABLE, "no users")
+    assert forked.poll(1.0) == [Ended(EndReason.UNAVAILABLE, "no users")]
+    assert forked.poll(1.0) == []
+
+
+def test_users_found_too_late_are_not_rung() -> None:
+    forked = ForkLeg()
+    forked.place("offer", 0.0)
+    forked.hang_up(EndReason.CANCELLED, 1.0)
+    assert not forked.waiting
+    leg = MatrixLeg(room_id="!r", ghost="@g:x", user=USERS[0], call_id="~0", party_id="US")
+    forked.add([leg], 2.0)
+    assert leg.take_sends() == []

@@ -155,6 +155,8 @@ def test_reoffers_pass_when_the_session_stands() -> None:
     leg.update("held", 2.0)
     leg.receive(SessionOffered(session.real, None), 3.0)
     assert session.said[1:] == [("accept_offer", "held"), ("reject_offer", 488)]
+    leg.update(None, 3.0)
+    assert session.said[-1] == ("reject_offer", 488)
 
 
 def test_hanging_up_an_unplaced_or_ended_leg_says_nothing() -> None:

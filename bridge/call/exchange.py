@@ -1,0 +1,445 @@
+"""The live calls: finds the call of each event, opens new ones, and gives each an inbox and a task.
+
+    Matrix call events ─┐
+    SIP session events ─┼─▶ inbox of the call ─▶ legs ─▶ `Call` ─▶ legs ─┬─▶ trunk.pump(), at once
+    media events ───────┘        (bounded)                               └─▶ one sender per room
+
+The exchange decides about a new call what is not the call's own business: whether it is fresh,
+whose line it is, whether it may be dialled at all. A call of the user's own always wins over one
+that is ringing in the same room.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from typing import Protocol
+
+from bridge import wording
+from bridge.call.call import Source, Stopped
+from bridge.call.events import EndReason
+from bridge.call.fork import ForkLeg
+from bridge.call.live import SEND_LIMIT, FromRoom, Left, LiveCall, SessionEvent, TrunkPort
+from bridge.call.matrix_leg import CallSend, MatrixLeg, stale
+from bridge.call.record import CallRecord
+from bridge.call.sip_leg import SipLeg
+from bridge.config import LineSection, TrunkSection
+from bridge.ghost import Ghosts
+from bridge.matrix.client import MatrixClient, MatrixError, MatrixRefused
+from bridge.matrix.events import (
+    CallCandidates,
+    CallEvent,
+    CallHangup,
+    CallInvite,
+    CallReject,
+    RoomEvent,
+)
+from bridge.numbers import PhoneNumber
+from bridge.portal import Portal, Portals
+from bridge.routing import Routing
+from bridge.task import Tasks
+from bridge.txn import txn_id
+from media.plane import (
+    IceServer,
+    MediaPlane,
+    SessionSettings,
+)
+from sip.events import (
+    Body,
+    IncomingSession,
+)
+from sip.session import Session
+
+log = logging.getLogger(__name__)
+records = logging.getLogger("bridge.call.record")
+
+MAX_CALLS = 200  # a bound for us; what a trunk carries, the trunk says
+RING_LIMIT = 60.0  # seconds that a user's own call may ring; clients give up then as well
+ANSWER_MARGIN = 1.0  # we end a ringing call this long before the client does: ours says why
+INVITE_LIMIT = 5.0  # for an invite to reach the homeserver, repeats included
+TURN_LIMIT = 2.0  # for the homeserver to name its TURN servers; without them we try all the same
+EARLY_EVENTS = 32  # events kept for a call whose invite has not come yet
+EARLY_CALLS = 256
+REMEMBERED = 4096  # call ids that shall not be acted upon again
+
+
+class Notices(Protocol):
+    """Leaves a line about a number with a user, whatever it takes; see `bridge.texting`."""
+
+    async def leave_notice(
+        self, line: LineSection, number: PhoneNumber, user: str, text: str, *, name: str, key: str
+    ) -> None: ...
+
+
+class Exchange:
+    """The table of live calls.
+
+    Args:
+        trunks: by name; may be filled after construction, since a trunk's listener is ours.
+        clock: monotonic seconds, the same that the trunks' agents go by.
+        token: returns an identifier that nobody can guess.
+    """
+
+    def __init__(
+        self,
+        *,
+        plane: MediaPlane,
+        matrix: MatrixClient,
+        ghosts: Ghosts,
+        portals: Portals,
+        routing: Routing,
+        notices: Notices,
+        trunks: Mapping[str, TrunkPort],
+        clock: Callable[[], float] = time.monotonic,
+        token: Callable[[], str] = lambda: secrets.token_hex(8),
+    ) -> None:
+        self._plane = plane
+        self._matrix = matrix
+        self._ghosts = ghosts
+        self._portals = portals
+        self._routing = routing
+        self._notices = notices
+        self._trunks = trunks
+        self._clock = clock
+        self._token = token
+        self._tasks = Tasks()
+        self._calls: set[LiveCall] = set()
+        self._by_room: dict[tuple[str, str], LiveCall] = {}
+        self._by_session: dict[tuple[str, str], LiveCall] = {}
+        self._over: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._early: OrderedDict[tuple[str, str], deque[tuple[str, CallEvent]]] = OrderedDict()
+        self._stopping = False
+
+    @property
+    def live(self) -> int:
+        """How many calls there are."""
+        return len(self._calls)
+
+    async def stop(self, *, limit: float = 5.0) -> None:
+        """Take no more calls and end those that are; both sides of each are told."""
+        self._stopping = True
+        for live in self._calls:
+            live.post(Stopped(EndReason.SHUTDOWN))
+        await self._tasks.stop(grace=limit)
+
+    # --- Matrix
+
+    async def receive(self, portal: Portal, event: RoomEvent, call_event: CallEvent) -> None:
+        """Take a call event of a portal. Returns when it is handed on, not when it is done."""
+        key = (portal.room_id, call_event.call_id)
+        live = self._by_room.get(key)
+        if live is not None:
+            live.post(FromRoom(portal.room_id, event.sender, call_event))
+        elif isinstance(call_event, CallInvite):
+            await self._receive_invite(portal, event, call_event)
+        elif isinstance(call_event, CallHangup | CallReject):
+            self._forget_call(key)
+        elif isinstance(call_event, CallCandidates) and key not in self._over:
+            early = self._early.setdefault(key, deque(maxlen=EARLY_EVENTS))
+            early.append((event.sender, call_event))
+            while len(self._early) > EARLY_CALLS:
+                self._early.popitem(last=False)
+
+    def left(self, room_id: str, user: str) -> None:
+        """A user left a portal, which ends the user's call there."""
+        for live in self._calls:
+            live.post(Left(room_id, user))
+
+    async def _receive_invite(self, portal: Portal, event: RoomEvent, invite: CallInvite) -> None:
+        now = self._clock()
+        key = (portal.room_id, invite.call_id)
+        ghost = self._ghosts.user_id(portal.number)
+        if key in self._over or invite.invitee not in (None, ghost):
+            return
+        early = self._early.pop(key, deque())
+        self._forget_call(key)  # an invite that comes again is the same call
+        if stale(invite, now):
+            log.info("dropped a stale invite: a phone must not ring for it")
+            return
+        leg = MatrixLeg.answering(
+            invite,
+            room_id=portal.room_id,
+            ghost=ghost,
+            user=event.sender,
+            party_id=self._token(),
+        )
+        self._yield_to_the_user(portal.room_id)
+        refusal = self._why_not(portal, event.sender)
+        if refusal is not None:
+            reason, text = refusal
+            log.info("refused a call to %s: %s", portal.number.short(), reason.value)
+            self._tasks.start("refuse", self._refuse(portal, leg, reason, text))
+            return
+        line = self._routing.line(portal.line)
+        assert line is not None, "a refusal says so otherwise"
+        trunk, target = self._trunks[line.trunk], self._routing.target(line, portal.number)
+
+        def dial(offer: Body, now: float) -> Session:
+            return trunk.agent.invite(target, offer, now=now)
+
+        live = self._make("out", line, portal.number, leg, SipLeg.calling(dial), find=None, name="")
+        live.record.mark("invite_received", event.received_at - event.waited_ms / 1000)
+        self._by_room[key] = live
+        for sender, call_event in early:
+            live.post(FromRoom(portal.room_id, sender, call_event))
+        settings = self._routing.trunks[line.trunk]
+        remaining = invite.remaining_ms(now) / 1000 - ANSWER_MARGIN
+        await self._start(
+            live,
+            settings,
+            ring_limit=min(RING_LIMIT - ANSWER_MARGIN, remaining),
+            early_media=settings.early_media,
+        )
+
+    def _yield_to_the_user(self, room_id: str) -> None:
+        """Glare: the user's own call wins over one of ours that rings in the same room."""
+        for live in self._calls:
+            if any(leg.room_id == room_id and leg.ringing for leg in live.matrix_legs):
+                live.post(Stopped(EndReason.BUSY))
+
+    def _why_not(self, portal: Portal, user: str) -> tuple[EndReason, str] | None:
+        line = self._routing.line(portal.line)
+        if line is None:
+            text = f"The line “{portal.line}” does not exist any more."
+            return EndReason.NOT_ALLOWED, text
+        if self._stopping:
+            return EndReason.SHUTDOWN, wording.STOPPING
+        refusal = self._routing.refusal(line, portal.number, user)
+        if refusal is not None:
+            return refusal.reason, refusal.text
+        status = self._trunks[line.trunk].status
+        if not status.up:
+            text = f"The phone line “{line.trunk}” is down: {status.text}."
+            return EndReason.TRUNK_DOWN, text
+        if len(self._calls) >= MAX_CALLS:
+            return EndReason.BUSY, wording.TOO_MANY
+        return None
+
+    async def _refuse(self, portal: Portal, leg: MatrixLeg, reason: EndReason, text: str) -> None:
+        leg.hang_up(reason, self._clock())
+        try:
+            for send in leg.take_sends():
+                await self._deliver(send)
+            await self._say(portal, text, leg.call_id)
+        except MatrixError as error:
+            log.warning("a call was refused, and the user could not be told: %s", error)
+
+    async def _say(self, portal: Portal, text: str, about: str) -> None:
+        ghost = self._ghosts.user_id(portal.number)
+        txn = txn_id("call notice", portal.room_id, about)
+        await self._matrix.send_notice(portal.room_id, text, sender=ghost, txn_id=txn)
+
+    # --- SIP
+
+    def receive_sip(self, trunk: str, event: IncomingSession | SessionEvent) -> None:
+        """Take a session event of a trunk; returns at once."""
+        if isinstance(event, IncomingSession):
+            self._receive_session(trunk, event)
+            return
+        live = self._by_session.get((trunk, event.session.id))
+        if live is not None:
+            live.post(event)
+        else:
+            log.debug("%s of no call of ours", type(event).__name__)
+
+    def _receive_session(self, trunk: str, event: IncomingSession) -> None:
+        now = self._clock()
+        line = self._routing.called_line(trunk, event.target, event.to)
+        status = None
+        if line is None:
+            status = 404
+        elif self._stopping:
+            status = 480
+        elif len(self._calls) >= MAX_CALLS:
+            status = 486
+        if line is None or status is not None:
+            log.info("refused a call on trunk %s with %s", trunk, status)
+            event.session.reject(status or 404, now=now)
+            self._trunks[trunk].pump()
+            return
+        remote = self._routing.remote(event, line)
+        caller = SipLeg.answering(event, now)
+        live = self._make(
+            "in",
+            line,
+            remote.number,
+            caller,
+            ForkLeg(),
+            find=lambda: self._find_users(live, line, remote.number),
+            name=remote.name,
+        )
+        live.record.mark("invite_received", now)
+        self._by_session[(trunk, event.session.id)] = live
+        settings = self._routing.trunks[trunk]
+        self._tasks.start(
+            f"call {live.record.id}",
+            self._start(live, settings, ring_limit=float(line.ring_seconds), early_media=False),
+        )
+
+    async def _find_users(
+        self, live: LiveCall, line: LineSection, number: PhoneNumber
+    ) -> tuple[MatrixLeg, ...]:
+        """The rooms of the line's users, made where there are none, and a leg in each."""
+        found = await asyncio.gather(
+            *(self._portals.open(line, number, user, live.name) for user in line.users),
+            return_exceptions=True,
+        )
+        portals = [portal for portal in found if isinstance(portal, Portal)]
+        if not portals:
+            raise next(error for error in found if isinstance(error, BaseException))
+        legs = []
+        for portal in portals:
+            leg = MatrixLeg(
+                room_id=portal.room_id,
+                ghost=self._ghosts.user_id(number),
+                user=portal.user,
+                call_id=f"~{self._token()}",
+                party_id=self._token(),
+                lifetime_ms=line.ring_seconds * 1000,
+            )
+            self._by_room[(leg.room_id, leg.call_id)] = live
+            legs.append(leg)
+        return tuple(legs)
+
+    # --- both
+
+    def _make(
+        self,
+        direction: str,
+        line: LineSection,
+        number: PhoneNumber,
+        caller: MatrixLeg | SipLeg,
+        callee: SipLeg | ForkLeg,
+        *,
+        find: Callable[[], Awaitable[tuple[MatrixLeg, ...]]] | None,
+        name: str,
+    ) -> LiveCall:
+        record = CallRecord(
+            id=self._token()[:6],
+            direction=direction,
+            line=line.name,
+            number=number.short(),
+            started_at=datetime.now(UTC),
+        )
+        live = LiveCall(
+            record=record,
+            line=line,
+            number=number,
+            caller=caller,
+            callee=callee,
+            trunk=self._trunks[line.trunk],
+            deliver=self._deliver,
+            find=find,
+            clock=self._clock,
+        )
+        live.name = name
+        self._calls.add(live)
+        return live
+
+    async def _start(
+        self, live: LiveCall, settings: TrunkSection, *, ring_limit: float, early_media: bool
+    ) -> None:
+        session_settings = SessionSettings(
+            ice_servers=await self._ice_servers(), codecs=settings.codecs, suites=settings.suites
+        )
+        live.open(self._plane, session_settings, ring_limit=ring_limit, early_media=early_media)
+        live.log.info("%s, line %s, %s", live.record.direction, live.line.name, live.number.short())
+        if self._stopping:
+            live.post(Stopped(EndReason.SHUTDOWN))
+        self._tasks.start(f"call {live.record.id}", self._run(live))
+
+    async def _run(self, live: LiveCall) -> None:
+        def on_session(session: Session) -> None:
+            self._by_session[(live.line.trunk, session.id)] = live
+
+        try:
+            await live.run(on_session)
+        finally:
+            self._calls.discard(live)
+            for table in (self._by_room, self._by_session):
+                for key in [key for key, value in table.items() if value is live]:
+                    del table[key]
+            for leg in live.matrix_legs:
+                self._forget_call((leg.room_id, leg.call_id))
+            live.log.info("%s", live.record.describe(live.call))
+            records.info("%s", live.record.to_json(live.call))
+        await self._tell(live)
+
+    async def _ice_servers(self) -> tuple[IceServer, ...]:
+        try:
+            async with asyncio.timeout(TURN_LIMIT):
+                servers = await self._matrix.turn_servers(self._matrix.bot_id)
+        except (TimeoutError, MatrixError) as error:
+            log.warning("no TURN servers from the homeserver: %s", error or "too slow")
+            return ()
+        if servers is None:
+            return ()
+        return (IceServer(servers.uris, servers.username, servers.password),)
+
+    async def _deliver(self, send: CallSend) -> None:
+        within = INVITE_LIMIT if send.type == "m.call.invite" else SEND_LIMIT
+        try:
+            await self._matrix.send_event(
+                send.room_id,
+                send.type,
+                send.content,
+                sender=send.sender,
+                txn_id=send.txn_id,
+                within=within,
+            )
+        except MatrixRefused as error:
+            if error.errcode in ("M_FORBIDDEN", "M_NOT_FOUND"):
+                # The ghost is not in that room any more; the next call makes a new one.
+                await self._portals.forget(send.room_id)
+            raise
+
+    def _forget_call(self, key: tuple[str, str]) -> None:
+        """Nothing that still comes for this call id may start a call."""
+        self._over[key] = None
+        self._early.pop(key, None)
+        while len(self._over) > REMEMBERED:
+            self._over.popitem(last=False)
+
+    async def _tell(self, live: LiveCall) -> None:
+        """One line in the room where the user would otherwise wonder."""
+        call, line = live.call, live.line
+        reason = call.reason or EndReason.ERROR
+        answered = "answered" in call.instants
+        if isinstance(live.caller, MatrixLeg):
+            if call.ended_by is Source.CALLER:
+                return
+            text = wording.call_out_ended(
+                reason, live.number, line.trunk, call.text, answered=answered
+            )
+            portal = self._portals.by_room(live.caller.room_id)
+            if text is not None and portal is not None:
+                try:
+                    await self._say(portal, text, live.caller.call_id)
+                except MatrixError as error:
+                    live.log.warning("the user could not be told why: %s", error)
+            return
+        await self._tell_called(live, reason, answered=answered)
+
+    async def _tell_called(self, live: LiveCall, reason: EndReason, *, answered: bool) -> None:
+        if "placed" not in live.call.instants or not isinstance(live.callee, ForkLeg):
+            return  # it never rang and rang nobody: an offer without encryption, say
+        caller = self._ghosts.shown(live.number, live.name)
+        winner = live.callee.winner.user if live.callee.winner is not None else None
+        for user in live.line.users:
+            if winner is not None and user != winner:
+                text: str | None = wording.answered_elsewhere(caller, winner)
+            else:
+                said = live.call.text
+                text = wording.call_in_ended(reason, caller, said, answered=answered)
+            if text is not None:
+                await self._notices.leave_notice(
+                    live.line,
+                    live.number,
+                    user,
+                    text,
+                    name=live.name,
+                    key=f"call:{live.record.started_at.isoformat()}:{live.record.id}",
+                )

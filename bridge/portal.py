@@ -1,0 +1,164 @@
+"""Portals: the rooms in which a user speaks with a number, on one line.
+
+A portal is a direct chat of exactly two, ghost and user: Element offers the legacy call only while
+at most two members are joined, so the bot stays out. It is unencrypted and of room version 11, and
+lets its user send the state that Element wants to see permitted before it shows a call button.
+
+Whoever has opened a chat with a ghost has a portal too: it is adopted. A user may so have several
+rooms with one number; the newest is where calls come in.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from bridge.config import LineSection
+from bridge.db.portals import PortalRow, PortalTable
+from bridge.ghost import Ghosts
+from bridge.matrix.client import MatrixClient
+from bridge.numbers import PhoneNumber
+
+log = logging.getLogger(__name__)
+
+# The default levels of a room, with what a call button asks for and what is the user's own taste
+# let down to everybody. Keys of `events` replace the homeserver's as a whole, so they are all here.
+_POWER_LEVELS: dict[str, Any] = {
+    "events": {
+        "org.matrix.msc3401.call.member": 0,
+        "im.vector.modular.widgets": 0,
+        "m.room.name": 0,
+        "m.room.avatar": 0,
+        "m.room.canonical_alias": 50,
+        "m.room.encryption": 100,
+        "m.room.history_visibility": 100,
+        "m.room.power_levels": 100,
+        "m.room.server_acl": 100,
+        "m.room.tombstone": 100,
+    }
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Portal:
+    """A room for one number on one line with one user.
+
+    Attributes:
+        line: name of the line.
+    """
+
+    room_id: str
+    line: str
+    number: PhoneNumber
+    user: str
+
+
+class Portals:
+    """Finds, makes and forgets portals. All of them are held in memory, a few hundred bytes each,
+    because a call must not wait for the database."""
+
+    def __init__(self, *, matrix: MatrixClient, ghosts: Ghosts, table: PortalTable) -> None:
+        self._matrix = matrix
+        self._ghosts = ghosts
+        self._table = table
+        self._by_room: dict[str, Portal] = {}
+        self._by_party: dict[tuple[str, str, str], list[Portal]] = {}
+        self._making: dict[tuple[str, str, str], asyncio.Task[Portal]] = {}
+
+    async def load(self) -> None:
+        """Read what earlier runs have made."""
+        for row in await self._table.all():
+            self._keep(Portal(row.room_id, row.line, PhoneNumber(row.number), row.user_id))
+
+    def by_room(self, room_id: str) -> Portal | None:
+        return self._by_room.get(room_id)
+
+    def find(self, line: str, number: PhoneNumber, user: str) -> Portal | None:
+        """The newest room of this user with this number on this line."""
+        found = self._by_party.get((line, number.text, user))
+        return found[-1] if found else None
+
+    async def open(
+        self, line: LineSection, number: PhoneNumber, user: str, name: str = ""
+    ) -> Portal:
+        """Find or create the portal.
+
+        Creation goes on when the one who waits for it gives up, so that no room is made twice.
+
+        Args:
+            name: of the remote party, as the network says.
+
+        Raises:
+            MatrixError: the homeserver did not let us.
+        """
+        found = self.find(line.name, number, user)
+        if found is not None:
+            await self._ghosts.name(number, name)
+            return found
+        party = (line.name, number.text, user)
+        making = self._making.get(party)
+        if making is None:
+            making = asyncio.create_task(self._create(line, number, user, name))
+            self._making[party] = making
+            making.add_done_callback(lambda task: self._made(party, task))
+        return await asyncio.shield(making)
+
+    async def adopt(self, room_id: str, line: str, number: PhoneNumber, user: str) -> Portal:
+        """Take a room that the user has opened with the ghost."""
+        portal = Portal(room_id, line, number, user)
+        self._keep(portal)
+        await self._table.put(PortalRow(room_id, line, number.text, user))
+        return portal
+
+    async def forget(self, room_id: str) -> None:
+        """The room is no portal any more: somebody left, or the homeserver has lost it."""
+        portal = self._by_room.pop(room_id, None)
+        if portal is not None:
+            party = (portal.line, portal.number.text, portal.user)
+            left = [other for other in self._by_party.get(party, []) if other.room_id != room_id]
+            if left:
+                self._by_party[party] = left
+            else:
+                self._by_party.pop(party, None)
+            await self._table.delete(room_id)
+
+    def _keep(self, portal: Portal) -> None:
+        party = (portal.line, portal.number.text, portal.user)
+        self._by_room[portal.room_id] = portal
+        rooms = self._by_party.setdefault(party, [])
+        rooms[:] = [other for other in rooms if other.room_id != portal.room_id]
+        rooms.append(portal)
+
+    def _made(self, party: tuple[str, str, str], task: asyncio.Task[Portal]) -> None:
+        self._making.pop(party, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("a portal on line %s could not be made: %s", party[0], error)
+
+    async def _create(self, line: LineSection, number: PhoneNumber, user: str, name: str) -> Portal:
+        ghost = await self._ghosts.name(number, name)
+        room_id = await self._matrix.create_room(
+            creator=ghost,
+            name=self._ghosts.shown(number, name),
+            invite=[user],
+            is_direct=True,
+            power_levels=_POWER_LEVELS,
+            initial_state=_bridge_state(self._matrix.bot_id, ghost, line.name, number),
+        )
+        log.info("made a portal for %s on line %s", number.short(), line.name)
+        return await self.adopt(room_id, line.name, number, user)
+
+
+def _bridge_state(bot: str, ghost: str, line: str, number: PhoneNumber) -> list[dict[str, Any]]:
+    """What the room is, for clients that show it (MSC2346), under both of its names."""
+    content = {
+        "bridgebot": bot,
+        "creator": ghost,
+        "protocol": {"id": "tel", "displayname": "Telephone"},
+        "network": {"id": line, "displayname": line},
+        "channel": {"id": number.text or "anonymous", "displayname": number.show()},
+    }
+    key = f"ringback://{line}/{number.text or 'anonymous'}"
+    return [
+        {"type": type_, "state_key": key, "content": content}
+        for type_ in ("m.bridge", "uk.half-shot.bridge")
+    ]
