@@ -276,7 +276,7 @@ class PlayoutBuffer:
         return False
 
     def _count_gap(self, first: int, media: float) -> None:
-        """After a rest: what had seemed late may have been lost, or was the beginning of a pause."""
+        """After a rest: what had seemed late may have been lost, or a pause had begun."""
         frames = round((media - self._next_media) / self._frame)
         if self._late_run and frames >= self._late_run:
             self.late -= self._late_run
