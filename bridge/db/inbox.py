@@ -8,6 +8,7 @@ it is the same.
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 from mautrix.util.async_db import Connection, Database
 
 from bridge.db.database import commit
+
+log = logging.getLogger(__name__)
 
 # A handler that failed this often, at as many starts, will not succeed at the next one.
 MOST_ATTEMPTS = 5
@@ -91,6 +94,8 @@ class Inbox:
 
         if rows:
             await commit(self._database, insert)
+        if aside := sum(state == "aside" for _, _, state in rows.values()):
+            log.warning("%d events of a transaction have no usable id: set aside", aside)
         return sorted(found, key=lambda event: event.seq)
 
     async def pending_rooms(self) -> list[str]:

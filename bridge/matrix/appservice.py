@@ -219,8 +219,7 @@ class Appservice:
             fresh = await self._inbox.store(txn_id, wanted, now_ms=now_ms)
             for item in fresh:
                 self._hand_over(item, received_at)
-        if len(fresh) < len(wanted):
-            log.info("transaction: %d of %d events are new", len(fresh), len(wanted))
+        log.debug("transaction of %d events, %d of them new", len(wanted), len(fresh))
         return web.json_response({})
 
     async def _user(self, request: web.Request) -> web.Response:
