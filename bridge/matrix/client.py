@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
 from bridge.matrix.events import RoomEvent, parse_event
 
@@ -474,7 +475,8 @@ class MatrixClient:
         try:
             async with self._open().request(
                 method,
-                self._url + path,
+                # Encoded already: a slash in an id is no separator.
+                URL(self._url + path, encoded=True),
                 params=query,
                 data=None if body is None else json.dumps(body),
                 timeout=aiohttp.ClientTimeout(total=max(limit, 0.001)),
@@ -489,7 +491,8 @@ class MatrixClient:
             return _Trouble(f"connection failed ({type(error).__name__})")
         log.debug("%s: %d after %.1f ms", name, status, (time.monotonic() - started) * 1000)
         answer = _object(text)
-        if status == 200 and answer is not None:
+        succeeded = 200 <= status < 300
+        if succeeded and answer is not None:
             return answer
         errcode, words = "M_UNKNOWN", f"HTTP {status}"
         if answer is not None:
@@ -499,7 +502,7 @@ class MatrixClient:
             asked = (answer or {}).get("retry_after_ms")
             delay = asked / 1000 if isinstance(asked, int | float) and asked >= 0 else None
             return _Trouble("rate limited", untouched=True, delay=delay, refusal=refusal)
-        if status >= 500 or status == 200:
+        if status >= 500 or succeeded:
             return _Trouble(f"HTTP {status}", refusal=refusal)
         raise refusal
 
