@@ -21,14 +21,13 @@ nominated again after the first nomination, which RFC 8445 leaves to a restart a
 the time; the agent never fails before its limit (RFC 8863).
 """
 
-import base64
-import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from media.ice import gathering, stun
-from media.ice.candidate import Candidate, priority
+from media.ice.candidate import Candidate
+from media.ice.check import Checks
 from media.ice.checklist import Checklist, EarlyCheck, IceCredentials, Pair, PairState
 from media.ice.consent import Consent
 from media.ice.events import (
@@ -62,15 +61,6 @@ class IceCounters:
     unauthentic: int = 0  # STUN without the right password
 
 
-@dataclass(frozen=True, slots=True)
-class _Check:
-    """A Binding request that is under way, and the role we had in it."""
-
-    checklist: Checklist
-    pair: Pair
-    controlling: bool
-
-
 class IceAgent:
     """One component's ICE (RTP and RTCP share it), for the lifetime of a session.
 
@@ -92,15 +82,13 @@ class IceAgent:
         now: float,
         limit: float = 30.0,
     ) -> None:
-        self.controlling = controlling
         self.counters = IceCounters()
         self._random = random
         self._limit = limit
-        self._tie_breaker = int.from_bytes(random(8), "big")
         self._gathering = Gathering(random)
-        self._current = Checklist(self._credentials(), controlling=controlling)
+        self._current = Checklist(IceCredentials.make(random), controlling=controlling)
         self._previous: Checklist | None = None
-        self._checks: dict[bytes, _Check] = {}
+        self._checks = Checks(random, controlling=controlling)
         self._open: set[tuple[int, Address]] = set()
         self._selected: tuple[Checklist, Pair] | None = None
         self._consent: Consent | None = None
@@ -119,6 +107,10 @@ class IceAgent:
     @property
     def local(self) -> IceCredentials:
         return self._current.local
+
+    @property
+    def controlling(self) -> bool:
+        return self._checks.controlling
 
     @property
     def gathering_complete(self) -> bool:
@@ -169,7 +161,7 @@ class IceAgent:
             # Browsers end their list with an empty candidate.
             self.counters.candidates += bool(candidate.strip())
             return
-        pairs = self._current.add_remote(parsed) if _usable(parsed) else None
+        pairs = self._current.add_remote(parsed) if parsed.usable else None
         if pairs is None:
             self.counters.candidates += 1
             return
@@ -196,7 +188,7 @@ class IceAgent:
             self._previous = None
         elif self._selected[0] is self._current:
             self._previous = self._current
-        self._current = Checklist(self._credentials(), controlling=self.controlling)
+        self._current = Checklist(IceCredentials.make(self._random), controlling=self.controlling)
         for base in self._gathering.bases.values():
             self._current.add_base(base)
         self._check_at = self._nominate_at = self._limit_at = self._retire_at = None
@@ -231,7 +223,8 @@ class IceAgent:
             return Transmit(self._direct[0], self._direct[1], data)
         path = self._path
         if path is None:
-            if data and 19 < data[0] < 64 and len(self._held) < _HELD:
+            # A flight may be repeated before there is a path; once is enough.
+            if data and 19 < data[0] < 64 and len(self._held) < _HELD and data not in self._held:
                 self._held.append(data)
             return None
         return path.base.transmit(data, path.address)
@@ -261,11 +254,11 @@ class IceAgent:
         is dead."""
         self._gathering.close(now)
         self._drain(now)
-        self._checks.clear()
+        self._checks.keep(())
         self._open.clear()
         self._held.clear()
         self._selected = self._previous = self._consent = self._path = self._direct = None
-        self._current = Checklist(self._credentials(), controlling=self.controlling)
+        self._current = Checklist(IceCredentials.make(self._random), controlling=self.controlling)
         self._check_at = self._nominate_at = self._limit_at = self._retire_at = None
         self._deadline_known = False
 
@@ -334,16 +327,18 @@ class IceAgent:
         if checklist is None or not message.verify(checklist.local_key):
             self.counters.unauthentic += 1
             return
+        checks = self._checks
         if message.unknown:
-            self._refuse(checklist, base, message, source, 420, "Unknown Attribute")
+            error = 420, "Unknown Attribute"
+            self._outputs.append(checks.refuse(checklist, base, message, source, error=error))
             return
-        if checklist is self._current and not self._agree_on_role(message, now):
-            self._refuse(checklist, base, message, source, 487, "Role Conflict")
-            self._settle(now)
-            return
-        attributes = ((stun.XOR_MAPPED_ADDRESS, source),)
-        response = Message(Method.BINDING, Kind.SUCCESS, message.transaction_id, attributes)
-        self._outputs.append(base.transmit(response.encode(checklist.local_key), source))
+        if checklist is self._current and checks.conflicts(message):
+            if checks.prevails(message):
+                error = 487, "Role Conflict"
+                self._outputs.append(checks.refuse(checklist, base, message, source, error=error))
+                return
+            self._take_role(not self.controlling, now)
+        self._outputs.append(checks.accept(checklist, base, message, source))
         check = EarlyCheck(
             base, source, theirs, message.get(stun.PRIORITY), message.has(stun.USE_CANDIDATE)
         )
@@ -372,43 +367,17 @@ class IceAgent:
         elif now - pair.sent_at >= _RESEND:
             self._resend(pair, now)
 
-    def _agree_on_role(self, message: Message, now: float) -> bool:
-        """Solve a conflict by the tie-breakers (RFC 8445 §7.3.1.1); False when the peer is to give
-        way."""
-        theirs = message.get(stun.ICE_CONTROLLING if self.controlling else stun.ICE_CONTROLLED)
-        if theirs is None:
-            return True
-        ours_is_larger = self._tie_breaker >= theirs
-        if ours_is_larger == self.controlling:
-            return False
-        self._take_role(not self.controlling, now)
-        return True
-
     def _take_role(self, controlling: bool, now: float) -> None:
-        self.controlling = controlling
+        self._checks.controlling = controlling
         self._nominate_at = None
         for checklist in self._checklists():
             checklist.take_role(controlling=controlling)
         if controlling:
             self._consider(now)
 
-    def _refuse(
-        self,
-        checklist: Checklist,
-        base: Base,
-        message: Message,
-        source: Address,
-        code: int,
-        reason: str,
-    ) -> None:
-        extra = ((stun.UNKNOWN_ATTRIBUTES, message.unknown),) if message.unknown else ()
-        attributes = ((stun.ERROR_CODE, (code, reason)), *extra)
-        response = Message(Method.BINDING, Kind.ERROR, message.transaction_id, attributes)
-        self._outputs.append(base.transmit(response.encode(checklist.local_key), source))
-
     def _receive_response(self, base: Base, message: Message, source: Address, now: float) -> None:
         """An answer to a check of ours (RFC 8445 §7.2.5), or of a STUN server."""
-        check = self._checks.get(message.transaction_id)
+        check = self._checks.find(message)
         if check is None:
             if not self._gathering.receive_response(base, message, source, now):
                 self.counters.stray += 1
@@ -424,7 +393,7 @@ class IceAgent:
         if message.kind is Kind.ERROR:
             code, _ = message.get(stun.ERROR_CODE) or (0, "")
             if code == 487:
-                del self._checks[message.transaction_id]
+                self._checks.drop(pair)
                 if check.controlling == self.controlling:
                     self._take_role(not self.controlling, now)
                 self._check(checklist, pair, now)
@@ -438,7 +407,7 @@ class IceAgent:
         pair.state = PairState.SUCCEEDED
         pair.confirmed_at = now
         pair.resend_at = None
-        self._drop_checks(pair)
+        self._checks.drop(pair)
         self._open.add(pair.key)
         consent = self._consent
         if self._selected is not None and consent is not None:
@@ -457,50 +426,21 @@ class IceAgent:
 
     # --- checks
 
-    def _check(
-        self, checklist: Checklist, pair: Pair, now: float, *, nominate: bool = False
-    ) -> None:
-        """Send a check over the pair, and again until it is answered (RFC 8445 §7.2.4)."""
-        if checklist.remote is None:
-            return
-        pair.frame = self._request(checklist, pair, nominate=nominate)
-        pair.sent = 0
-        if pair.state is not PairState.SUCCEEDED:
-            pair.state = PairState.IN_PROGRESS
-        self._resend(pair, now)
-
-    def _request(self, checklist: Checklist, pair: Pair, *, nominate: bool = False) -> bytes:
-        assert checklist.remote is not None, "pairs are checked only once the peer is described"
-        transaction_id = self._random(stun.TRANSACTION_ID_SIZE)
-        preference = pair.base.candidate.priority >> 8 & 0xFFFF
-        role = stun.ICE_CONTROLLING if self.controlling else stun.ICE_CONTROLLED
-        attributes = (
-            (stun.USERNAME, f"{checklist.remote.ufrag}:{checklist.local.ufrag}"),
-            (stun.PRIORITY, priority("prflx", preference)),
-            (role, self._tie_breaker),
-            *(((stun.USE_CANDIDATE, None),) if nominate else ()),
-        )
-        self._checks[transaction_id] = _Check(checklist, pair, self.controlling)
-        message = Message(Method.BINDING, Kind.REQUEST, transaction_id, attributes)
-        return message.encode(checklist.remote_key)
+    def _check(self, checklist: Checklist, pair: Pair, now: float) -> None:
+        """Send a check over the pair, and again until it is answered."""
+        if checklist.remote is not None:
+            self._outputs.append(self._checks.start(checklist, pair, now))
 
     def _resend(self, pair: Pair, now: float) -> None:
-        if stun.exhausted(pair.sent):
-            pair.resend_at = None
-            if self._selected is None or self._selected[1] is not pair:  # that one is consent's
-                pair.state = PairState.FAILED
-                self._drop_checks(pair)
-                self._consider(now)
-                self._route()
+        if not stun.exhausted(pair.sent):
+            self._outputs.append(self._checks.again(pair, now))
             return
-        pair.sent += 1
-        pair.sent_at = now
-        pair.resend_at = now + stun.interval(pair.sent)
-        self._outputs.append(pair.base.transmit(pair.frame, pair.address))
-
-    def _drop_checks(self, pair: Pair) -> None:
-        for transaction_id in [key for key, each in self._checks.items() if each.pair is pair]:
-            del self._checks[transaction_id]
+        pair.resend_at = None
+        if self._selected is None or self._selected[1] is not pair:  # that one is consent's
+            pair.state = PairState.FAILED
+            self._checks.drop(pair)
+            self._consider(now)
+            self._route()
 
     def _pace(self, now: float) -> None:
         """Ordinary checks, best pair first, one per slot (RFC 8445 §6.1.4)."""
@@ -568,7 +508,7 @@ class IceAgent:
             if self._previous is not None:
                 self._retire_at = now + _RETIRE
         if self.controlling:
-            self._check(checklist, pair, now, nominate=True)
+            self._outputs.append(self._checks.start(checklist, pair, now, nominate=True))
         self._outputs.append(self._connected(pair))
         self._route()
 
@@ -600,10 +540,7 @@ class IceAgent:
             if consent.doubtful(now) and not self._rescue(now):
                 self._probe(now)
             if self._consent is consent:
-                checklist, pair = self._selected
-                # The nomination is said again each time, in case it was lost.
-                frame = self._request(checklist, pair, nominate=self.controlling)
-                self._outputs.append(pair.base.transmit(frame, pair.address))
+                self._outputs.append(self._checks.once(*self._selected))
                 consent.checked(now)
 
     def _rescue(self, now: float) -> bool:
@@ -641,7 +578,7 @@ class IceAgent:
         for pair in checklist.pairs.values():
             pair.state = PairState.FAILED
             pair.resend_at = None
-            self._drop_checks(pair)
+            self._checks.drop(pair)
         self._selected = self._consent = None
         self._route()
         if checklist is self._current:
@@ -657,9 +594,7 @@ class IceAgent:
     def _forget_old(self) -> None:
         """Drop what belongs to generations that are gone."""
         live = self._checklists()
-        self._checks = {
-            key: check for key, check in self._checks.items() if check.checklist in live
-        }
+        self._checks.keep(live)
         self._open = {
             pair.key
             for checklist in live
@@ -672,7 +607,7 @@ class IceAgent:
         """A relay is gone, and all pairs through it."""
         for checklist in self._checklists():
             for pair in checklist.forget_base(base):
-                self._drop_checks(pair)
+                self._checks.drop(pair)
                 if self._selected is not None and self._selected[1] is pair:
                     self._selected = self._consent = None
                     self._outputs.append(Disconnected())
@@ -719,21 +654,3 @@ class IceAgent:
         for checklist in self._checklists():
             times += [pair.resend_at for pair in checklist.pairs.values()]
         return min((at for at in times if at is not None), default=None)
-
-    def _credentials(self) -> IceCredentials:
-        """48 and 144 bits, where 24 and 128 are asked for (RFC 8445 §5.3)."""
-        ufrag, pwd = base64.b64encode(self._random(6)), base64.b64encode(self._random(18))
-        return IceCredentials(ufrag.decode(), pwd.decode())
-
-
-def _usable(candidate: Candidate) -> bool:
-    """Whether there is any sense in trying: UDP, our component, and an address that means something
-    here."""
-    if candidate.transport != "udp" or candidate.component != 1 or not candidate.port:
-        return False
-    try:
-        address = ipaddress.ip_address(candidate.address)
-    except ValueError:
-        return False  # a `.local` name (RFC 8828), or any other
-    unusable = address.is_unspecified or address.is_multicast
-    return not unusable and not (address.version == 6 and address.is_link_local)

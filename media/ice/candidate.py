@@ -74,6 +74,20 @@ class Candidate:
             ufrag=extensions.get("ufrag"),
         )
 
+    @property
+    def usable(self) -> bool:
+        """Whether there is sense in trying it: UDP, RTP's component, an address that means
+        something here."""
+        if self.transport != "udp" or self.component != 1 or not self.port:
+            return False
+        try:
+            address = ipaddress.ip_address(self.address)
+        except ValueError:
+            return False  # a `.local` name (RFC 8828), or any other
+        if address.is_unspecified or address.is_multicast:
+            return False
+        return not (address.version == 6 and address.is_link_local)
+
     def __str__(self) -> str:
         """The attribute's value as `m.call.candidates` and SDP carry it: `candidate:…`, without
         `a=`."""

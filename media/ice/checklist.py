@@ -8,9 +8,11 @@ Deviation: there is no Frozen state. With one component and one stream it would 
 whose foundation was not yet seen to work, and candidates trickle in anyway.
 """
 
+import base64
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
-from typing import Final
+from typing import Final, Self
 
 from media.ice.candidate import Candidate, foundation, pair_priority, priority
 from media.ice.gathering import Base
@@ -27,6 +29,11 @@ class IceCredentials:
 
     ufrag: str
     pwd: str = field(repr=False)
+
+    @classmethod
+    def make(cls, random: Callable[[int], bytes]) -> Self:
+        """New ones: 48 and 144 bits, where 24 and 128 are asked for (RFC 8445 §5.3)."""
+        return cls(base64.b64encode(random(6)).decode(), base64.b64encode(random(18)).decode())
 
 
 class PairState(Enum):

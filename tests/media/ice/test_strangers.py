@@ -1,0 +1,94 @@
+"""ICE and DTLS together under fire: bar B8, in virtual time.
+
+The stock Python library connects none of these calls: it hands DTLS whatever reaches its port.
+"""
+
+import tracemalloc
+
+import pytest
+
+from media.dtls import Certificate, DtlsConnected, DtlsFailed, DtlsTransport
+from media.ice.events import Connected
+from tests.media.ice.world import Peer, World, describe, pair
+
+LEFT, RIGHT = Certificate.generate(), Certificate.generate()
+ALERT = b"\x15\xfe\xfd" + bytes(8) + b"\x00\x02\x02\x28"
+
+
+class End:
+    """A peer with DTLS on top, wired as a session does it."""
+
+    def __init__(self, peer: Peer, transport: DtlsTransport) -> None:
+        self.peer, self.transport = peer, transport
+        self.events: list[object] = []
+        self.started = False
+
+    def step(self) -> None:
+        now = self.peer.world.now
+        if not self.started and self.peer.of(Connected):
+            self.started = True
+            self.transport.start(now)
+        for payload in self.peer.received:
+            self.transport.receive(payload, now)
+        self.peer.received.clear()
+        deadline = self.transport.deadline()
+        if deadline is not None and deadline <= now:
+            self.transport.handle_timer(now)
+        for output in self.transport.poll():
+            if isinstance(output, bytes):
+                self.peer.send(output)
+            else:
+                self.events.append(output)
+
+
+def call(seed: int) -> tuple[World, Peer, Peer, tuple[End, End]]:
+    world = World(seed=seed, delay=0.02, jitter=0.02)
+    a, b = pair(world)
+    client = DtlsTransport(LEFT, client=True, fingerprints=[("sha-256", RIGHT.fingerprint)])
+    server = DtlsTransport(RIGHT, client=False, fingerprints=[("sha-256", LEFT.fingerprint)])
+    return world, a, b, (End(a, client), End(b, server))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_every_call_connects_while_strangers_shoot(seed: int) -> None:
+    world, a, b, ends = call(seed)
+    stranger = DtlsTransport(
+        Certificate.generate(), client=True, fingerprints=[("sha-256", RIGHT.fingerprint)]
+    )
+    stranger.start(0.0)
+    hello = next(each for each in stranger.poll() if isinstance(each, bytes))
+
+    def shoot() -> None:
+        data = world.chance.choice([hello, ALERT, world.chance.randbytes(300)])
+        source = world.chance.choice(["203.0.113.7", "192.0.2.1", "198.51.100.1"])
+        for victim in (a, b):
+            # Also from the peers' own hosts, but not from their ports.
+            world.send((source, world.chance.randrange(6000, 65536)), victim.sockets[0], data)
+        world.at(world.now + 0.005, shoot)
+
+    shoot()
+    describe(world, a, b)
+    for _ in range(200):
+        world.run(0.005)
+        for end in ends:
+            end.step()
+    for end in ends:
+        assert [type(event) for event in end.events] == [DtlsConnected]
+        assert not any(isinstance(event, DtlsFailed) for event in end.events)
+
+
+def test_a_hundred_thousand_strays_leave_nothing_behind() -> None:
+    world = World()
+    a, b = pair(world)
+    describe(world, a, b)
+    world.run(1)
+    spray = [ALERT + world.chance.randbytes(100) for _ in range(100)]
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for number in range(100_000):
+        source = f"203.0.113.{number % 250}", 1024 + number % 60_000
+        a.agent.receive(spray[number % 100], source, 0, world.now)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 50_000
+    assert a.agent.counters.stray == 100_000
