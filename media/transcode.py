@@ -36,6 +36,7 @@ _MAX_DIGITS = 64  # not collected by the caller
 _DTX_PAYLOAD = 2  # bytes of Opus: nothing but "I am silent"
 _MAX_GAP = 3000  # sequence numbers; beyond, the source has started anew
 _MAX_MISORDER = 100
+_TAKEN_MASK = (1 << 128) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +146,8 @@ class Relay:
         self._outlet = outlet
         self._ssrc: int | None = None
         self._anchored = False
-        self._first = 0  # source's sequence number at the anchor
         self._newest = 0
+        self._taken = 0  # bit n: the number n behind the newest is not to be given again
         self._sequence_offset = 0
         self._timestamp_offset = 0
         self.discarded = 0
@@ -164,9 +165,13 @@ class Relay:
         if fresh or not -_MAX_MISORDER <= ahead <= _MAX_GAP:
             self._set_anchor(packet, now)
             fresh, ahead = True, 1
-        elif ahead <= 0 and sequence_difference(packet.sequence, self._first) < 0:
-            self.discarded += 1  # its number has gone to something else
+        elif ahead > 0:
+            self._taken = (self._taken << ahead | 1) & _TAKEN_MASK
+        elif self._taken >> -ahead & 1:
+            self.discarded += 1  # its number has gone already, to itself or to something else
             return []
+        else:
+            self._taken |= 1 << -ahead
         outlet = self._outlet
         sequence = (packet.sequence + self._sequence_offset) & 0xFFFF
         timestamp = (packet.timestamp + self._timestamp_offset) & 0xFFFF_FFFF
@@ -194,7 +199,8 @@ class Relay:
             outlet.advance(max(1, outlet.slots_due(now)), now)
         self._anchored = True
         self._ssrc = packet.ssrc
-        self._first = self._newest = packet.sequence
+        self._newest = packet.sequence
+        self._taken = _TAKEN_MASK
         self._sequence_offset = outlet.sequence - packet.sequence
         self._timestamp_offset = outlet.timestamp - packet.timestamp
 

@@ -1,4 +1,4 @@
-"""Whole directions in virtual time: what one end sends goes in, what the other hears is measured."""
+"""Whole directions in virtual time: what one end sends goes in, what the other hears is judged."""
 
 import itertools
 from collections.abc import Callable, Mapping
