@@ -23,6 +23,7 @@ from tests.lab import cache
 
 PACKAGES = {
     "chromium": "the browser of the Matrix user",
+    "libatomic1": "the driver of the browser links to it",
     "mmdebstrap": "unpacks the PBX",
     "gpg": "lets mmdebstrap check signatures",
     "debian-archive-keyring": "the keys of other suites",
