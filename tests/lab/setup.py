@@ -87,7 +87,8 @@ def run(*command: str | Path, **settings: object) -> str:
     )
     if done.returncode:
         tail = "\n    ".join(done.stdout.strip().splitlines()[-15:])
-        raise Missing(f"`{' '.join(map(str, command))}` failed ({done.returncode}):\n    {tail}")
+        shown = " ".join(map(str, command))
+        raise Missing(f"failed ({done.returncode}): {shown}\n    {tail}")
     return str(done.stdout)
 
 
@@ -150,6 +151,12 @@ def asterisk() -> str:
             failures.append(str(missed))
         else:
             return f"unpacked from {suite}"
+    if os.geteuid() != 0:
+        setup = f"RINGBACK_CACHE={cache.folder()} {sys.executable} -m tests.lab.setup"
+        failures.append(
+            "Without root it takes the package uidmap and a line for you in /etc/subuid and "
+            f"/etc/subgid; or once as root: {setup}"
+        )
     raise Missing("\n  ".join(failures))
 
 
