@@ -1,8 +1,8 @@
 """A world in which time and wire are ours: agents and scripted peers joined by links.
 
-Every message crosses the wire as bytes and is framed again, so that a test of a session is also one of
-the printer and the parser. `World.run` moves `now` from happening to happening; nothing sleeps. When
-a test fails, `print(world.ladder())` shows who said what and when.
+Every message crosses the wire as bytes and is framed again, so that a test of a session is also one
+of the printer and the parser. `World.run` moves `now` from happening to happening; nothing sleeps.
+When a test fails, `print(world.ladder())` shows who said what and when.
 """
 
 import heapq
