@@ -1,23 +1,19 @@
 """The media plane as its user sees it: a few verbs in, happenings out.
 
 The verbs follow those of rtpengine's control protocol, since a local engine can imitate them and
-not the reverse.
-A session has two sides: WEBRTC (ICE, DTLS-SRTP, RFC 8827) and SDES (RTP/SAVP keyed in SDP, RFC
-4568). Each side has its
-own offer/answer exchange (RFC 3264); keys and candidates never cross.
+not the reverse. A session has two sides: WEBRTC (ICE, DTLS-SRTP, RFC 8827) and SDES (RTP/SAVP keyed
+in SDP, RFC 4568). Each side has its own offer/answer exchange (RFC 3264); keys and candidates never
+cross.
 
-    offer(side, sdp)            an offer came from `side`    → OfferReady(other side, sdp to send
-    there)
-    answer(side, sdp)           an answer came from `side`   → AnswerReady(other side, sdp to send
-    there)
+    offer(side, sdp)            an offer came from `side` → OfferReady(other side, sdp for it)
+    answer(side, sdp)           an answer came from `side` → AnswerReady(other side, sdp for it)
     add_candidates(side, ...)   trickled ICE candidates from the WEBRTC side (RFC 8838)
     close()                     frees everything; the last event is Closed with the session's report
 
 On an established session an `offer(side)` is a re-offer (hold, new address, refresh): it is
-answered for that side
-alone with AnswerReady(same side). Verbs return at once and never block; what they bring about
-arrives at the listener
-in order, on the event loop that opened the session. Nothing arrives after `Closed`.
+answered for that side alone with AnswerReady(same side), or Refused. Verbs return at once and never
+block; what they bring about arrives at the listener in order, on the event loop that opened the
+session. Nothing arrives after `Closed`.
 """
 
 from collections.abc import Callable, Sequence

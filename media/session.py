@@ -144,7 +144,8 @@ class Session:
             self._re_offer(side, sdp, now)
             return
         if self._webrtc is not None:
-            self._fail(Failure.BAD_SDP, "A second offer before the first was answered.")
+            text = "A second offer before the first was answered."
+            self._outputs.append(Refused(side, Failure.BAD_SDP, text))
             return
         try:
             if side is Side.WEBRTC:
@@ -155,7 +156,7 @@ class Session:
             self._fail(error.failure, error.text)
 
     def answer(self, side: Side, sdp: str, now: float) -> None:
-        """The answer of `side` to our offer."""
+        """The answer of `side` to our offer. A trunk may repeat or change it; a browser may not."""
         if self._is_over:
             return
         try:
@@ -163,7 +164,7 @@ class Session:
                 self._answer_from_sdes(self._sdes_offer, sdp, now)
             elif side is Side.WEBRTC and self._is_offered(side):
                 self._answer_from_webrtc(sdp, now)
-            else:
+            elif self._junction.agreed(side) is None:
                 self._fail(Failure.BAD_SDP, "An answer without an offer.")
         except NegotiationError as error:
             self._fail(error.failure, error.text)

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from media import codec
 from media.control import (
     ControlError,
     Message,
@@ -87,6 +88,7 @@ class Worker:
         self._control.setblocking(False)
         self._epoll.register(self._control.fileno(), select.EPOLLIN)
         self._tell({"op": "ready"})
+        _warm_up()
         while self._is_running:
             ready = self._epoll.poll(self._patience(), _MOST_EVENTS)
             now = time.monotonic()
@@ -372,6 +374,13 @@ class Worker:
                 due.append(entry)
         for entry in due:
             self._guard(entry, now, partial(entry.session.handle_timer, now))
+
+
+def _warm_up() -> None:
+    """Load the codecs' libraries now and not between the first call's answer and its sound."""
+    for name, rates in codec.RATES.items():
+        codec.encoder(name, rates[0], {})
+        codec.decoder(name, rates[0])
 
 
 def _local(number: int, one: socket.socket) -> LocalSocket:

@@ -603,3 +603,66 @@ def test_closing_says_goodbye_and_is_the_end(lab: Lab) -> None:
     lab.put(lab.pbx.say(lab.voices["pbx"].next()), PBX)
     lab.run(1.0)
     assert len(lab.events) == count
+
+
+def test_ice_restart_of_the_browser_keeps_keys_and_sound(lab: Lab) -> None:
+    lab.call_out()
+    lab.run(0.5)
+    lab.talk(0.4)
+    before = lab.browser.end.credentials
+    lab.browser.end._agent.restart(lab.now)
+    assert lab.browser.end.credentials != before
+    lab.session.offer(Side.WEBRTC, lab.browser.offer(), lab.now)
+    first, second = lab.answers(Side.WEBRTC)
+    ufrags = [Sdp.parse(a.sdp).media[0].value("ice-ufrag") for a in (first, second)]
+    assert ufrags[0] != ufrags[1]
+    lab.browser.accept(second.sdp, lab.now)
+    lab.talk(1.0)
+    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+    assert len(lab.of(Connected)) == 1
+
+
+def test_a_new_certificate_in_a_call_is_refused(lab: Lab) -> None:
+    lab.call_out()
+    lab.run(0.5)
+    stranger = Browser(offers=True, address=BROWSER, now=lab.now)
+    lab.session.offer(Side.WEBRTC, stranger.offer(), lab.now)
+    assert [r.failure for r in lab.of(Refused)] == [Failure.DTLS]
+    lab.talk(0.8)
+    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+
+
+def test_a_second_offer_before_the_answer_is_refused(lab: Lab) -> None:
+    lab.session.offer(Side.WEBRTC, lab.browser.offer(), lab.now)
+    lab.session.offer(Side.WEBRTC, lab.browser.offer(), lab.now)
+    assert [r.side for r in lab.of(Refused)] == [Side.WEBRTC]
+    assert not lab.of(Failed)
+
+
+def test_a_second_answer_of_the_browser_changes_nothing(lab: Lab) -> None:
+    lab.call_in()
+    lab.run(0.5)
+    lab.session.answer(Side.WEBRTC, lab.browser.sdp("active"), lab.now)
+    lab.talk(0.8, pbx="pcma")
+    _heard_tones(lab, ("opus", 111), ("pcma", 8))
+    assert len(lab.answers(Side.SDES)) == 1
+
+
+def test_answer_that_leaves_the_dtls_role_open_is_bad_sdp(lab: Lab) -> None:
+    browser = Browser(offers=False, address=BROWSER, now=lab.now)
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    lab.offer(Side.WEBRTC)
+    lab.session.answer(Side.WEBRTC, browser.sdp("actpass"), lab.now)
+    _fails(lab, Failure.BAD_SDP)
+
+
+def test_loss_on_the_way_is_concealed_and_counted(lab: Lab) -> None:
+    lab.call_out()
+    lab.run(0.5)
+    lab.talk(0.4)
+    for _ in range(5):
+        lab.voices["pbx"].skip()
+        lab.talk(0.2)
+    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+    lab.session.close(lab.now)
+    assert lab.of(Closed)[0].report.sdes.packets_lost == 5

@@ -1,5 +1,6 @@
 """A worker process by itself: what it answers, what ends it and what does not."""
 
+import random
 import signal
 import socket
 import subprocess
@@ -50,6 +51,12 @@ def worker() -> Iterator[Worker]:
     worker.process.stderr.close()
 
 
+def _configured() -> Message:
+    """With a range of ports that is very probably free."""
+    first = random.randrange(33000, 34900)
+    return {"op": "configure", "ports": [first, first + 99]}
+
+
 def _opened(number: int, **changes: object) -> Message:
     settings = {
         "codecs": ["pcmu"],
@@ -93,7 +100,7 @@ def test_a_control_process_that_cannot_be_understood_ends_it(worker: Worker, dat
 
 
 def test_garbage_in_a_session_is_that_sessions_failure(worker: Worker) -> None:
-    worker.tell({"op": "configure", "ports": [34000, 34100]})
+    worker.tell(_configured())
     worker.tell(_opened(1))
     worker.tell({"op": "offer", "session": 1, "side": "sdes", "sdp": "x"})
     failed = worker.read()
@@ -103,7 +110,7 @@ def test_garbage_in_a_session_is_that_sessions_failure(worker: Worker) -> None:
 
 
 def test_an_address_that_has_gone_is_left_out(worker: Worker) -> None:
-    worker.tell({"op": "configure", "ports": [34200, 34300]})
+    worker.tell(_configured())
     worker.tell(_opened(1, addresses=["192.0.2.77", "127.0.0.1"]))
     worker.tell({"op": "close", "session": 1})
     assert worker.read()["event"] == "Closed"

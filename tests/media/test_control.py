@@ -1,0 +1,93 @@
+"""Messages between the processes survive the channel, however it cuts them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from media.control import (
+    MAX_MESSAGE,
+    ControlError,
+    Unframer,
+    event_from_json,
+    event_to_json,
+    frame,
+    settings_from_json,
+    settings_to_json,
+)
+from media.plane import (
+    AnswerReady,
+    Closed,
+    Connected,
+    Digit,
+    Failed,
+    Failure,
+    Flowing,
+    MediaEvent,
+    OfferReady,
+    Refused,
+    Report,
+    SessionSettings,
+    Side,
+    SideReport,
+)
+
+EVENTS: list[MediaEvent] = [
+    OfferReady(Side.SDES, "v=0\r\n"),
+    AnswerReady(Side.WEBRTC, "v=0\r\n", send=False),
+    Connected(),
+    Flowing(Side.SDES),
+    Digit(Side.WEBRTC, "#", 80),
+    Failed(Failure.NO_SRTP, "no \N{SNOWMAN}"),
+    Refused(Side.SDES, Failure.NO_CODEC, "x"),
+    Closed(Report(SideReport("opus/48000", level_dbov=-20.5), SideReport(), True, 0.5, None)),
+]
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda e: type(e).__name__)
+def test_every_event_survives_the_channel(event: MediaEvent) -> None:
+    message = {"op": "event", "session": 3, **event_to_json(event)}
+    (read,) = Unframer().feed(frame(message))
+    assert event_from_json(read) == event
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {},
+        {"event": "Nothing"},
+        {"event": "Flowing"},
+        {"event": "Flowing", "side": "x"},
+        {"event": "Closed", "report": {"webrtc": {}}},
+        {"event": "Failed", "failure": "dtls", "text": "", "more": 1},
+    ],
+)
+def test_what_is_no_event_is_a_control_error(message: dict[str, object]) -> None:
+    with pytest.raises(ControlError):
+        event_from_json(message)
+
+
+def test_settings_survive_the_channel() -> None:
+    settings = SessionSettings(codecs=("pcmu",), suites=("AEAD_AES_128_GCM",), connect_timeout=3.5)
+    (read,) = Unframer().feed(frame(settings_to_json(settings)))
+    assert settings_from_json(read) == settings
+
+
+@given(st.lists(st.dictionaries(st.text(), st.text() | st.integers())), st.integers(1, 50))
+def test_messages_are_cut_anywhere(messages: list[dict[str, object]], size: int) -> None:
+    data = b"".join(frame(m) for m in messages)
+    unframer = Unframer()
+    read = [m for i in range(0, len(data), size) for m in unframer.feed(data[i : i + size])]
+    assert read == messages
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff\xff\xff\xff", b"\0\0\0\1{", b"\0\0\0\2[]", b"\0\0\0\1\xff"]
+)
+def test_what_is_no_message_is_a_control_error(data: bytes) -> None:
+    with pytest.raises(ControlError):
+        list(Unframer().feed(data))
+
+
+def test_a_message_too_long_is_not_written() -> None:
+    with pytest.raises(ControlError):
+        frame({"sdp": "x" * MAX_MESSAGE})
