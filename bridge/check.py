@@ -103,6 +103,9 @@ async def check_homeserver(config: Config) -> list[Step]:
     try:
         try:
             versions = await client.versions()
+        except MatrixRefused as error:
+            # Synapse looks at the token even where none is needed.
+            return [*steps, Step(False, f"token: {_explain_token(config, error)}")]
         except MatrixError as error:
             text = f"homeserver: {config.homeserver.url} does not answer: {error}"
             return [*steps, Step(False, text)]
