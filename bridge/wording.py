@@ -100,6 +100,10 @@ def text_refused(number: PhoneNumber, status: int, said: str) -> str:
     return f"Not delivered to {number.show()}: {why}."
 
 
+def text_sent(number: PhoneNumber) -> str:
+    return f"Sent to {number.show()}."
+
+
 def text_in_doubt(number: PhoneNumber) -> str:
     return (
         f"This text may not have reached {number.show()}: no answer came. "
@@ -124,3 +128,12 @@ NOT_A_USER = (
 )
 STOPPING = "The bridge is being restarted. Please try again in a moment."
 TOO_MANY = "Too many calls are going on at the moment. Please try again later."
+NO_EDITS = "An edit changes nothing on the phone: what was sent is sent."
+BOT_WELCOME = (
+    "Hello! I connect you with the telephone. Say “help” for what I can do, or open a chat with a "
+    "number and call."
+)
+BOT_CALLED = "You cannot call me. Say “call NUMBER”, and I open a room where you can call a number."
+BOT_ENCRYPTED = (
+    "I cannot read encrypted messages yet. Please open a new chat with me and leave encryption off."
+)

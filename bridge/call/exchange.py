@@ -28,7 +28,7 @@ from bridge.call.record import CallRecord
 from bridge.call.sip_leg import SipLeg
 from bridge.config import LineSection, TrunkSection
 from bridge.ghost import Ghosts
-from bridge.matrix.client import MatrixClient, MatrixError, MatrixRefused
+from bridge.matrix.client import MatrixClient, MatrixError, MatrixRefused, MatrixUnavailable
 from bridge.matrix.events import (
     CallCandidates,
     CallEvent,
@@ -418,6 +418,11 @@ class Exchange:
             if text is not None and portal is not None:
                 try:
                     await self._say(portal, text, live.caller.call_id)
+                except MatrixUnavailable:
+                    key = f"call:{live.caller.room_id}:{live.caller.call_id}"
+                    await self._notices.leave_notice(
+                        line, live.number, portal.user, text, name="", key=key
+                    )
                 except MatrixError as error:
                     live.log.warning("the user could not be told why: %s", error)
             return

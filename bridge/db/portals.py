@@ -1,4 +1,5 @@
-"""Portals at rest: which room is for which number, on which line, of which user."""
+"""Rooms at rest: which is for which number, on which line, of which user; and which is whose
+direct chat with the bot."""
 
 from dataclasses import dataclass
 
@@ -48,3 +49,27 @@ class PortalTable:
 
     async def delete(self, room_id: str) -> None:
         await self._database.execute("DELETE FROM portal WHERE room_id = $1", room_id)
+
+
+class BotRoomTable:
+    """Repository of the table `bot_room`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def all(self) -> dict[str, str]:
+        """Room by user."""
+        rows = await self._database.fetch("SELECT user_id, room_id FROM bot_room")
+        return {row["user_id"]: row["room_id"] for row in rows}
+
+    async def put(self, user_id: str, room_id: str) -> None:
+        await self.delete(room_id)
+        await self._database.execute(
+            "INSERT INTO bot_room (user_id, room_id) VALUES ($1, $2)"
+            " ON CONFLICT (user_id) DO UPDATE SET room_id = excluded.room_id",
+            user_id,
+            room_id,
+        )
+
+    async def delete(self, room_id: str) -> None:
+        await self._database.execute("DELETE FROM bot_room WHERE room_id = $1", room_id)

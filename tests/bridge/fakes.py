@@ -1,9 +1,17 @@
 """Stand-ins at the bridge's edges that obey the interfaces of the real ones and write down what
 they were told: SIP sessions and trunks, the media plane, the homeserver."""
 
-from collections.abc import Sequence
-from typing import cast
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
 
+from bridge.config import LineSection
+from bridge.db.portals import PortalRow
+from bridge.matrix.client import MatrixClient, MatrixRefused, MatrixUnavailable, TurnServers
+from bridge.matrix.events import RoomEvent
+from bridge.numbers import PhoneNumber
 from media.plane import (
     AnswerReady,
     Closed,
@@ -15,7 +23,10 @@ from media.plane import (
     SessionSettings,
     Side,
 )
+from sip.agent import UserAgent
+from sip.errors import LocalError
 from sip.events import Body, IncomingSession, Reason
+from sip.io.client import TrunkStatus
 from sip.session import Session
 from sip.uri import NameAddr, Uri
 
@@ -138,3 +149,218 @@ class FakePlane:
         session = FakeMediaSession(settings, listener)
         self.sessions.append(session)
         return session
+
+
+# --- trunks
+
+
+class FakeAgent:
+    """Opens `FakeSession`s and keeps what it was told to send."""
+
+    def __init__(self) -> None:
+        self.sessions: list[FakeSession] = []
+        self.invites: list[tuple[str, str]] = []
+        self.messages: list[tuple[str, str, str]] = []
+        self.answers: list[tuple[str, int]] = []
+        self.broken = False
+
+    def invite(self, target: Uri, offer: Body, *, now: float, caller: object = None) -> Session:
+        if self.broken:
+            raise LocalError("no flow")
+        session = FakeSession(f"out{len(self.sessions)}")
+        self.sessions.append(session)
+        self.invites.append((str(target), offer.data.decode()))
+        return session.real
+
+    def send_message(
+        self, target: Uri, body: Body, *, now: float, sender: object = None, key: str | None = None
+    ) -> str:
+        if self.broken:
+            raise LocalError("no flow")
+        id = f"m{len(self.messages)}"
+        self.messages.append((id, str(target), body.data.decode()))
+        assert body.content_type == "text/plain;charset=UTF-8"
+        return id
+
+    def answer_message(self, id: str, status: int, *, now: float) -> None:
+        self.answers.append((id, status))
+
+
+class FakeTrunk:
+    """A trunk that is up until it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.fake = FakeAgent()
+        self.agent = cast(UserAgent, self.fake)
+        self.up = True
+        self.why = "registered"
+        self.pumped = 0
+
+    @property
+    def status(self) -> TrunkStatus:
+        return TrunkStatus(self.up, datetime(2026, 1, 1, tzinfo=UTC), self.why)
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def pump(self) -> None:
+        self.pumped += 1
+
+
+# --- the homeserver
+
+
+@dataclass(frozen=True)
+class Sent:
+    room_id: str
+    sender: str
+    type: str
+    content: Mapping[str, Any]
+    txn_id: str
+
+
+class FakeMatrix:
+    """A homeserver in a list: remembers rooms and sends; a transaction id is taken once.
+
+    Attributes:
+        down: nobody answers; calls fail when their limit is over.
+        gone: rooms that none of our users is in.
+        history: what `recent_events` gives.
+        slow: seconds that a send takes.
+    """
+
+    domain = "example.org"
+    bot_id = "@ringback:example.org"
+
+    def __init__(self) -> None:
+        self.sent: list[Sent] = []
+        self.rooms: dict[str, dict[str, Any]] = {}
+        self.users: dict[str, str | None] = {}
+        self.joined: list[tuple[str, str]] = []
+        self.left: list[tuple[str, str]] = []
+        self.members: dict[str, tuple[str, ...]] = {}
+        self.history: dict[str, list[RoomEvent]] = {}
+        self.gone: set[str] = set()
+        self.down = False
+        self.slow = 0.0
+        self._txns: set[tuple[str, str]] = set()
+
+    @property
+    def real(self) -> MatrixClient:
+        """Itself, for those who name the concrete class."""
+        return cast(MatrixClient, self)
+
+    async def _reach(self, within: float = 60.0) -> None:
+        if self.down:
+            await asyncio.sleep(within)
+            raise MatrixUnavailable("no connection")
+        if self.slow:
+            await asyncio.sleep(self.slow)
+
+    async def ensure_user(self, user_id: str, display_name: str | None = None) -> None:
+        await self._reach()
+        self.users[user_id] = display_name or self.users.get(user_id)
+
+    async def create_room(self, *, creator: str, invite: Sequence[str] = (), **rest: Any) -> str:
+        await self._reach()
+        room_id = f"!made{len(self.rooms)}:example.org"
+        self.rooms[room_id] = {"creator": creator, "invite": list(invite), **rest}
+        return room_id
+
+    async def join(self, room_id: str, user: str) -> None:
+        await self._reach()
+        self.joined.append((room_id, user))
+
+    async def leave(self, room_id: str, user: str, *, reason: str = "") -> None:
+        await self._reach()
+        self.left.append((room_id, user))
+
+    async def joined_members(self, room_id: str, user: str | None = None) -> tuple[str, ...]:
+        await self._reach()
+        return self.members.get(room_id, ())
+
+    async def recent_events(self, room_id: str, *, user: str, limit: int = 50) -> list[RoomEvent]:
+        await self._reach()
+        return self.history.get(room_id, [])
+
+    async def turn_servers(self, user: str) -> TurnServers | None:
+        await self._reach()
+        return TurnServers(("turn:turn.example.org",), "u", "p", 3600)
+
+    async def send_event(
+        self,
+        room_id: str,
+        type: str,
+        content: Mapping[str, Any],
+        *,
+        sender: str,
+        txn_id: str,
+        within: float = 60.0,
+    ) -> str:
+        await self._reach(within)
+        if room_id in self.gone:
+            raise MatrixRefused("M_FORBIDDEN", "not in room", status=403)
+        if (sender, txn_id) not in self._txns:
+            self._txns.add((sender, txn_id))
+            self.sent.append(Sent(room_id, sender, type, dict(content), txn_id))
+        return f"$sent{len(self.sent)}"
+
+    async def send_notice(
+        self, room_id: str, text: str, *, sender: str | None = None, txn_id: str
+    ) -> str:
+        content = {"msgtype": "m.notice", "body": text}
+        return await self.send_event(
+            room_id, "m.room.message", content, sender=sender or self.bot_id, txn_id=txn_id
+        )
+
+    # --- for the tests
+
+    def take(self) -> list[Sent]:
+        """What was sent since the last time."""
+        sent, self.sent = self.sent, []
+        return sent
+
+    def notices(self) -> list[str]:
+        return [
+            sent.content["body"] for sent in self.sent if sent.content.get("msgtype") == "m.notice"
+        ]
+
+
+# --- tables in memory, for tests on virtual time, where there is no thread for a database
+
+
+class MemoryPortals:
+    def __init__(self) -> None:
+        self.rows: dict[str, PortalRow] = {}
+
+    async def all(self) -> list[PortalRow]:
+        return list(self.rows.values())
+
+    async def put(self, row: PortalRow) -> None:
+        self.rows[row.room_id] = row
+
+    async def delete(self, room_id: str) -> None:
+        self.rows.pop(room_id, None)
+
+
+class MemoryGhosts:
+    def __init__(self) -> None:
+        self.rows: dict[str, str] = {}
+
+    async def name(self, number: str) -> str | None:
+        return self.rows.get(number)
+
+    async def put(self, number: str, display_name: str) -> None:
+        self.rows[number] = display_name
+
+
+class MemoryNotices:
+    """Keeps the notices that are left for users."""
+
+    def __init__(self) -> None:
+        self.left: list[tuple[str, str, str]] = []
+
+    async def leave_notice(
+        self, line: LineSection, number: PhoneNumber, user: str, text: str, *, name: str, key: str
+    ) -> None:
+        self.left.append((user, number.text, text))

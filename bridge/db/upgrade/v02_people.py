@@ -16,6 +16,12 @@ _GHOST = """
     display_name TEXT NOT NULL
 """
 
+# A user's direct chat with the bot.
+_BOT_ROOM = """
+    user_id TEXT NOT NULL PRIMARY KEY,
+    room_id TEXT NOT NULL UNIQUE
+"""
+
 # Room to phone. `state`: waiting, sending (the bytes may have left), sent, refused, doubt.
 # The body is NULL once nothing more can come of it.
 _TEXT_OUT = """
@@ -51,6 +57,7 @@ async def upgrade(conn: Connection, scheme: Scheme) -> None:
         sequence = "BIGINT PRIMARY KEY GENERATED ALWAYS AS IDENTITY"
     await conn.execute(f"CREATE TABLE portal (seq {sequence}, {_PORTAL})")
     await conn.execute(f"CREATE TABLE ghost ({_GHOST})")
+    await conn.execute(f"CREATE TABLE bot_room ({_BOT_ROOM})")
     for table, columns in (("text_out", _TEXT_OUT), ("text_in", _TEXT_IN)):
         await conn.execute(f"CREATE TABLE {table} (seq {sequence}, {columns})")
         await conn.execute(

@@ -1,0 +1,254 @@
+"""The composition root: builds every part of the bridge, starts and stops them in order. The only
+place that knows all of them.
+
+Start: database, homeserver (are we who we think we are), media plane, what earlier runs left,
+listener, trunks. Only then can a call come from either side, and everything that it needs is there.
+Stop, the other way round: no more from the homeserver, calls hung up on both sides, trunks
+unregistered, media, texts (what is not done stays in the database), database.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+from mautrix.util.async_db import Database
+
+from bridge import wording
+from bridge.bot import Bot
+from bridge.call.exchange import Exchange
+from bridge.commands import Commands
+from bridge.config import Config
+from bridge.db import database as databases
+from bridge.db.ghosts import GhostTable
+from bridge.db.inbox import Inbox
+from bridge.db.portals import BotRoomTable, PortalTable
+from bridge.db.texts import IncomingTexts, OutgoingTexts
+from bridge.ghost import Ghosts
+from bridge.matrix.appservice import Appservice, Health
+from bridge.matrix.client import MatrixClient, MatrixError
+from bridge.portal import Portals
+from bridge.reception import Reception
+from bridge.routing import Routing
+from bridge.task import Tasks
+from bridge.texting import Texting
+from media.local import LocalPlane
+from media.plane import MediaPlane
+from sip.events import (
+    Event,
+    IncomingSession,
+    MessageReceived,
+    MessageSent,
+    SessionAnswered,
+    SessionConfirmed,
+    SessionEnded,
+    SessionOffered,
+    SessionProgressed,
+    SessionReanswered,
+)
+from sip.io.client import TrunkClient, TrunkDown, TrunkUp
+
+log = logging.getLogger(__name__)
+
+CALLS_LIMIT = 5.0  # seconds for all calls to end when we stop
+PING_PAUSE = 30.0  # between two attempts to be pinged by a homeserver that cannot reach us
+
+
+class Ringback:
+    """The bridge.
+
+    Args:
+        plane: the media engine; the local one if None.
+    """
+
+    def __init__(self, config: Config, *, plane: MediaPlane | None = None) -> None:
+        self._config = config
+        self._plane = plane or local_plane(config)
+        self._matrix = MatrixClient(
+            url=config.homeserver.url,
+            domain=config.homeserver.domain,
+            as_token=config.appservice.as_token.get_secret_value(),
+            bot=config.appservice.bot,
+            appservice_id=config.appservice.id,
+        )
+        self._routing = Routing(
+            lines=config.lines, trunks={trunk.name: trunk for trunk in config.trunks}
+        )
+        self._trunks: dict[str, TrunkClient] = {}
+        self._told_down: set[str] = set()
+        self._tasks = Tasks()
+        # In the order of starting; stopped from the end.
+        self._stops: list[tuple[str, Callable[[], Awaitable[Any]]]] = []
+        self._appservice: Appservice | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Start, run until `stop` is set, and stop."""
+        try:
+            await self.start()
+            await stop.wait()
+        finally:
+            await self.stop()
+
+    async def start(self) -> None:
+        """Bring everything up.
+
+        Raises:
+            DatabaseError, MatrixError, OSError: in words for a person; call `stop` then too.
+        """
+        self._stops.append(("homeserver", self._matrix.close))
+        database = await databases.open(self._config.database.get_secret_value())
+        self._stops.append(("database", database.stop))
+        await self._matrix.whoami()
+        await self._plane.start()
+        self._stops.append(("media", self._plane.stop))
+        await self._start_people(database)
+        for trunk in self._config.trunks:
+            client = TrunkClient(trunk.to_trunk(), listener=partial(self._hear, trunk.name))
+            self._trunks[trunk.name] = client
+        await self._texting.start()
+        self._stops.append(("trunks", self._stop_trunks))
+        self._stops.append(("calls", partial(self._exchange.stop, limit=CALLS_LIMIT)))
+        for client in self._trunks.values():
+            await client.start()
+        assert self._appservice is not None, "made with the people"
+        await self._appservice.start()
+        self._stops.append(("listener", self._appservice.stop))
+        self._stops.append(("tasks", self._tasks.stop))
+        self._tasks.start("ping", self._ping())
+        log.info("Ringback is up: %d trunks, %d lines", len(self._trunks), len(self._config.lines))
+
+    async def stop(self) -> None:
+        """End everything that was started, in the other order; a failure stops nothing else."""
+        while self._stops:
+            name, stop = self._stops.pop()
+            try:
+                await stop()
+            except Exception:  # the way down goes on
+                log.exception("%s did not stop properly", name)
+        log.info("Ringback is down")
+
+    async def _start_people(self, database: Database) -> None:
+        """Build what knows people: ghosts, portals, texts, calls, the bot."""
+        matrix, routing = self._matrix, self._routing
+        ghosts = Ghosts(
+            matrix=matrix,
+            table=GhostTable(database),
+            prefix=self._config.appservice.ghost_prefix,
+        )
+        portals = Portals(matrix=matrix, ghosts=ghosts, table=PortalTable(database))
+        await portals.load()
+        self._texting = Texting(
+            matrix=matrix,
+            ghosts=ghosts,
+            portals=portals,
+            routing=routing,
+            outgoing=OutgoingTexts(database),
+            incoming=IncomingTexts(database),
+            trunks=self._trunks,
+        )
+        self._stops.append(("texts", self._texting.stop))
+        self._exchange = Exchange(
+            plane=self._plane,
+            matrix=matrix,
+            ghosts=ghosts,
+            portals=portals,
+            routing=routing,
+            notices=self._texting,
+            trunks=self._trunks,
+        )
+        self._bot = Bot(matrix=matrix, table=BotRoomTable(database))
+        await self._bot.start()
+        reception = Reception(
+            matrix=matrix,
+            ghosts=ghosts,
+            portals=portals,
+            routing=routing,
+            bot=self._bot,
+            commands=Commands(
+                routing=routing,
+                portals=portals,
+                texting=self._texting,
+                trunks=self._trunks,
+                server=self._config.homeserver.domain,
+            ),
+            texting=self._texting,
+            exchange=self._exchange,
+        )
+        inbox = Inbox(database)
+        self._appservice = Appservice(
+            listen=self._config.appservice.listen,
+            hs_token=self._config.appservice.hs_token.get_secret_value(),
+            inbox=inbox,
+            handler=reception.handle,
+            is_ours=ghosts.is_ours,
+            user_exists=reception.user_exists,
+            find_number=reception.find_number,
+            health=self._health,
+        )
+
+    async def _stop_trunks(self) -> None:
+        await asyncio.gather(*(client.stop() for client in self._trunks.values()))
+
+    async def _ping(self) -> None:
+        """Have the homeserver ping us: it then delivers at once what it holds, and if it cannot
+        reach us the log says so before a user wonders."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                took_ms = await self._matrix.ping(f"start-{attempt}")
+            except MatrixError as error:
+                log.warning("the homeserver cannot reach us: %s", error)
+                await asyncio.sleep(PING_PAUSE)
+            else:
+                log.info("the homeserver reaches us in %d ms", took_ms)
+                return
+
+    # --- trunks
+
+    def _hear(self, trunk: str, event: Event | TrunkUp | TrunkDown) -> None:
+        match event:
+            case (
+                IncomingSession() | SessionProgressed() | SessionAnswered() | SessionConfirmed()
+                | SessionOffered() | SessionReanswered() | SessionEnded()
+            ):  # fmt: skip
+                self._exchange.receive_sip(trunk, event)
+            case MessageReceived() | MessageSent():
+                self._texting.receive_sip(trunk, event)
+            case TrunkDown(text):
+                self._told_down.add(trunk)
+                self._announce(trunk, wording.TRUNK_DOWN.format(trunk=trunk, text=text))
+            case TrunkUp() if trunk in self._told_down:
+                self._told_down.discard(trunk)
+                self._announce(trunk, wording.TRUNK_UP.format(trunk=trunk))
+            case _:
+                pass  # registrations: the client says when the line is up or down
+
+    def _announce(self, trunk: str, text: str) -> None:
+        """Tell each user of the trunk's lines."""
+        users = {user for line in self._routing.lines_on(trunk) for user in line.users}
+        since = self._trunks[trunk].status.since.isoformat()
+        for user in sorted(users):
+            key = f"trunk {trunk} {since} {text}"
+            self._tasks.start("announce", self._bot.say(user, text, key=key))
+
+    def _health(self) -> Health:
+        parts = {
+            f"trunk {name}": f"{'up' if client.status.up else 'down'}: {client.status.text}"
+            for name, client in self._trunks.items()
+        }
+        parts["calls"] = str(self._exchange.live)
+        # A trunk that is down is the other side's matter, and restarting us would not mend it.
+        return Health(True, parts)
+
+
+def local_plane(config: Config) -> LocalPlane:
+    """The engine beside us, as the configuration wants it."""
+    media = config.media
+    return LocalPlane(
+        listen=(media.listen,),
+        advertise=media.advertise,
+        ports=(media.ports.first, media.ports.last),
+        workers=media.workers,
+    )

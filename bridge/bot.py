@@ -1,0 +1,84 @@
+"""The bot: its direct chats with users, where it takes commands and says what concerns a line.
+
+A user has one such chat that we speak in: the one opened last. It is made when we have something to
+say and there is none.
+"""
+
+import logging
+
+from bridge.db.portals import BotRoomTable
+from bridge.matrix.client import MatrixClient, MatrixError, MatrixRefused
+from bridge.txn import txn_id
+
+log = logging.getLogger(__name__)
+
+NAME = "Ringback"
+
+
+class Bot:
+    """The bot's own rooms."""
+
+    def __init__(self, *, matrix: MatrixClient, table: BotRoomTable) -> None:
+        self._matrix = matrix
+        self._table = table
+        self._rooms: dict[str, str] = {}
+
+    @property
+    def user_id(self) -> str:
+        return self._matrix.bot_id
+
+    async def start(self) -> None:
+        """Read what earlier runs have made, and name the bot."""
+        self._rooms = await self._table.all()
+        await self._matrix.ensure_user(self.user_id, NAME)
+
+    def user_in(self, room_id: str) -> str | None:
+        """Whose direct chat this room is; None if it is none."""
+        return next((user for user, room in self._rooms.items() if room == room_id), None)
+
+    async def join(self, room_id: str, user: str) -> None:
+        """Take a user's invitation: from now on this is their chat with us."""
+        await self._matrix.join(room_id, self.user_id)
+        await self._keep(user, room_id)
+
+    async def forget(self, room_id: str) -> None:
+        """The user left."""
+        user = self.user_in(room_id)
+        if user is not None:
+            del self._rooms[user]
+            await self._table.delete(room_id)
+
+    async def answer(self, room_id: str, text: str, *, to: str) -> None:
+        """Answer the event `to`; the same answer again is said once."""
+        txn = txn_id("answer", to)
+        await self._matrix.send_notice(room_id, text, sender=self.user_id, txn_id=txn)
+
+    async def say(self, user: str, text: str, *, key: str) -> None:
+        """Say something to a user, in a room that is made for it if need be; logs a failure.
+
+        Args:
+            key: what it is about; the same again is said once.
+        """
+        try:
+            room_id = self._rooms.get(user) or await self._make(user)
+            txn = txn_id("say", key, user)
+            try:
+                await self._matrix.send_notice(room_id, text, sender=self.user_id, txn_id=txn)
+            except MatrixRefused as error:
+                if error.errcode not in ("M_FORBIDDEN", "M_NOT_FOUND"):
+                    raise
+                room_id = await self._make(user)
+                await self._matrix.send_notice(room_id, text, sender=self.user_id, txn_id=txn)
+        except MatrixError as error:
+            log.warning("a user could not be told something: %s", error)
+
+    async def _make(self, user: str) -> str:
+        room_id = await self._matrix.create_room(
+            creator=self.user_id, name=NAME, invite=[user], is_direct=True
+        )
+        await self._keep(user, room_id)
+        return room_id
+
+    async def _keep(self, user: str, room_id: str) -> None:
+        self._rooms[user] = room_id
+        await self._table.put(user, room_id)

@@ -1,0 +1,152 @@
+"""What a user can tell the bot: one function for each command, all of them in `COMMANDS`.
+
+A command is the first word of a message, with or without a "!" before it. Each function gets the
+words behind it and returns what the bot answers.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from bridge.config import LineSection
+from bridge.matrix.client import MatrixError
+from bridge.numbers import NotANumber, PhoneNumber
+from bridge.portal import Portals
+from bridge.routing import Routing
+from bridge.texting import Texting
+from sip.io.client import TrunkStatus
+
+
+class TrunkPort(Protocol):
+    """What the commands need of `sip.io.client.TrunkClient`."""
+
+    @property
+    def status(self) -> TrunkStatus: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One command of one user.
+
+    Attributes:
+        words: everything behind the command.
+        event_id: of the message, so that a repeat does its work once.
+    """
+
+    user: str
+    words: str
+    room_id: str
+    event_id: str
+
+
+class Commands:
+    """Does what users tell the bot.
+
+    Args:
+        trunks: by name; may be filled after construction.
+        server: our homeserver's name, for links.
+    """
+
+    def __init__(
+        self,
+        *,
+        routing: Routing,
+        portals: Portals,
+        texting: Texting,
+        trunks: Mapping[str, TrunkPort],
+        server: str,
+    ) -> None:
+        self._routing = routing
+        self._portals = portals
+        self._texting = texting
+        self._trunks = trunks
+        self._server = server
+
+    async def run(self, user: str, text: str, *, room_id: str, event_id: str) -> str | None:
+        """Do one command of somebody who has a line.
+
+        Returns:
+            The answer; None if nothing is to be said.
+        """
+        word, _, words = text.strip().removeprefix("!").partition(" ")
+        command = COMMANDS.get(word.lower())
+        if command is None:
+            return f"I do not know “{word[:32]}”. Say “help” for what I can do."
+        request = Request(user, words.strip(), room_id, event_id)
+        try:
+            return await command.run(self, request)
+        except NotANumber as error:
+            return f"That cannot be dialled: {error}."
+        except MatrixError as error:
+            return f"The homeserver did not let me: {error}"
+
+    async def help(self, request: Request) -> str | None:
+        return "\n".join(f"{usage}: {command.what}" for usage, command in _usages())
+
+    async def call(self, request: Request) -> str | None:
+        line, number, refusal = self._read(request, request.words)
+        if refusal is not None:
+            return refusal
+        portal = await self._portals.open(line, number, request.user)
+        link = f"https://matrix.to/#/{portal.room_id}?via={self._server}"
+        return f"To call {number.show()}, press the voice call button in {link}"
+
+    async def text(self, request: Request) -> str | None:
+        to, _, body = request.words.partition(" ")
+        if not body.strip():
+            return "Say: text NUMBER MESSAGE (the number without spaces)."
+        line, number, refusal = self._read(request, to)
+        if refusal is not None:
+            return refusal
+        await self._texting.submit(
+            line.name,
+            number,
+            body.strip(),
+            event_id=request.event_id,
+            room_id=request.room_id,
+            user=request.user,
+        )
+        return None
+
+    async def status(self, request: Request) -> str | None:
+        told = []
+        for line in self._routing.lines_of(request.user):
+            status = self._trunks[line.trunk].status
+            number = f", {PhoneNumber(line.number).show()}" if line.number else ""
+            state = "up" if status.up else "down"
+            told.append(f"{line.name}{number}: {state} ({status.text})")
+        return "\n".join(told)
+
+    def _read(self, request: Request, text: str) -> tuple[LineSection, PhoneNumber, str | None]:
+        """The user's first line, the number, and why it may not be called."""
+        line = self._routing.lines_of(request.user)[0]
+        number = self._routing.read(text, line)
+        refusal = self._routing.refusal(line, number, request.user)
+        return line, number, refusal.text if refusal is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One row of the table.
+
+    Attributes:
+        arguments: how its words are written in the help.
+        what: what it does, for the help.
+    """
+
+    run: Callable[[Commands, Request], Awaitable[str | None]]
+    arguments: str
+    what: str
+
+
+COMMANDS: Mapping[str, Command] = {
+    "help": Command(Commands.help, "", "what I can do"),
+    "call": Command(Commands.call, "NUMBER", "opens the room where you can call a number"),
+    "text": Command(Commands.text, "NUMBER MESSAGE", "sends a text message"),
+    "lines": Command(Commands.status, "", "your phone lines, and whether they are up"),
+    "status": Command(Commands.status, "", "the same"),
+}
+
+
+def _usages() -> list[tuple[str, Command]]:
+    return [(f"{word} {command.arguments}".strip(), command) for word, command in COMMANDS.items()]

@@ -1,0 +1,244 @@
+"""Takes each room event to where it is handled: the exchange, texting, the bot, or nowhere.
+
+Also what happens when somebody opens a chat with a ghost or the bot. A client that dials from its
+pad invites the ghost and calls at once, and the homeserver gives us nothing from before the ghost
+has joined: so the ghost joins first, and then what was said meanwhile is read from the room.
+"""
+
+import logging
+import time
+
+from bridge import wording
+from bridge.bot import Bot
+from bridge.call.exchange import Exchange
+from bridge.commands import Commands
+from bridge.ghost import Ghosts
+from bridge.matrix.client import MatrixClient, MatrixError
+from bridge.matrix.events import (
+    CallHangup,
+    CallInvite,
+    CallReject,
+    Membership,
+    RoomEvent,
+    parse_call_event,
+    parse_membership,
+    parse_text,
+)
+from bridge.numbers import NotANumber, PhoneNumber
+from bridge.portal import Portal, Portals
+from bridge.routing import Routing
+from bridge.texting import Texting
+from bridge.txn import txn_id
+
+log = logging.getLogger(__name__)
+
+# What was said before the ghost joined is meant for the phone only if it was said just now: the
+# ghost may have been invited back into an old room.
+FRESH_MS = 60_000
+MAX_SEEN = 4096
+
+
+class Reception:
+    """The handler of room events, and of the homeserver's questions about users and numbers."""
+
+    def __init__(
+        self,
+        *,
+        matrix: MatrixClient,
+        ghosts: Ghosts,
+        portals: Portals,
+        routing: Routing,
+        bot: Bot,
+        commands: Commands,
+        texting: Texting,
+        exchange: Exchange,
+    ) -> None:
+        self._matrix = matrix
+        self._ghosts = ghosts
+        self._portals = portals
+        self._routing = routing
+        self._bot = bot
+        self._commands = commands
+        self._texting = texting
+        self._exchange = exchange
+        self._seen: dict[str, None] = {}
+
+    async def handle(self, event: RoomEvent) -> None:
+        """Take one event of a room."""
+        if self._ghosts.is_ours(event.sender):
+            return
+        membership = parse_membership(event)
+        if membership is not None:
+            await self._handle_membership(event, membership)
+        elif (portal := self._portals.by_room(event.room_id)) is not None:
+            await self._handle_in_portal(portal, event)
+        elif self._bot.user_in(event.room_id) is not None:
+            await self._handle_in_bot_room(event)
+
+    # --- the homeserver's questions
+
+    async def user_exists(self, user_id: str) -> bool:
+        """Whether somebody of our namespace stands for a number; makes the ghost then."""
+        number = self._ghosts.number(user_id)
+        if number is None:
+            return user_id == self._bot.user_id
+        await self._ghosts.name(number)
+        return True
+
+    async def find_number(self, text: str) -> str | None:
+        """The ghost for what somebody typed on a dial pad, read as on our first line; made if
+        need be, because the client opens a chat with it next."""
+        try:
+            number = self._routing.read(text, self._routing.lines[0])
+        except NotANumber:
+            return None
+        return await self._ghosts.name(number)
+
+    # --- events
+
+    async def _handle_in_portal(self, portal: Portal, event: RoomEvent) -> None:
+        if event.event_id in self._seen:
+            return  # was read from the room's history already
+        if event.type in ("m.room.encrypted", "m.room.encryption"):
+            await self._tell_encrypted(portal)
+        elif event.type.startswith("m.call."):
+            call_event = parse_call_event(event)
+            if call_event is not None:
+                await self._exchange.receive(portal, event, call_event)
+        elif (text := parse_text(event)) is not None:
+            await self._texting.receive(portal, event, text)
+
+    async def _handle_in_bot_room(self, event: RoomEvent) -> None:
+        text = parse_text(event)
+        if text is not None:
+            if text.msgtype != "m.text" or text.edits is not None:
+                return
+            if not self._routing.lines_of(event.sender):
+                await self._tell_stranger(event.room_id)
+                return
+            answer = await self._commands.run(
+                event.sender, text.body, room_id=event.room_id, event_id=event.event_id
+            )
+            if answer is not None:
+                await self._bot.answer(event.room_id, answer, to=event.event_id)
+        elif event.type in ("m.room.encrypted", "m.room.encryption"):
+            txn = txn_id("encrypted", event.room_id)
+            if txn not in self._seen:
+                self._remember(txn)
+                await self._bot.answer(event.room_id, wording.BOT_ENCRYPTED, to=txn)
+        elif event.type == "m.call.invite":
+            await self._bot.answer(event.room_id, wording.BOT_CALLED, to=event.event_id)
+
+    async def _tell_stranger(self, room_id: str) -> None:
+        """Somebody who has no line, told once."""
+        txn = txn_id("stranger", room_id)
+        if txn not in self._seen:
+            self._remember(txn)
+            await self._bot.answer(room_id, wording.NOT_A_USER, to=txn)
+
+    async def _tell_encrypted(self, portal: Portal) -> None:
+        text = wording.ENCRYPTED.format(bot=self._bot.user_id, number=portal.number)
+        ghost = self._ghosts.user_id(portal.number)
+        txn = txn_id("encrypted", portal.room_id)
+        if txn in self._seen:
+            return
+        self._remember(txn)
+        await self._matrix.send_notice(portal.room_id, text, sender=ghost, txn_id=txn)
+
+    # --- memberships
+
+    async def _handle_membership(self, event: RoomEvent, membership: Membership) -> None:
+        room_id, user = event.room_id, membership.user
+        number = self._ghosts.number(user)
+        if membership.membership == "invite":
+            if user == self._bot.user_id:
+                await self._bot_invited(event)
+            elif number is not None:
+                await self._ghost_invited(event, membership, number)
+        elif membership.membership in ("leave", "ban"):
+            if number is not None:
+                self._exchange.left(room_id, event.sender)
+                await self._portals.forget(room_id)
+            elif user == self._bot.user_id or self._bot.user_in(room_id) == user:
+                await self._bot.forget(room_id)
+            else:
+                await self._user_left(room_id, user)
+
+    async def _user_left(self, room_id: str, user: str) -> None:
+        portal = self._portals.by_room(room_id)
+        if portal is None or portal.user != user:
+            return
+        self._exchange.left(room_id, user)
+        await self._portals.forget(room_id)
+        await self._leave(room_id, self._ghosts.user_id(portal.number))
+
+    async def _bot_invited(self, event: RoomEvent) -> None:
+        await self._bot.join(event.room_id, event.sender)
+        if self._routing.lines_of(event.sender):
+            await self._bot.answer(event.room_id, wording.BOT_WELCOME, to=event.event_id)
+        else:
+            await self._tell_stranger(event.room_id)
+
+    async def _ghost_invited(
+        self, event: RoomEvent, membership: Membership, number: PhoneNumber
+    ) -> None:
+        """Join before anything else; then see who is there and what was said meanwhile."""
+        room_id, user = event.room_id, event.sender
+        ghost = await self._ghosts.make(number)
+        lines = self._routing.lines_of(user)
+        if not lines:
+            await self._leave(room_id, ghost, reason=wording.NOT_A_USER)
+            return
+        await self._matrix.join(room_id, ghost)
+        if not membership.is_direct:
+            members = await self._matrix.joined_members(room_id, ghost)
+            if len(members) > 2:
+                await self._leave(room_id, ghost, reason=wording.NO_GROUPS)
+                return
+        portal = await self._portals.adopt(room_id, lines[0].name, number, user)
+        log.info("%s has a new chat on line %s", number.short(), lines[0].name)
+        try:
+            await self._catch_up(portal, ghost)
+        except MatrixError as error:
+            log.warning("a new chat's first events could not be read: %s", error)
+        await self._ghosts.name(number)
+
+    async def _catch_up(self, portal: Portal, ghost: str) -> None:
+        """Handle what the user said before the ghost had joined."""
+        now = time.monotonic()
+        events = [
+            event
+            for event in await self._matrix.recent_events(portal.room_id, user=ghost)
+            if (event.sender == portal.user and event.state_key is None) or _is_encryption(event)
+        ]
+        over = set()
+        for event in events:
+            call_event = parse_call_event(event)
+            if isinstance(call_event, CallHangup | CallReject):
+                over.add(call_event.call_id)
+        for event in events:
+            age_ms = event.age_at(now)
+            call_event = parse_call_event(event)
+            if isinstance(call_event, CallInvite) and call_event.call_id in over:
+                continue
+            is_old = age_ms is None or age_ms > FRESH_MS
+            if is_old and call_event is None and not _is_encryption(event):
+                continue
+            if event.event_id not in self._seen:
+                await self._handle_in_portal(portal, event)
+                self._remember(event.event_id)
+
+    async def _leave(self, room_id: str, ghost: str, *, reason: str = "") -> None:
+        try:
+            await self._matrix.leave(room_id, ghost, reason=reason)
+        except MatrixError as error:
+            log.info("a ghost could not leave a room: %s", error)
+
+    def _remember(self, id: str) -> None:
+        self._seen[id] = None
+        while len(self._seen) > MAX_SEEN:
+            del self._seen[next(iter(self._seen))]
+
+
+def _is_encryption(event: RoomEvent) -> bool:
+    return event.type == "m.room.encryption"
