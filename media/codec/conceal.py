@@ -24,6 +24,7 @@ class Concealer:
         self._context = 2 * int(LAG_CONTEXT * rate) + 2  # bytes
         self._history = bytes(self._context)
         self._cycle = array("h")
+        self._step = 0
         self._filled = 0  # samples since the true sound ended; 0: it has not
 
     def keep(self, pcm: bytes) -> bytes:
@@ -58,19 +59,20 @@ class Concealer:
     def _fill(self, samples: int) -> bytes:
         cycle, start = self._cycle, self._filled
         lag = len(cycle)
-        hold, fade = _HOLD * self._rate, _FADE * self._rate
+        hold, fade = int(_HOLD * self._rate), int(_FADE * self._rate)
         if start >= hold + fade:
             self._filled += samples
             return bytes(2 * samples)
         offset = start % lag
-        repeated = (cycle * ((offset + samples) // lag + 1))[offset : offset + samples]
-        filled = []
-        spread = lag // 4 or 1
-        for i, sample in enumerate(repeated, start):
-            gain = min(1.0, max(0.0, 1.0 - (i - hold) / fade))
-            value = sample * gain
-            if i < spread:
-                value += self._step * (1.0 - i / spread)
-            filled.append(max(-32768, min(32767, int(value))))
+        filled = (cycle * ((offset + samples) // lag + 1))[offset : offset + samples]
+        spread = lag // 4
+        for i in range(min(spread - start, samples)):
+            filled[i] = _clip(filled[i] + self._step * (1.0 - i / spread))
+        for i in range(max(0, hold - start), samples):
+            filled[i] = int(filled[i] * max(0.0, 1.0 - (start + i - hold) / fade))
         self._filled += samples
-        return array("h", filled).tobytes()
+        return filled.tobytes()
+
+
+def _clip(value: float) -> int:
+    return max(-32768, min(32767, int(value)))

@@ -65,10 +65,10 @@ def assert_one(told: Told, digit: str, duration_ms: int) -> None:
 
 
 @pytest.mark.parametrize("clock", [8000, 16000, 48000])
-@pytest.mark.parametrize("digit", DIGITS)
-def test_an_ordinary_digit_is_told_once(digit: str, clock: int) -> None:
-    told = receive(DigitReceiver(), press(digit, clock=clock), clock)
-    assert told == [Pressed(digit), Released(digit, 100)]
+def test_an_ordinary_digit_is_told_once(clock: int) -> None:
+    for digit in DIGITS:
+        told = receive(DigitReceiver(), press(digit, clock=clock), clock)
+        assert told == [Pressed(digit), Released(digit, 100)]
 
 
 def test_a_digit_begins_with_its_first_packet() -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import pytest
 from hypothesis import given, settings
@@ -34,12 +35,18 @@ def direction(source: Format, sink: Format, *others: Format) -> Direction:
     )
 
 
+@cache
+def encoded(codec: str, pcm: bytes) -> list[bytes]:
+    rate = RATES[codec][0]
+    coder = encoder(codec, rate, {})
+    return [coder.encode(frame) for frame in frames(pcm, rate)]
+
+
 def talk(
     form: Format, pcm: bytes | None = None, *, seconds: float = 1.0, first: int = 0, ssrc: int = 7
 ) -> list[RtpPacket]:
     """What a far end sends; a tone of 1004 Hz if nothing else is given."""
     rate = RATES[form.codec][0]
-    coder = encoder(form.codec, rate, form.fmtp)
     sound = tone(1004.0, rate, seconds) if pcm is None else pcm
     step = form.clock_rate // 50
     return [
@@ -48,10 +55,10 @@ def talk(
             (first + i) & 0xFFFF,
             (first + i) * step & 0xFFFFFFFF,
             ssrc,
-            coder.encode(frame),
+            payload,
             i == 0,
         )
-        for i, frame in enumerate(frames(sound, rate))
+        for i, payload in enumerate(encoded(form.codec, sound))
     ]
 
 
@@ -145,12 +152,18 @@ def test_what_leaves_is_contiguous_and_starts_where_it_was_told(source: str, sin
     assert_contiguous(sent, FORMATS[sink].clock_rate // 50)
 
 
-@every_pair
-@pytest.mark.parametrize("share", [20, 10, 5])
+@pytest.mark.parametrize(
+    ("source", "sink", "share"),
+    [
+        *((source, sink, 10) for source, sink in PAIRS),
+        *(("opus", "pcmu", share) for share in (5, 20)),
+        *(("g722", "pcma", share) for share in (5, 20)),
+    ],
+)
 def test_loss_is_concealed_without_clicks(source: str, sink: str, share: int) -> None:
     """5 to 20 % lost: what leaves has no gap, and the tone goes on without a step in it."""
     rate, far = common_rate(source, sink), RATES[source][0]
-    packets = talk(FORMATS[source], tone(440.0, far, 2.0))
+    packets = talk(FORMATS[source], tone(440.0, far, 1.6))
     whole, broken = (Run(direction(FORMATS[source], FORMATS[sink])) for _ in range(2))
     whole.feed([*packets])
     broken.feed([None if i % share == 3 and i > 20 else p for i, p in enumerate(packets)])
@@ -161,7 +174,7 @@ def test_loss_is_concealed_without_clicks(source: str, sink: str, share: int) ->
     assert frequency(heard, rate) == pytest.approx(440.0, abs=1.0)
     assert_contiguous([p for _, p in broken.sent], FORMATS[sink].clock_rate // 50)
     lost = broken.subject.statistics.frames_lost
-    assert lost == pytest.approx(80 / share, abs=2)
+    assert lost == pytest.approx(60 / share, abs=2)
 
 
 def test_a_jitter_of_30_ms_is_settled() -> None:
@@ -264,15 +277,17 @@ def test_late_ticks_are_made_up_for() -> None:
     assert_contiguous(sent, 160)
 
 
-def test_a_tick_that_is_a_little_early_or_late_changes_nothing() -> None:
-    packets = talk(FORMATS["opus"])
+@pytest.mark.parametrize("first", [0.001, 0.010, 0.0105, 0.018])
+def test_ticks_a_little_early_or_late_change_nothing(first: float) -> None:
+    packets = talk(FORMATS["opus"], seconds=2.0)
     subject = direction(FORMATS["opus"], FORMATS["pcmu"])
     sent = []
     for i, packet in enumerate(packets):
         now = 100.0 + i * SLOT
         subject.push(packet, now)
-        sent.append(len(subject.tick(now + (0.004, 0.011, 0.008)[i % 3])))
-    assert set(sent[5:]) == {1}
+        jitter = first if i < 3 else (0.0, 0.004, 0.001)[i % 3]
+        sent.append(len(subject.tick(now + jitter)))
+    assert set(sent[10:]) == {1}
 
 
 # --- pass-through
