@@ -109,7 +109,7 @@ async def check_homeserver(config: Config) -> list[Step]:
         except MatrixError as error:
             text = f"homeserver: {config.homeserver.url} does not answer: {error}"
             return [*steps, Step(False, text)]
-        newest = versions[-1] if versions else "none"
+        newest = max(versions, key=_version_order, default="none")
         steps.append(Step(True, f"homeserver: {config.homeserver.url} speaks Matrix {newest}"))
         try:
             user_id = await client.whoami()
@@ -133,6 +133,12 @@ async def check_homeserver(config: Config) -> list[Step]:
     return steps
 
 
+def _version_order(text: str) -> tuple[int, ...]:
+    """Of "v1.17"; the old "r0.6.1" come before."""
+    numbers = tuple(int(part) for part in text[1:].split(".") if part.isdecimal())
+    return (text.startswith("v"), *numbers)
+
+
 def _explain_token(config: Config, error: MatrixError) -> str:
     if isinstance(error, MatrixRefused) and error.errcode == "M_UNKNOWN_TOKEN":
         return (
@@ -153,8 +159,8 @@ async def _listener(config: Config) -> AsyncIterator[bool | Step]:
     listener = Appservice(
         listen=config.appservice.listen,
         hs_token=config.appservice.hs_token.get_secret_value(),
-        inbox=_ClosedInbox(),
-        handler=_no_handler,
+        inbox=ClosedInbox(),
+        handler=handle_nothing,
     )
     try:
         await listener.start()
@@ -171,7 +177,7 @@ async def _listener(config: Config) -> AsyncIterator[bool | Step]:
         await listener.stop()
 
 
-class _ClosedInbox:
+class ClosedInbox:
     """Takes nothing, so that the homeserver keeps it."""
 
     async def store(
@@ -192,7 +198,7 @@ class _ClosedInbox:
         return False
 
 
-async def _no_handler(event: RoomEvent) -> None:
+async def handle_nothing(event: RoomEvent) -> None:
     return None
 
 
