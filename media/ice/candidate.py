@@ -3,8 +3,8 @@
 
 Reading is tolerant where clients differ (transport in capitals, `generation`, `ufrag`, `network-id`
 and other extensions, an `a=` in front) and total: any text gives a `Candidate` or a `ValueError`.
-Whether a candidate is of use (TCP, `.local` names of RFC 8828, link-local addresses) is the agent's
-to say; here it is only told.
+Whether it is of use to us is a second question, `usable`: TCP, `.local` names (RFC 8828) and
+link-local addresses are not.
 """
 
 import ipaddress

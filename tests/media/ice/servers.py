@@ -25,6 +25,7 @@ class Allocation:
     expires: float
     permissions: dict[str, float] = field(default_factory=dict)
     channels: dict[int, Address] = field(default_factory=dict)
+    bound_until: dict[int, float] = field(default_factory=dict)
 
 
 class FakeServer:
@@ -94,6 +95,7 @@ class FakeServer:
         if 0x40 <= data[0] < 0x50:
             if allocation is not None:
                 number, size = int.from_bytes(data[:2], "big"), int.from_bytes(data[2:4], "big")
+                assert allocation.bound_until[number] > self.world.now
                 self.wrapped.add("channel")
                 self._relay(allocation, allocation.channels[number], data[4 : 4 + size])
             return
@@ -160,6 +162,7 @@ class FakeServer:
             assert 0x4000 <= number <= 0x4FFF
             assert allocation.channels.get(number, peer) == peer
             allocation.channels[number] = peer
+            allocation.bound_until[number] = self.world.now + 600
             allocation.permissions[peer[0]] = self.world.now + 300
             self._answer(client, message, (), key)
 

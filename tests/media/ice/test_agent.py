@@ -320,6 +320,229 @@ def test_answer_of_the_old_generation_is_no_restart() -> None:
     assert a.agent.local == local
 
 
+def test_offer_that_crosses_our_restart_is_not_taken_for_its_answer() -> None:
+    world = World()
+    a, b = pair(world)
+    describe(world, a, b)
+    world.run(5, until=both(a, b))
+    a.agent.restart(world.now)
+    ours = a.agent.local
+    b.describe(0.1)  # say, a hold: with the credentials of before
+    a.describe(0.3)
+    a.renew()
+    world.run(0.4)
+    b.describe(0.1)
+    b.renew()
+    world.run(2)
+    assert a.agent.local == ours
+    assert len(a.of(Connected)) == len(b.of(Connected)) == 2
+    talk(world, a, b)
+
+
+def test_old_credentials_are_worth_nothing_after_a_restart() -> None:
+    world = World()
+    a, b = pair(world)
+    describe(world, a, b)
+    world.run(5, until=both(a, b))
+    old = a.agent.local
+    request = Message(
+        Method.BINDING, Kind.REQUEST, bytes(12), ((stun.USERNAME, f"{old.ufrag}:any"),)
+    ).encode(old.pwd.encode())
+    stranger = "203.0.113.1", 9
+    a.agent.restart(world.now)
+    a.describe()
+    world.run(0.1)
+    b.describe()
+    b.renew()
+    a.agent.receive(request, stranger, 0, world.now)
+    assert len(a.agent.poll()) == 1  # the old pair is still in use
+    world.run(3)
+    world.run(5)
+    a.agent.receive(request, stranger, 0, world.now)
+    assert a.agent.poll() == []
+    assert a.agent.counters.unauthentic == 1
+
+
+def test_restart_without_an_answer_on_a_dead_path_fails_in_the_end() -> None:
+    world = World()
+    a, b = pair(world)
+    describe(world, a, b)
+    world.run(5, until=both(a, b))
+    world.lose = lambda source, to, data: True
+    world.run(15)
+    assert a.of(Disconnected)
+    a.agent.restart(world.now)
+    world.run(80)
+    assert len(a.of(Failed)) == 1
+
+
+# --- a peer by hand
+
+
+class Hand:
+    """A peer whose every check is made by the test; it answers those that come as long as it
+    `answers`."""
+
+    def __init__(self, world: World, agent: Peer, *, role: stun.Attribute[int], tie: int) -> None:
+        self.world, self.victim, self.role, self.tie = world, agent, role, tie
+        self.answers: set[str] = set()
+        self.got: list[Message] = []
+        self.delay_answers = 0.0
+        agent.agent.set_remote("hand", "handhandhandhandhandhand", world.now)
+
+    def at(self, address: str, port: int = 5000) -> Address:
+        self.world.hosts[address, port] = self._receive
+        self.answers.add(address)
+        return address, port
+
+    def _receive(self, data: bytes, source: Address, to: Address) -> None:
+        message = Message.parse(data)
+        self.got.append(message)
+        if message.kind is Kind.REQUEST and to[0] in self.answers:
+            attributes = ((stun.XOR_MAPPED_ADDRESS, source),)
+            answer = Message(Method.BINDING, Kind.SUCCESS, message.transaction_id, attributes)
+            self.world.send(to, source, answer.encode(b"handhandhandhandhandhand"))
+
+    def check(
+        self, source: Address, to: Address, *, nominate: bool = False, priority: int = 1
+    ) -> None:
+        local = self.victim.agent.local
+        attributes = (
+            (stun.USERNAME, f"{local.ufrag}:hand"),
+            (stun.PRIORITY, priority),
+            (self.role, self.tie),
+            *(((stun.USE_CANDIDATE, None),) if nominate else ()),
+        )
+        transaction_id = self.world.chance.randbytes(12)
+        message = Message(Method.BINDING, Kind.REQUEST, transaction_id, attributes)
+        self.world.send(source, to, message.encode(local.pwd.encode()))
+        self.world.run(0.1)
+
+
+@pytest.mark.parametrize("controlling", [True, False])
+@pytest.mark.parametrize("tie", [0, 2**64 - 1])
+def test_larger_tie_breaker_controls(controlling: bool, tie: int) -> None:
+    world = World()
+    a = Peer(world, controlling=controlling, addresses=("192.0.2.1",))
+    role = stun.ICE_CONTROLLING if controlling else stun.ICE_CONTROLLED
+    hand = Hand(world, a, role=role, tie=tie)
+    hand.check(hand.at("198.51.100.1"), a.sockets[0])
+    ours_is_larger = tie == 0
+    assert a.agent.controlling is ours_is_larger
+    answer = next(each for each in hand.got if each.kind is not Kind.REQUEST)
+    # Who has the larger one sends a 487 if it controls already, and takes over in silence if not.
+    refused = ours_is_larger == controlling
+    assert (answer.kind is Kind.ERROR) is refused
+    if refused:
+        assert answer.get(stun.ERROR_CODE) == (487, "Role Conflict")
+
+
+def test_late_487_does_not_turn_the_role_back() -> None:
+    world = World()
+    a = Peer(world, controlling=True, addresses=("192.0.2.1",))
+    hand = Hand(world, a, role=stun.ICE_CONTROLLING, tie=2**64 - 1)
+    source = hand.at("198.51.100.1")
+    hand.answers.clear()
+    a.agent.add_remote("candidate:1 1 udp 1 198.51.100.1 5000 typ host", world.now)
+    a.carry_out()
+    world.run(0.1)
+    request = hand.got[-1]
+    hand.check(source, a.sockets[0])  # a gives up the role
+    error = Message(
+        Method.BINDING,
+        Kind.ERROR,
+        request.transaction_id,
+        ((stun.ERROR_CODE, (487, "Role Conflict")),),
+    )
+    world.send(source, a.sockets[0], error.encode(b"handhandhandhandhandhand"))
+    world.run(0.1)
+    assert not a.agent.controlling
+    assert hand.got[-1].has(stun.ICE_CONTROLLED)
+
+
+def test_of_many_nominations_the_best_counts_while_it_lives() -> None:
+    world = World()
+    a = Peer(world, controlling=False, addresses=("192.0.2.1",))
+    hand = Hand(world, a, role=stun.ICE_CONTROLLING, tie=1)
+    worse, better = hand.at("198.51.100.1"), hand.at("198.51.100.2")
+    hand.check(worse, a.sockets[0], nominate=True, priority=1000)
+    hand.check(better, a.sockets[0], nominate=True, priority=2000)
+    hand.check(worse, a.sockets[0], nominate=True, priority=1000)
+    world.run(3)
+    chosen = [event.pair.remote.address for event in a.of(Connected)]
+    assert chosen == ["198.51.100.1", "198.51.100.2"]
+    # The peer has moved on, and the better one no longer answers.
+    hand.answers.remove("198.51.100.2")
+    hand.check(worse, a.sockets[0], nominate=True, priority=1000)
+    world.run(2.5)
+    hand.check(worse, a.sockets[0], nominate=True, priority=1000)
+    assert a.of(Connected)[-1].pair.remote.address == "198.51.100.1"
+
+
+def test_changed_source_is_followed_soon_after_its_first_check() -> None:
+    world = World()
+    a = Peer(world, controlling=True, addresses=("192.0.2.1",))
+    hand = Hand(world, a, role=stun.ICE_CONTROLLED, tie=1)
+    hand.check(hand.at("198.51.100.1", 5000), a.sockets[0])
+    assert a.connected
+    hand.answers.clear()
+    hand.check(hand.at("198.51.100.2", 5001), a.sockets[0])
+    start = world.now
+    world.run(10, until=lambda: a.of(Connected)[-1].pair.remote.port == 5001)
+    assert world.now - start < 1.5
+
+
+def test_authentic_checks_from_everywhere_are_bounded() -> None:
+    world = World()
+    a = Peer(world, controlling=False, addresses=("192.0.2.1", "192.0.2.2"))
+    hand = Hand(world, a, role=stun.ICE_CONTROLLING, tie=1)
+    for number in range(200):
+        hand.check(hand.at("198.51.100.1", 6000 + number), a.sockets[number % 2])
+    places = {(each, port) for each in (0, 1) for port in range(6000, 6200)}
+    opened = [
+        a.agent.receive(b"\x80rtp", ("198.51.100.1", port), socket, world.now)
+        for socket, port in places
+    ]
+    assert sum(each is not None for each in opened) == 64
+
+
+def test_early_checks_are_bounded() -> None:
+    world = World()
+    a = Peer(world, controlling=False, addresses=("192.0.2.1",))
+    local = a.agent.local
+    for number in range(100):
+        message = Message(
+            Method.BINDING, Kind.REQUEST, bytes(12), ((stun.USERNAME, f"{local.ufrag}:x"),)
+        )
+        source = "198.51.100.1", 6000 + number % 50
+        a.agent.receive(message.encode(local.pwd.encode()), source, 0, world.now)
+        a.carry_out()
+    before = world.sent
+    a.agent.set_remote("x", "y" * 24, world.now)
+    a.carry_out()
+    assert world.sent - before == 16
+
+
+def test_pairs_are_bounded_and_the_best_are_kept() -> None:
+    world = World()
+    a = Peer(world, controlling=True, addresses=("192.0.2.1", "192.0.2.2", "192.0.2.3"))
+    a.agent.set_remote("hand", "handhandhandhandhandhand", world.now)
+    for number in range(60):  # the best come last
+        candidate = f"candidate:1 1 udp {number + 1} 203.0.113.1 {1000 + number} typ host"
+        a.agent.add_remote(candidate, world.now)
+    pairs: set[tuple[Address, Address]] = set()
+
+    def note(source: Address, to: Address, data: bytes) -> bool:
+        pairs.add((source, to))
+        return True
+
+    world.lose = note
+    a.carry_out()
+    world.run(30)
+    assert 100 <= len(pairs) <= 101  # the first was sent before it had to make room
+    assert (("192.0.2.1", 5000), ("203.0.113.1", 1059)) in pairs
+
+
 # --- strangers
 
 

@@ -8,9 +8,9 @@ from media.ice import stun
 from media.ice.candidate import Candidate
 from media.ice.events import CandidateFound, CloseStream, Connected, GatheringDone, OpenStream
 from media.ice.server import Server
-from media.ice.stun import Method, StunError
-from media.ice.turn import Lost, StreamFramer, TurnClient
-from tests.media.ice.servers import PASSWORD, USER, FakeServer
+from media.ice.stun import Kind, Message, Method, StunError
+from media.ice.turn import Allocated, Lost, StreamFramer, TurnClient
+from tests.media.ice.servers import PASSWORD, REALM, USER, FakeServer
 from tests.media.ice.world import Nat, Peer, World, both, describe, pair, talk
 
 STUN = Server(False, "stun.example.org", 3478, "udp")
@@ -150,6 +150,95 @@ def test_direct_path_is_preferred_to_the_relay() -> None:
     world.run(5, until=both(a, b))
     world.run(5)
     assert str(a.of(Connected)[-1].pair) == "udp host→host"
+
+
+def test_direct_path_that_opens_late_replaces_the_relay() -> None:
+    world = World()
+    FakeServer(world)
+    a, b = pair(world)
+    closed = [True]
+    world.lose = lambda source, to, data: (
+        closed[0] and {source[0], to[0]} == {"192.0.2.1", "198.51.100.1"}
+    )
+    use(a, turn())
+    describe(world, a, b)
+    world.run(2, until=both(a, b))
+    assert str(a.of(Connected)[-1].pair) == "udp relay→host"
+    closed[0] = False
+    world.run(3)
+    assert str(a.of(Connected)[-1].pair) == "udp host→host"
+    talk(world, a, b)
+
+
+def test_answer_from_elsewhere_than_the_stun_server_is_ignored() -> None:
+    world = World()
+    a, _ = pair(world)
+    requests: list[bytes] = []
+
+    def lose(source: object, to: object, data: bytes) -> bool:
+        requests.append(data)
+        return True
+
+    world.lose = lose
+    use(a, STUN)
+    attributes = ((stun.XOR_MAPPED_ADDRESS, ("203.0.113.66", 6666)),)
+    transaction_id = Message.parse(requests[0]).transaction_id
+    forged = Message(Method.BINDING, Kind.SUCCESS, transaction_id, attributes).encode()
+    a.agent.receive(forged, ("203.0.113.51", 3478), 0, world.now)
+    a.carry_out()
+    assert [each.type for each in candidates(a)] == ["host"]
+    a.agent.receive(forged, ("203.0.113.50", 3478), 0, world.now)
+    a.carry_out()
+    assert [each.type for each in candidates(a)] == ["host", "srflx"]
+
+
+def _client() -> TurnClient:
+    world = World()
+    client = TurnClient(
+        username=USER, credential=PASSWORD, random=world.chance.randbytes, reliable=False
+    )
+    client.allocate(0.0)
+    return client
+
+
+def _request(client: TurnClient) -> Message:
+    (frame,) = client.poll()
+    assert isinstance(frame, bytes)
+    return Message.parse(frame)
+
+
+def _refuse(client: TurnClient, request: Message, code: int, nonce: bytes) -> None:
+    attributes = (
+        (stun.ERROR_CODE, (code, "No")),
+        (stun.REALM, REALM),
+        (stun.NONCE, nonce),
+    )
+    error = Message(request.method, Kind.ERROR, request.transaction_id, attributes)
+    client.receive(error.encode(), 0.0)
+
+
+def test_server_that_always_wants_a_new_nonce_is_given_up() -> None:
+    client = _client()
+    _refuse(client, _request(client), 401, b"first")
+    for number in range(2):
+        _refuse(client, _request(client), 438, b"%d" % number)
+    _refuse(client, _request(client), 438, b"last")
+    assert client.poll() == [Lost("the TURN server refused: 438 No")]
+
+
+def test_unsigned_success_is_ignored_once_there_are_credentials() -> None:
+    client = _client()
+    _refuse(client, _request(client), 401, b"nonce")
+    request = _request(client)
+    key = stun.long_term_key(USER, REALM, PASSWORD)
+    assert request.verify(key)
+    attributes = ((stun.XOR_RELAYED_ADDRESS, ("203.0.113.66", 6666)),)
+    answer = Message(request.method, Kind.SUCCESS, request.transaction_id, attributes)
+    for forged in (None, b"guess"):
+        client.receive(answer.encode(forged), 0.0)
+        assert client.poll() == []
+    client.receive(answer.encode(key), 0.0)
+    assert client.poll() == [Allocated(("203.0.113.66", 6666), None)]
 
 
 def test_wrong_password_costs_the_relay_only() -> None:
