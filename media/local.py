@@ -392,6 +392,7 @@ class _Worker:
             with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_LIMIT):
                     await self._emptied.wait()
+        self.is_alive = False
         with suppress(OSError):
             self._writer.write_eof()  # the worker ends by this
 

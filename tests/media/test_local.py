@@ -155,9 +155,9 @@ def _pids(plane: LocalPlane) -> list[int]:
     return [w.pid for w in workers if w is not None and w.is_alive]
 
 
-async def _replaced(plane: LocalPlane, count: int, limit: float) -> None:
+async def _replaced(plane: LocalPlane, count: int) -> None:
     """Wait until the plane has so many workers again."""
-    async with asyncio.timeout(limit):
+    async with asyncio.timeout(20):  # on a machine that has much else to do
         while len(_pids(plane)) < count:  # noqa: ASYNC110  # the plane does not tell, on purpose
             await asyncio.sleep(0.01)
 
@@ -189,7 +189,7 @@ async def test_a_killed_worker_costs_its_own_calls_and_is_replaced() -> None:
         failed = await victim.until(Failed)
         assert failed.failure is Failure.ENGINE
         await victim.hang_up()
-        await _replaced(plane, 2, 3.0)
+        await _replaced(plane, 2)
         assert pids[0] not in _pids(plane)
         # The other call has not noticed, and the new worker takes the next one.
         before = len(calls[1].pbx.ear.packets)
@@ -254,7 +254,7 @@ async def test_too_few_ports_are_refused_at_the_start() -> None:
 
 
 async def test_a_worker_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_PING_INTERVAL", 0.1)
+    monkeypatch.setattr(local, "_PING_INTERVAL", 0.4)
     async with _running() as plane:
         call = Call(plane)
         (pid,) = _pids(plane)
@@ -262,7 +262,7 @@ async def test_a_worker_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(local, "STOP_LIMIT", 0.2)
         assert (await call.until(Failed)).failure is Failure.ENGINE
         await call.hang_up()
-        await _replaced(plane, 1, 5.0)
+        await _replaced(plane, 1)
         assert _pids(plane) != [pid]
 
 
