@@ -106,6 +106,7 @@ class Ringback:
         for trunk in self._config.trunks:
             client = TrunkClient(trunk.to_trunk(), listener=partial(self._hear, trunk.name))
             self._trunks[trunk.name] = client
+        await self._exchange.start()
         await self._texting.start()
         self._stops.append(("trunks", self._stop_trunks))
         self._stops.append(("calls", partial(self._exchange.stop, limit=CALLS_LIMIT)))

@@ -59,8 +59,8 @@ records = logging.getLogger("bridge.call.record")
 MAX_CALLS = 200  # a bound for us; what a trunk carries, the trunk says
 RING_LIMIT = 60.0  # seconds that a user's own call may ring; clients give up then as well
 ANSWER_MARGIN = 1.0  # we end a ringing call this long before the client does: ours says why
-INVITE_LIMIT = 5.0  # for an invite to reach the homeserver, repeats included
-TURN_LIMIT = 2.0  # for the homeserver to name its TURN servers; without them we try all the same
+INVITE_LIMIT = 3.5  # for an invite to reach the homeserver, repeats included
+TURN_LIMIT = 1.0  # for the homeserver to name its TURN servers; then those known from before
 EARLY_EVENTS = 32  # events kept for a call whose invite has not come yet
 EARLY_CALLS = 256
 REMEMBERED = 4096  # call ids that shall not be acted upon again
@@ -111,7 +111,12 @@ class Exchange:
         self._by_session: dict[tuple[str, str], LiveCall] = {}
         self._over: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._early: OrderedDict[tuple[str, str], deque[tuple[str, CallEvent]]] = OrderedDict()
+        self._ice: tuple[IceServer, ...] = ()
         self._stopping = False
+
+    async def start(self) -> None:
+        """Ask for the TURN servers ahead of the first call, which then finds them remembered."""
+        await self._ice_servers()
 
     @property
     def live(self) -> int:
@@ -374,10 +379,12 @@ class Exchange:
                 servers = await self._matrix.turn_servers(self._matrix.bot_id)
         except (TimeoutError, MatrixError) as error:
             log.warning("no TURN servers from the homeserver: %s", error or "too slow")
-            return ()
+            return self._ice
         if servers is None:
-            return ()
-        return (IceServer(servers.uris, servers.username, servers.password),)
+            self._ice = ()
+        else:
+            self._ice = (IceServer(servers.uris, servers.username, servers.password),)
+        return self._ice
 
     async def _deliver(self, send: CallSend) -> None:
         within = INVITE_LIMIT if send.type == "m.call.invite" else SEND_LIMIT

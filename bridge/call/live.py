@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 INBOX = 256  # events of one call that are not handled yet; a call makes some dozens in all
 OUTBOX = 64  # sends of one call to one room that the homeserver has not taken yet
-FIND_LIMIT = 5.0  # for the rooms of those who are called: the caller hears nothing until then
+FIND_LIMIT = 3.5  # for the rooms of those who are called: the caller hears nothing until then
 REPORT_LIMIT = 5.0  # for the media session to close
 SEND_LIMIT = 30.0  # for the homeserver to take an event of a call
 
