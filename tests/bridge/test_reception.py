@@ -1,0 +1,355 @@
+"""Room events on their way to whoever handles them, on a real database."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from itertools import count
+from typing import Any
+
+import pytest
+from mautrix.util.async_db import Database
+
+from bridge.bot import Bot
+from bridge.call.exchange import Exchange
+from bridge.commands import COMMANDS, Commands
+from bridge.config import LineSection, TrunkSection
+from bridge.db.ghosts import GhostTable
+from bridge.db.portals import BotRoomTable, PortalTable
+from bridge.db.texts import IncomingTexts, OutgoingTexts
+from bridge.ghost import Ghosts
+from bridge.matrix.events import RoomEvent
+from bridge.numbers import PhoneNumber
+from bridge.portal import Portals
+from bridge.reception import Reception
+from bridge.routing import Routing
+from bridge.texting import Texting
+from tests.bridge.fakes import FakeMatrix, FakePlane, FakeTrunk
+
+ALICE, STRANGER = "@alice:example.org", "@stranger:example.org"
+BOT = "@ringback:example.org"
+NUMBER = PhoneNumber("+15551234567")
+GHOST = "@tel_15551234567:example.org"
+ROOM = "!dm:example.org"
+
+
+class World:
+    """Everything that the composition root would build, on one database."""
+
+    def __init__(self, database: Database) -> None:
+        self.matrix = FakeMatrix()
+        self.trunk = FakeTrunk()
+        matrix = self.matrix.real
+        line = LineSection(
+            name="house",
+            trunk="home",
+            number="+493012345678",
+            called=("ringback",),
+            region="DE",
+            users=(ALICE,),
+        )
+        section = TrunkSection(
+            name="home", domain="pbx.example.org", username="ringback", password="secret"
+        )
+        routing = Routing(lines=(line,), trunks={"home": section})
+        trunks = {"home": self.trunk}
+        ghosts = Ghosts(matrix=matrix, table=GhostTable(database), prefix="tel_")
+        self.portals = Portals(matrix=matrix, ghosts=ghosts, table=PortalTable(database))
+        self.texting = Texting(
+            matrix=matrix,
+            ghosts=ghosts,
+            portals=self.portals,
+            routing=routing,
+            outgoing=OutgoingTexts(database),
+            incoming=IncomingTexts(database),
+            trunks=trunks,
+        )
+        self.exchange = Exchange(
+            plane=FakePlane(),
+            matrix=matrix,
+            ghosts=ghosts,
+            portals=self.portals,
+            routing=routing,
+            notices=self.texting,
+            trunks=trunks,
+        )
+        self.bot = Bot(matrix=matrix, table=BotRoomTable(database))
+        self.reception = Reception(
+            matrix=matrix,
+            ghosts=ghosts,
+            portals=self.portals,
+            routing=routing,
+            bot=self.bot,
+            commands=Commands(
+                routing=routing,
+                portals=self.portals,
+                texting=self.texting,
+                trunks=trunks,
+                server="example.org",
+            ),
+            texting=self.texting,
+            exchange=self.exchange,
+        )
+        self._ids = count()
+
+    def event(
+        self,
+        type: str,
+        content: dict[str, Any],
+        *,
+        sender: str = ALICE,
+        room: str = ROOM,
+        state_key: str | None = None,
+        age_ms: int = 50,
+    ) -> RoomEvent:
+        return RoomEvent(
+            f"$e{next(self._ids)}", room, sender, type, content, state_key, age_ms, time.monotonic()
+        )
+
+    async def member(self, user: str, membership: str, **more: Any) -> None:
+        sender, room = more.pop("sender", ALICE), more.pop("room", ROOM)
+        content = {"membership": membership, **more}
+        await self.reception.handle(
+            self.event("m.room.member", content, state_key=user, sender=sender, room=room)
+        )
+
+    async def tell_bot(self, body: str, *, sender: str = ALICE, room: str = "!bot:x") -> str | None:
+        """Say something to the bot; its answer."""
+        self.matrix.take()
+        content = {"msgtype": "m.text", "body": body}
+        await self.reception.handle(self.event("m.room.message", content, sender=sender, room=room))
+        sent = self.matrix.take()
+        return str(sent[-1].content["body"]) if sent else None
+
+    async def until(self, condition: Any) -> None:
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110 - a thread takes part in it
+                await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+async def world(database: Database) -> AsyncIterator[World]:
+    made = World(database)
+    await made.bot.start()
+    yield made
+    await made.exchange.stop()
+    await made.texting.stop()
+
+
+def call_invite(call: str = "c1") -> dict[str, Any]:
+    offer = {"type": "offer", "sdp": "offer"}
+    return {"call_id": call, "party_id": "P", "version": "1", "lifetime": 60_000, "offer": offer}
+
+
+# --- a chat with a ghost
+
+
+async def test_a_ghost_joins_at_once_and_calls_what_was_asked_before(world: World) -> None:
+    events = [
+        world.event("m.call.invite", call_invite("over")),
+        world.event("m.call.hangup", {"call_id": "over", "party_id": "P", "version": "1"}),
+        world.event("m.call.invite", call_invite("old"), age_ms=70_000),
+        world.event("m.call.invite", call_invite()),
+        world.event("m.room.message", {"msgtype": "m.text", "body": "hello"}),
+        world.event("m.room.message", {"msgtype": "m.text", "body": "old"}, age_ms=90_000),
+    ]
+    world.matrix.history[ROOM] = events
+    await world.member(GHOST, "invite", is_direct=True)
+    assert world.matrix.joined == [(ROOM, GHOST)]
+    await world.until(lambda: world.trunk.fake.invites and world.trunk.fake.messages)
+    assert world.trunk.fake.invites == [("sip:+15551234567@pbx.example.org", "offer'")]
+    portal = world.portals.by_room(ROOM)
+    assert portal is not None
+    assert (portal.line, portal.number, portal.user) == ("house", NUMBER, ALICE)
+    # The homeserver pushes the same events once the ghost has joined.
+    for event in events:
+        await world.reception.handle(event)
+    assert len(world.trunk.fake.invites) == 1
+    assert [body for _, _, body in world.trunk.fake.messages] == ["hello"]
+    assert world.matrix.users[GHOST] == "+1 555-123-4567"
+
+
+async def test_strangers_get_no_ghost(world: World) -> None:
+    await world.member(GHOST, "invite", sender=STRANGER, is_direct=True)
+    assert world.matrix.joined == []
+    assert world.matrix.left == [(ROOM, GHOST)]
+    assert world.portals.by_room(ROOM) is None
+
+
+async def test_ghosts_do_not_stay_in_groups(world: World) -> None:
+    world.matrix.members[ROOM] = (ALICE, GHOST, STRANGER)
+    await world.member(GHOST, "invite")
+    assert world.matrix.left == [(ROOM, GHOST)]
+    assert world.portals.by_room(ROOM) is None
+
+
+async def test_an_encrypted_chat_is_told_once(world: World) -> None:
+    encryption = world.event("m.room.encryption", {"algorithm": "m.megolm"}, state_key="")
+    world.matrix.history[ROOM] = [encryption]
+    await world.member(GHOST, "invite", is_direct=True)
+    for _ in range(2):
+        await world.reception.handle(
+            world.event("m.room.encrypted", {"algorithm": "m.megolm.v1.aes-sha2"})
+        )
+    (notice,) = world.matrix.notices()
+    assert "encrypted rooms are not supported yet" in notice
+    assert "call +15551234567" in notice
+
+
+async def test_the_portal_ends_when_the_user_leaves(world: World, database: Database) -> None:
+    await world.member(GHOST, "invite", is_direct=True)
+    await world.member(ALICE, "leave")
+    assert world.portals.by_room(ROOM) is None
+    assert world.matrix.left == [(ROOM, GHOST)]
+    assert await PortalTable(database).all() == []
+
+
+async def test_the_portal_ends_when_the_ghost_is_removed(world: World) -> None:
+    await world.member(GHOST, "invite", is_direct=True)
+    await world.member(GHOST, "leave")
+    assert world.portals.by_room(ROOM) is None
+
+
+async def test_portals_are_found_after_a_restart(world: World, database: Database) -> None:
+    await world.member(GHOST, "invite", is_direct=True)
+    again = World(database)
+    await again.portals.load()
+    assert again.portals.find("house", NUMBER, ALICE) == world.portals.by_room(ROOM)
+
+
+async def test_our_own_events_are_nothing_new(world: World) -> None:
+    await world.member(GHOST, "invite", is_direct=True)
+    message = {"msgtype": "m.text", "body": "hello"}
+    await world.reception.handle(world.event("m.room.message", message, sender=GHOST))
+    await asyncio.sleep(0.01)
+    assert world.trunk.fake.messages == []
+
+
+async def test_rooms_of_nobody_are_left_alone(world: World) -> None:
+    await world.reception.handle(world.event("m.call.invite", call_invite(), room="!other:x"))
+    assert world.trunk.fake.invites == []
+
+
+async def test_the_newest_room_is_where_calls_come_in(world: World) -> None:
+    await world.member(GHOST, "invite", is_direct=True)
+    await world.member(GHOST, "invite", is_direct=True, room="!newer:x")
+    found = world.portals.find("house", NUMBER, ALICE)
+    assert found is not None
+    assert found.room_id == "!newer:x"
+    await world.portals.forget("!newer:x")
+    found = world.portals.find("house", NUMBER, ALICE)
+    assert found is not None
+    assert found.room_id == ROOM
+
+
+async def test_one_portal_is_made_however_many_ask_at_once(world: World) -> None:
+    line = world.reception._routing.lines[0]
+    made = await asyncio.gather(*(world.portals.open(line, NUMBER, ALICE) for _ in range(5)))
+    assert len({portal.room_id for portal in made}) == 1
+    assert len(world.matrix.rooms) == 1
+
+
+# --- the homeserver's questions
+
+
+@pytest.mark.parametrize(
+    ("typed", "ghost"),
+    [
+        ("030 87654321", "@tel_493087654321:example.org"),
+        ("+1 555 123 4567", GHOST),
+        ("1000", "@tel_1000:example.org"),
+        ("", None),
+        ("+++", None),
+    ],
+)
+async def test_the_dial_pad_finds_the_ghost(world: World, typed: str, ghost: str | None) -> None:
+    assert await world.reception.find_number(typed) == ghost
+    assert ghost is None or ghost in world.matrix.users
+
+
+async def test_users_that_stand_for_a_number_exist(world: World) -> None:
+    assert await world.reception.user_exists("@tel_1000:example.org")
+    assert not await world.reception.user_exists("@tel_0:elsewhere.org")
+    assert not await world.reception.user_exists("@tel_:example.org")
+
+
+# --- the bot
+
+
+async def test_the_bot_joins_and_helps(world: World) -> None:
+    await world.member(BOT, "invite", room="!bot:x")
+    assert world.matrix.joined == [("!bot:x", BOT)]
+    assert "help" in world.matrix.notices()[0]
+    answer = await world.tell_bot("help")
+    assert answer is not None
+    for word in COMMANDS:
+        assert word in answer
+    assert "do not know" in (await world.tell_bot("dance") or "")
+
+
+async def test_call_opens_the_portal_and_says_where(world: World) -> None:
+    await world.member(BOT, "invite", room="!bot:x")
+    answer = await world.tell_bot("call +1 555 123 4567")
+    assert answer is not None
+    assert "https://matrix.to/#/!made0:example.org?via=example.org" in answer
+    assert world.matrix.rooms["!made0:example.org"]["invite"] == [ALICE]
+    again = await world.tell_bot("!CALL +15551234567")
+    assert again is not None
+    assert "!made0:example.org" in again
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [("call", "cannot be dialled"), ("call +++", "cannot be dialled"), ("call 112", "emergency"),
+     ("text +15551234567", "Say: text"), ("text 110 help", "emergency")],
+)  # fmt: skip
+async def test_what_cannot_be_done_is_said(world: World, words: str, part: str) -> None:
+    await world.member(BOT, "invite", room="!bot:x")
+    assert part in (await world.tell_bot(words) or "")
+    assert world.matrix.rooms == {}
+
+
+async def test_text_sends_and_says_how_it_went(world: World) -> None:
+    from sip.events import MessageSent
+
+    await world.member(BOT, "invite", room="!bot:x")
+    assert await world.tell_bot("text +15551234567 Hello there") is None
+    await world.until(lambda: world.trunk.fake.messages)
+    assert world.trunk.fake.messages[0][2] == "Hello there"
+    world.texting.receive_sip("home", MessageSent("m0", 200, "OK", True))
+    await world.until(lambda: world.matrix.sent)
+    assert world.matrix.notices() == ["Sent to +1 555-123-4567."]
+    assert world.matrix.sent[0].sender == BOT
+
+
+async def test_status_shows_the_users_lines(world: World) -> None:
+    await world.member(BOT, "invite", room="!bot:x")
+    assert await world.tell_bot("status") == "house, +49 30 12345678: up (registered)"
+    world.trunk.up, world.trunk.why = False, "no route"
+    assert await world.tell_bot("lines") == "house, +49 30 12345678: down (no route)"
+
+
+async def test_strangers_are_told_once(world: World) -> None:
+    await world.member(BOT, "invite", room="!bot:x", sender=STRANGER)
+    assert "not a user" in world.matrix.notices()[0]
+    assert await world.tell_bot("call +15551234567", sender=STRANGER) is None
+    assert world.matrix.rooms == {}
+
+
+async def test_the_bot_speaks_to_a_user_in_one_room_and_remembers_it(
+    world: World, database: Database
+) -> None:
+    await world.bot.say(ALICE, "down", key="1")
+    await world.bot.say(ALICE, "down", key="1")
+    await world.bot.say(ALICE, "up", key="2")
+    assert world.matrix.notices() == ["down", "up"]
+    assert len(world.matrix.rooms) == 1
+    again = World(database)
+    await again.bot.start()
+    assert again.bot.user_in("!made0:example.org") == ALICE
+
+
+async def test_a_user_who_left_the_bots_room_gets_another(world: World) -> None:
+    await world.bot.say(ALICE, "down", key="1")
+    await world.member(ALICE, "leave", room="!made0:example.org")
+    await world.bot.say(ALICE, "up", key="2")
+    assert len(world.matrix.rooms) == 2
