@@ -177,6 +177,11 @@ class Changes:
         if theirs is not None:
             self._core.respond(theirs, 487, now)
 
+    def close(self, now: float) -> None:
+        """Wait no longer for the peer's answer to our offer: its dialog is gone."""
+        if self._ours is not None and self._ours.submission is not None:
+            self._ours.submission.stop(now)
+
     # --- our offers
 
     @property

@@ -169,7 +169,7 @@ class Session:
             case State.CALLING:
                 assert self._placement is not None, "calling means that an INVITE was placed"
                 self._bye_headers = headers  # if the answer crosses
-                self._enter(State.CLOSING)
+                self._enter(State.CLOSING, now)
                 # If not even the CANCEL is answered (§9.1), after the INVITE's own patience.
                 self._timers.arm("give up", now + 2 * PATIENCE)
                 self._end(487, by_peer=False)
@@ -314,7 +314,7 @@ class Session:
             return
         assert self._invite is not None, "accepted means that an INVITE came"
         offer, body = body_of(self._invite.request), body_of(ack)
-        self._enter(State.CONFIRMED)
+        self._enter(State.CONFIRMED, now)
         self._core.emit(SessionConfirmed(self, body))
         self._establish(body if offer is None else offer, now)
 
@@ -333,7 +333,7 @@ class Session:
             self._changes.flow_closed(flow_id)
         lost = self._invite is not None and self._invite.flow == flow_id
         if self._state is State.INCOMING and lost:
-            self._enter(State.TERMINATED)
+            self._enter(State.TERMINATED, now)
             self._end(503, by_peer=False)
 
     def flow_opened(self, now: float) -> None:
@@ -359,7 +359,7 @@ class Session:
             elif self._placement is not None and self._dialog is None:
                 self._placement.stop(now)  # §9.1: it counts as cancelled
             else:
-                self._enter(State.TERMINATED)
+                self._enter(State.TERMINATED, now)
 
     # --- our INVITE
 
@@ -373,14 +373,14 @@ class Session:
         if self.ended:
             self._bye(now)  # the answer crossed our CANCEL
             return
-        self._enter(State.CONFIRMED)
+        self._enter(State.CONFIRMED, now)
         self._timer.accepted(response, now)
         answer = body_of(response) or early
         self._core.emit(SessionAnswered(self, answer))
         self._establish(answer, now)
 
     def _unanswered(self, outcome: Outcome, now: float) -> None:
-        self._enter(State.TERMINATED)
+        self._enter(State.TERMINATED, now)
         if isinstance(outcome, Failure):
             self._end(outcome.status, by_peer=False)
             return
@@ -418,7 +418,7 @@ class Session:
 
     def _accept(self, body: Body, now: float) -> None:
         assert self._invite is not None, "incoming means that an INVITE came"
-        self._enter(State.ACCEPTED)
+        self._enter(State.ACCEPTED, now)
         self._timers.stop("ring")
         headers = [*self._opening_headers(), *self._timer.accept(self._invite.request, now)]
         response = self._core.respond(
@@ -437,7 +437,7 @@ class Session:
         headers: Iterable[tuple[str, str]] = (),
     ) -> None:
         assert self._invite is not None, "incoming means that an INVITE came"
-        self._enter(State.TERMINATED)
+        self._enter(State.TERMINATED, now)
         self._core.respond(self._invite, status, now, to_tag=self.local_tag, headers=headers)
         self._end(status, by_peer=by_peer, reason=reason)
 
@@ -498,7 +498,7 @@ class Session:
         elif self._dialog is not None:
             if self._changes is not None:
                 self._changes.stop(now)
-            self._enter(State.TERMINATED)
+            self._enter(State.TERMINATED, now)
             self._end(200, by_peer=True, reason=reason)
 
     def _receive_info(self, transaction: AnyServer, now: float) -> None:
@@ -521,7 +521,7 @@ class Session:
             # The peer has no such dialog: there is nobody to say BYE to.
             if self._changes is not None:
                 self._changes.stop(now)
-            self._enter(State.TERMINATED)
+            self._enter(State.TERMINATED, now)
             self._end(481, by_peer=True)
         else:
             self._leave(status, now, headers=_reason_headers(Reason("SIP", status, why)))
@@ -532,7 +532,7 @@ class Session:
             self._changes.stop(now)
         if not self.ended:
             self._bye_headers = headers
-        self._enter(State.CLOSING)
+        self._enter(State.CLOSING, now)
         self._end(status, by_peer=False)
         if self._acceptance is None:
             self._bye(now)
@@ -540,7 +540,7 @@ class Session:
     def _bye(self, now: float) -> None:
         """§15.1.1."""
         assert self._dialog is not None, "a BYE ends a dialog"
-        self._enter(State.CLOSING)
+        self._enter(State.CLOSING, now)
         if self._core.current is None:
             self._owe_bye(now)
             return
@@ -556,7 +556,7 @@ class Session:
         if isinstance(outcome, Failure) and outcome.status == 503:
             self._owe_bye(now)
         else:
-            self._enter(State.TERMINATED)
+            self._enter(State.TERMINATED, now)
 
     def _owe_bye(self, now: float) -> None:
         """Keep a BYE for the next flow, for as long as the peer would wait for anything."""
@@ -577,7 +577,7 @@ class Session:
             self.ended = True
             self._core.emit(SessionEnded(self, status, by_peer, reason, retry_after))
 
-    def _enter(self, state: State) -> None:
+    def _enter(self, state: State, now: float) -> None:
         logger.debug("session %s: %s -> %s", self.id, self._state, state)
         self._state = state
         if state in (State.CLOSING, State.TERMINATED):
@@ -587,6 +587,8 @@ class Session:
         if state is State.TERMINATED:
             self._timers.clear()
             self._acceptance = None
+            if self._changes is not None:
+                self._changes.close(now)
 
     # --- small parts
 

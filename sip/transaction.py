@@ -450,13 +450,10 @@ class Transactions:
 
     def receive_request(self, request: Request, now: float) -> bool:
         """Hand a repeated request or an ACK to its transaction; False if it is new (§17.2.3)."""
+        self._sweep()  # a transaction that ended with its answer must not take a new request
         method = "INVITE" if request.method == "ACK" else request.method
         server = self._servers.get(_server_key(request, method))
-        if server is None:
-            return False
-        taken = server.receive(request, now)
-        self._sweep()
-        return taken
+        return server is not None and server.receive(request, now)
 
     def find_cancelled(self, cancel: Request) -> InviteServerTransaction | None:
         """Find the INVITE that a CANCEL is about (§9.2)."""

@@ -1,5 +1,6 @@
 """A stream is cut into the same frames however it arrives."""
 
+import itertools
 import time
 
 import pytest
@@ -22,12 +23,9 @@ def feed(data: bytes, cuts: list[int]) -> list[str]:
     framer = Framer()
     frames: list[Frame] = []
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         frames += framer.feed(data[start:end])
-    return [
-        f"{type(frame).__name__} {bytes(frame) if isinstance(frame, Request) else ''}"
-        for frame in frames
-    ]
+    return [repr(bytes(f)) if isinstance(f, Request) else type(f).__name__ for f in frames]
 
 
 @given(pieces, st.lists(st.integers(0, 2500), max_size=12))
@@ -115,9 +113,10 @@ def test_an_oversized_body_is_passed_over_and_answered() -> None:
 
 def test_an_endless_header_loses_the_flow() -> None:
     framer = Framer()
+    for _ in range(60):
+        framer.feed(b"X-Filler: 1234567\r\n" * 55)
     with pytest.raises(RemoteError) as caught:
-        for _ in range(70):
-            framer.feed(b"X-Filler: 1234567\r\n" * 55)
+        framer.feed(b"X-Filler: 1234567\r\n" * 550)
     assert caught.value.status == 513
     with pytest.raises(RemoteError):
         Framer().feed(b"INVITE x\r\n" + b"A: b\r\n" * MAX_MESSAGE + b"\r\n")

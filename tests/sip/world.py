@@ -352,7 +352,7 @@ class World:
         self.random = random.Random(seed)
         self.parties: list[Party] = []
         self.wire: list[tuple[float, str, Message]] = []
-        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._queue: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
 
     def phone(self, name: str = "alice", **settings: object) -> Phone:
@@ -370,7 +370,7 @@ class World:
     ) -> Link:
         return Link(self, one, other, transport, weather or Weather())
 
-    def at(self, when: float, action: Callable[[], None]) -> None:
+    def at(self, when: float, action: Callable[[], object]) -> None:
         heapq.heappush(self._queue, (when, next(self._order), action))
 
     def run(self, seconds: float) -> None:
