@@ -13,7 +13,10 @@ _CALL_OUT = {
     EndReason.DECLINED: "{number} declined the call.",
     EndReason.NO_ANSWER: "{number} did not answer.",
     EndReason.UNKNOWN_NUMBER: "{number} is not in service, or the number is incomplete.",
-    EndReason.NOT_ALLOWED: "The phone system does not allow calls to {number}{said}.",
+    # A PBX says the same for both (403 with cause 21).
+    EndReason.NOT_ALLOWED: (
+        "{number} declined the call, or the phone system does not allow it{said}."
+    ),
     EndReason.UNAVAILABLE: "{number} cannot be reached at the moment.",
     EndReason.TRUNK_DOWN: "The phone line “{trunk}” is in trouble{said}. Please try again later.",
     EndReason.NO_SRTP: (

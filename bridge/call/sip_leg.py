@@ -1,9 +1,9 @@
 """The phone's end of a call: one SIP session, in the words that `Call` understands.
 
 The tables between `EndReason` and SIP are here and nowhere else. A refusal is read from its Q.850
-cause (RFC 3326) where the peer gives one, since a PBX squeezes many causes into few statuses: a
-declined call comes from Asterisk as 403 with cause 21. Else the status speaks, and 480 means no
-answer if it rang before.
+cause (RFC 3326) where the peer gives one, since a PBX squeezes many causes into few statuses. Else
+the status speaks, and 480 means no answer if it rang before. Cause 21, "call rejected", says less
+than its status: Asterisk sends 403 with it for a person who declined and for a barred number alike.
 
 Races live below: an answer that crosses our CANCEL is acknowledged and ended in `sip.session`.
 
@@ -70,7 +70,6 @@ _BY_CAUSE = {
     18: EndReason.NO_ANSWER,
     19: EndReason.NO_ANSWER,
     20: EndReason.UNAVAILABLE,
-    21: EndReason.DECLINED,
     22: EndReason.UNKNOWN_NUMBER,
     27: EndReason.UNAVAILABLE,
     28: EndReason.UNKNOWN_NUMBER,

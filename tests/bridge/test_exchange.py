@@ -212,7 +212,7 @@ async def test_the_phone_hangs_up() -> None:
         (480, None, "+1 555-123-4567 cannot be reached at the moment."),
         (408, None, "+1 555-123-4567 did not answer."),
         (503, None, "The phone line “home” is in trouble. Please try again later."),
-        (403, None, "The phone system does not allow calls to +1 555-123-4567."),
+        (403, 21, "+1 555-123-4567 declined the call, or the phone system does not allow it."),
     ],
 )
 @virtual
