@@ -20,6 +20,7 @@ from bridge.document import ConfigError
 from bridge.matrix.appservice import Appservice
 from bridge.matrix.client import MatrixClient, MatrixError, MatrixRefused
 from bridge.matrix.events import RoomEvent
+from sip.io.probe import probe
 
 # Nobody waits for minutes to learn that an address was mistyped.
 _LIMIT = 6.0
@@ -58,7 +59,7 @@ async def check(path: Path, environ: Mapping[str, str], say: Say) -> bool:
         tell(step)
     tell(check_ports(config))
     for trunk in config.trunks:
-        for step in await check_trunk(trunk):
+        async for step in check_trunk(trunk):
             tell(step)
     return good
 
@@ -197,6 +198,9 @@ class ClosedInbox:
     async def failed(self, event_id: str) -> bool:
         return False
 
+    async def prune(self, *, now_ms: int) -> None:
+        return None
+
 
 async def handle_nothing(event: RoomEvent) -> None:
     return None
@@ -208,9 +212,9 @@ def check_ports(config: Config) -> Step:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     free, trouble = 0, ""
     for port in range(ports.first, ports.last + 1):
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        with socket.socket(family, socket.SOCK_DGRAM) as tried:
             try:
-                probe.bind((host, port))
+                tried.bind((host, port))
             except OSError as error:
                 trouble = error.strerror or str(error)
             else:
@@ -221,11 +225,7 @@ def check_ports(config: Config) -> Step:
     return Step(True, where)
 
 
-async def check_trunk(trunk: TrunkSection) -> list[Step]:
-    """What the trunk says to us: name, certificate, registration."""
-    from sip.io.probe import probe
-
-    return [
-        Step(step.ok, f"trunk {trunk.name}, {step.name}: {step.text}")
-        async for step in probe(trunk.to_trunk())
-    ]
+async def check_trunk(trunk: TrunkSection) -> AsyncIterator[Step]:
+    """What the trunk says to us: name, certificate, registration; each as soon as it is known."""
+    async for step in probe(trunk.to_trunk()):
+        yield Step(step.ok, f"trunk {trunk.name}: {step.text}")

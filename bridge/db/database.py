@@ -10,6 +10,7 @@ same task asks of `db` joins that transaction; so never start a task in there.
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, closing
@@ -73,10 +74,14 @@ def _try_sqlite(path: str) -> None:
     fails half-way; so what can fail is made to fail here.
     """
     try:
+        # People's messages are in there. SQLite gives its side files the mode of the main one.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
             connection.rollback()
+    except OSError as error:
+        raise DatabaseError(f"{path}: {error.strerror}") from error
     except sqlite3.Error as error:
         raise DatabaseError(f"{path}: {error}") from error
 

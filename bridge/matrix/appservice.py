@@ -42,6 +42,7 @@ _QUEUE = 100
 _BATCH = 100
 # Between two looks at a database that failed.
 _DATABASE_PAUSE = 1.0
+_PRUNE_PAUSE = 24 * 3600.0
 
 Handler = Callable[[RoomEvent], Awaitable[None]]
 UserQuery = Callable[[str], Awaitable[bool]]
@@ -72,6 +73,8 @@ class EventStore(Protocol):
     async def done(self, event_id: str) -> None: ...
 
     async def failed(self, event_id: str) -> bool: ...
+
+    async def prune(self, *, now_ms: int) -> None: ...
 
 
 async def _nobody(user_id: str) -> bool:
@@ -122,6 +125,7 @@ class Appservice:
         self._health = health
         self._rooms: dict[str, _Room] = {}
         self._tasks = Tasks()
+        self._chores = Tasks()
         self._order = asyncio.Lock()
         self._runner: web.AppRunner | None = None
 
@@ -151,6 +155,7 @@ class Appservice:
             await self._tasks.stop()
             raise
         self._runner = runner
+        self._chores.start("prune", self._prune())
 
     async def stop(self, *, grace: float = 2.0) -> None:
         """Stop listening; give running handlers `grace` seconds; the rest stays in the inbox."""
@@ -158,7 +163,17 @@ class Appservice:
             await self._runner.cleanup()
         for room in self._rooms.values():
             room.stopping = True
+        await self._chores.stop()
         await self._tasks.stop(grace=grace)
+
+    async def _prune(self) -> None:
+        """Let the inbox forget once a day what is long over."""
+        while True:
+            try:
+                await self._inbox.prune(now_ms=time.time_ns() // 1_000_000)
+            except Exception:  # whatever the database's driver raises; there is a tomorrow
+                log.exception("the inbox could not be pruned")
+            await asyncio.sleep(_PRUNE_PAUSE)
 
     def _application(self) -> web.Application:
         app = web.Application(middlewares=[_answer_in_json], client_max_size=_MAX_BODY)

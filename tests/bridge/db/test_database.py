@@ -1,5 +1,6 @@
 import asyncio
 import sqlite3
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -43,8 +44,15 @@ async def test_sqlite_commits_to_the_disk(tmp_path: Path) -> None:
     await opened.stop()
 
 
+async def test_sqlite_is_for_its_owner_alone(tmp_path: Path) -> None:
+    opened = await databases.open(f"sqlite:{tmp_path / 'test.db'}")
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"test.db": 0o600, "test.db-wal": 0o600, "test.db-shm": 0o600}
+    await opened.stop()
+
+
 async def test_a_folder_that_does_not_exist_is_said_plainly(tmp_path: Path) -> None:
-    with pytest.raises(databases.DatabaseError, match="unable to open"):
+    with pytest.raises(databases.DatabaseError, match="No such file"):
         await databases.open(f"sqlite:{tmp_path / 'nowhere' / 'test.db'}")
 
 

@@ -318,6 +318,8 @@ class BrokenInbox:
     async def failed(self, event_id: str) -> bool:
         return True
 
+    async def prune(self, *, now_ms: int) -> None: ...
+
 
 async def test_a_failure_before_the_commit_is_a_500() -> None:
     bridge = Bridge()
