@@ -1,4 +1,5 @@
 import asyncio
+import os
 import sqlite3
 import stat
 import subprocess
@@ -46,7 +47,8 @@ async def test_sqlite_commits_to_the_disk(tmp_path: Path) -> None:
 
 async def test_sqlite_is_for_its_owner_alone(tmp_path: Path) -> None:
     opened = await databases.open(f"sqlite:{tmp_path / 'test.db'}")
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    with os.scandir(tmp_path) as entries:
+        modes = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in entries}
     assert modes == {"test.db": 0o600, "test.db-wal": 0o600, "test.db-shm": 0o600}
     await opened.stop()
 
