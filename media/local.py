@@ -365,7 +365,9 @@ class _Worker:
                 unanswered = 0
                 for message in self._unframer.feed(data):
                     self._hear(message)
-        except (OSError, ControlError, KeyError) as error:
+        except OSError:
+            pass  # it died with something of ours unread
+        except (ControlError, KeyError) as error:
             log.error("media worker %d cannot be understood: %r", self.pid, error)
         finally:
             await self._end()
