@@ -81,6 +81,12 @@ class Ringback:
         # In the order of starting; stopped from the end.
         self._stops: list[tuple[str, Callable[[], Awaitable[Any]]]] = []
         self._appservice: Appservice | None = None
+        self._is_up = False
+
+    @property
+    def port(self) -> int | None:
+        """The port that we listen on; None before `start` is through."""
+        return self._appservice.port if self._appservice and self._is_up else None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Start, run until `stop` is set, and stop."""
@@ -116,11 +122,13 @@ class Ringback:
         await self._appservice.start()
         self._stops.append(("listener", self._appservice.stop))
         self._stops.append(("tasks", self._tasks.stop))
+        self._is_up = True
         self._tasks.start("ping", self._ping())
         log.info("Ringback is up: %d trunks, %d lines", len(self._trunks), len(self._config.lines))
 
     async def stop(self) -> None:
         """End everything that was started, in the other order; a failure stops nothing else."""
+        self._is_up = False
         while self._stops:
             name, stop = self._stops.pop()
             try:
