@@ -90,11 +90,12 @@ async def test_it_starts_says_how_it_is_and_stops(homeserver: Homeserver, tmp_pa
             health = await response.json()
     assert health["ok"] is True
     assert health["parts"]["trunk home"].startswith("down: ")
-    assert plane.running
+    seen = [plane.running]
     stop.set()
     async with asyncio.timeout(10):
         await running
-    assert not plane.running
+    seen.append(plane.running)
+    assert seen == [True, False]
     left = {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
     assert not [task for task in left if "trunk" in task.get_name()]
 
