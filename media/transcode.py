@@ -33,6 +33,7 @@ _MAX_CATCH_UP = 5  # slots sent at once after a delay of ours; the rest is skipp
 _SURPLUS = 0.025  # seconds of needless delay, from where on it is cut
 _QUIET_SLOTS = 50  # silence is sent for a second before nothing is
 _MAX_DIGITS = 64  # not collected by the caller
+_REST_PIECES = 50  # a sender that rests says so again every 400 ms
 _DTX_PAYLOAD = 2  # bytes of Opus: nothing but "I am silent"
 _MAX_GAP = 3000  # sequence numbers; beyond, the source has started anew
 _MAX_MISORDER = 100
@@ -229,7 +230,7 @@ class Transcoder:
         self._held = b""  # decoded, not yet played
         self._frame = int(SLOT * self.rate)  # samples in the last packet
         self._silent = True
-        self._resting = False  # the sender has announced silence: its noise goes on
+        self._rest = 0  # pieces of noise still to make, since the sender announced silence
         self._energy = 0.0
         self._measured = 0
 
@@ -296,7 +297,8 @@ class Transcoder:
             return self._decode(packet.payload)
         if packet is Outcome.LOST:
             return self._decoder.conceal(self._frame, self._buffer.following())
-        if packet is Outcome.LATE or self._resting:
+        if packet is Outcome.LATE or self._rest:
+            self._rest = max(0, self._rest - 1)
             return self._decoder.conceal(self._frame)
         if self._silent:
             return None
@@ -311,8 +313,9 @@ class Transcoder:
             return self._decoder.conceal(self._frame)
         self._frame = len(pcm) // 2
         self._buffer.played(self._frame / self.rate)
-        self._resting = self._opus and len(payload) <= _DTX_PAYLOAD
-        if self._resting:
+        self._rest = 0
+        if self._opus and len(payload) <= _DTX_PAYLOAD:
+            self._rest = _REST_PIECES
             self._buffer.rest()
         level = audioop.rms(pcm, 2)
         self._energy += level * level

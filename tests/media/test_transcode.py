@@ -262,6 +262,10 @@ def test_noise_of_a_sender_with_dtx_goes_on() -> None:
     run.feed(packets)
     assert run.subject.statistics.frames_lost == 0
     assert_contiguous(run.audio(FORMATS["pcmu"])[:100], 160)
+    run.idle(150)  # it never comes back from its silence
+    count = len(run.sent)
+    run.idle(50)
+    assert len(run.sent) == count
 
 
 def test_late_ticks_are_made_up_for() -> None:
