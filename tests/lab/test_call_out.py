@@ -14,9 +14,9 @@ from tests.lab.ringback import Ringback
 
 
 async def call(bridge: Ringback, caller: MatrixUser, extension: str) -> MatrixCall:
-    """Place a call to a number of the PBX in the direct chat with its ghost."""
-    room = await caller.direct(bridge.ghost(number(extension)))
-    return await caller.invite(room)
+    """Place a call to an extension of the PBX, or a number, in the direct chat with its ghost."""
+    called = extension if extension.startswith("+") else number(extension)
+    return await caller.invite(await caller.direct(bridge.ghost(called)))
 
 
 async def ended(placed: MatrixCall, *, within: float = 10.0) -> Event:
@@ -125,7 +125,7 @@ async def test_an_extension_is_dialled_as_it_is(
         ("3118", 408, ["did not answer"]),
         ("3119", 480, []),
         ("3101", 404, ["not in service"]),
-        ("9999", 404, ["not in service"]),
+        ("+15550009999", 404, ["not in service"]),
         ("3121", 403, ["not allow"]),
         ("3128", 484, ["incomplete"]),
         ("3134", 503, ["trouble"]),

@@ -91,7 +91,7 @@ async def test_a_text_to_an_unknown_number_is_told(
     bridge: Ringback, pbx: Asterisk, user: User
 ) -> None:
     alice = await user("alice")
-    room = await alice.direct(bridge.ghost(number("9998")))
+    room = await alice.direct(bridge.ghost("+15550009998"))
     before, seen = pbx.mark(), alice.mark
     await alice.say(room, "is anybody there?")
     await alice.notice(room, "not delivered", "unknown", since=seen)

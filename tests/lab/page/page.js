@@ -73,15 +73,25 @@ function keep(call) {
   call.on("error", (error) => note("error", { index, code: error.code, message: String(error) }));
   call.on("feeds_changed", (feeds) => {
     for (const feed of feeds) if (!feed.isLocal() && !kept.source) listen(kept, feed.stream, index);
+    // After a hold the track comes to a stream anew, and what listened to the old one stays deaf.
+    if (call.peerConn && !kept.watched) {
+      kept.watched = true;
+      call.peerConn.addEventListener("track", ({ track }) => listen(kept, new MediaStream([track]), index));
+    }
   });
   return index;
 }
 
 function listen(kept, stream, index) {
+  if (kept.source) {
+    kept.source.disconnect();
+    kept.ear.port.onmessage = null;
+    kept.element.srcObject = null;
+  }
   // The track is pulled only while an element plays it.
   kept.element = new Audio();
   kept.element.srcObject = stream;
-  kept.element.play().catch((error) => note("error", { index, message: String(error) }));
+  kept.element.play().catch(() => {}); // interrupted by the next one
   kept.source = audio.createMediaStreamSource(stream);
   kept.ear = new AudioWorkletNode(audio, "ear", { numberOfOutputs: 0 });
   kept.ear.port.onmessage = ({ data }) => {
