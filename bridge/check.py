@@ -228,4 +228,4 @@ def check_ports(config: Config) -> Step:
 async def check_trunk(trunk: TrunkSection) -> AsyncIterator[Step]:
     """What the trunk says to us: name, certificate, registration; each as soon as it is known."""
     async for step in probe(trunk.to_trunk()):
-        yield Step(step.ok, f"trunk {trunk.name}: {step.text}")
+        yield Step(step.ok, f"trunk {trunk.name}, {step.name}: {step.text}")
