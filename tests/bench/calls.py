@@ -7,6 +7,7 @@ that a person feels, from the button or the answer to the first sound, from the 
 import asyncio
 import contextlib
 import json
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -18,13 +19,19 @@ from tests.lab.browser import Phone
 STEPS = {
     "out": (
         ("`m.call.invite` delivered → INVITE on the wire", "invite_received", "invite_sent", 20),
-        ("200 received → `m.call.answer` sent", "ok_received", "answer_sent", 50),
+        ("200 received → `m.call.answer` on its way", "ok_received", "matrix_answer_out", 50),
+        ("200 received → homeserver has it", "ok_received", "matrix_answer_sent", None),
         ("200 received → audio from both ends", "ok_received", "flowing_both", 400),
     ),
     "in": (
-        ("INVITE → `m.call.invite` accepted by the homeserver", "offered", "ringing", 100),
-        ("`m.call.answer` delivered → 200 on the wire", "answered", "ok_sent", 50),
-        ("`m.call.answer` delivered → audio from both ends", "answered", "flowing_both", 400),
+        ("INVITE → `m.call.invite` accepted by the homeserver", "offered", "ringing", None),
+        ("`m.call.answer` delivered → 200 on the wire", "answer_received", "ok_sent", None),
+        (
+            "`m.call.answer` delivered → audio from both ends",
+            "answer_received",
+            "flowing_both",
+            400,
+        ),
     ),
 }
 TALK = 1.5  # seconds of each call that are talked
@@ -35,7 +42,7 @@ async def measure(folder: Path, *, calls: int, say: Callable[[str], None]) -> li
     demo = Demo(folder)
     async with contextlib.AsyncExitStack() as stack:
         await demo.start(stack)
-        phone = await demo.browser.phone(demo.synapse.url, "alice", "alice-secret")
+        phone = demo.phone
         room = await phone.direct(demo.bridge.ghost(NUMBER))
         felt: dict[str, list[float]] = defaultdict(list)
         logged = demo.bridge.mark
@@ -67,7 +74,7 @@ async def call_in(demo: Demo, phone: Phone) -> float:
     seen = await phone.mark()
     await demo.pbx.call("ringback")
     call = await phone.rung(seen)
-    answered = float(await phone.run("now"))
+    answered = time.time() * 1000
     await call.answer()
     await call.state("connected")
     await asyncio.sleep(TALK)

@@ -20,7 +20,7 @@ import click
 from tests.demo.report import Act, lines, to_page, to_terminal
 from tests.demo.story import Story
 from tests.lab.asterisk import Account, Asterisk
-from tests.lab.browser import Browser
+from tests.lab.browser import Browser, Phone
 from tests.lab.certificate import Authority
 from tests.lab.ports import Ports
 from tests.lab.ringback import Ringback, line, pbx_trunk
@@ -91,6 +91,7 @@ class Demo:
         self.browser = Browser(folder / "browser")
         self.coloured = sys.stdout.isatty()
         self.acts: list[Act] = []
+        self.phone: Phone
 
     async def run(self, *, once: bool) -> bool:
         """The whole demonstration; whether everything was as it should be."""
@@ -129,12 +130,12 @@ class Demo:
         await self.step("its line is registered", self.pbx.registered("ringback"))
         await self.step("alice's browser (Chromium)", self.browser.start())
         stack.push_async_callback(self.browser.stop)
-        phone = await self.step(
+        self.phone = await self.step(
             "alice is signed in", self.browser.phone(self.synapse.url, "alice", "alice-secret")
         )
         self.show("")
         return Story(
-            phone=phone,
+            phone=self.phone,
             bridge=self.bridge,
             pbx=self.pbx,
             account="ringback",

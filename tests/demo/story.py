@@ -163,7 +163,7 @@ class Story:
 TIMES = {
     "out": (
         ("m.call.invite delivered to us → INVITE on the wire", "invite_received", "invite_sent"),
-        ("200 received → m.call.answer sent", "ok_received", "answer_sent"),
+        ("200 received → m.call.answer on its way", "ok_received", "matrix_answer_out"),
         ("200 received → audio from both ends", "ok_received", "flowing"),
     ),
     "in": (
