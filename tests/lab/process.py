@@ -123,3 +123,9 @@ async def port_open(host: str, port: int) -> bool:
         return False
     writer.close()
     return True
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in listed.split()]

@@ -8,7 +8,6 @@ within 1 Hz and 3 dB of that.
 import asyncio
 import re
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -19,6 +18,7 @@ from tests.lab.baresip import Baresip
 from tests.lab.browser import BrowserCall, Phone
 from tests.lab.conftest import PhoneOf
 from tests.lab.lab import CODECS, Lab, number
+from tests.lab.process import children
 from tests.lab.ringback import Ringback
 
 LEVEL = -15.05
@@ -238,8 +238,3 @@ async def test_nothing_that_the_control_process_does_can_be_heard(
     stretches = heard.heard(TONE)
     assert len(stretches) == 1, f"the tone was broken: {stretches}"
     assert stretches[0][1] - stretches[0][0] > 2.3
-
-
-def children(pid: int) -> list[int]:
-    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(child) for child in listed.split()]
