@@ -17,6 +17,8 @@ Samples = npt.NDArray[np.float64]
 DTMF_LOW = (697, 770, 852, 941)
 DTMF_HIGH = (1209, 1336, 1477, 1633)
 DTMF_KEYS = ("123A", "456B", "789C", "*0#D")
+GAP = 6
+"""Steps of 5 ms for which a tone may be interrupted and still be one digit (Q.24, annex A)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ def digits(sound: Sound) -> str:
     powers = np.abs(windows @ filters.T) ** 2
     energy = np.sum((windows * np.hanning(size)) ** 2, axis=1) * size
     heard: list[str] = []
-    run, last = 0, ""
+    run, last, gap = 0, "", 0
     for row, total in zip(powers, energy, strict=True):
         low, high = int(np.argmax(row[:4])), int(np.argmax(row[4:]))
         key = ""
@@ -139,6 +141,10 @@ def digits(sound: Sound) -> str:
         alike = 0.1 < row[low] / (row[4 + high] + 1e-12) < 10
         if alike and total > 1e-5 * size**2 and both > 0.2 * total:
             key = DTMF_KEYS[low][high]
+        if not key and last and gap < GAP:
+            gap += 1
+            continue
+        gap = 0
         if key and key == last:
             run += 1
             if run == 3:

@@ -152,9 +152,12 @@ class Phone:
     async def place(self, room: str) -> "BrowserCall":
         return BrowserCall(self, await self.run("place", room))
 
-    async def rung(self, since: int = 0, *, within: float = 10.0) -> "BrowserCall":
-        """Wait for a call; `since` is of `mark()`."""
-        return BrowserCall(self, await self.run("incoming", since, int(within * 1000)))
+    async def rung(
+        self, since: int = 0, *, caller: str | None = None, within: float = 10.0
+    ) -> "BrowserCall":
+        """Wait for a call, of a user when one is named; `since` is of `mark()`."""
+        arguments = (since, int(within * 1000), caller)
+        return BrowserCall(self, await self.run("incoming", *arguments))
 
 
 @dataclass(frozen=True, slots=True)

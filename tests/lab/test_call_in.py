@@ -246,7 +246,7 @@ async def test_a_call_from_a_telephone(
     phone = await phone_of("alice")
     mark, seen = await phone.mark(), len(telephone.events)
     await telephone.dial("ringback")
-    call = await phone.rung(mark)
+    call = await phone.rung(mark, caller=bridge.ghost("xalice"))
     await call.answer()
     await telephone.expect("CALL_ESTABLISHED", since=seen)
     await call.hang_up()

@@ -161,7 +161,8 @@ async def test_the_caller_gives_up_while_it_rings(
     await pbx.seen("SIP/2.0 487", since=before)
     await pbx.quiet()
     await asyncio.sleep(0.3)
-    said = [e.body for e in alice.events[seen:] if e.type == "m.room.message"]
+    new = [e for e in alice.events[seen:] if e.room == placed.room]
+    said = [e.body for e in new if e.type == "m.room.message"]
     assert said == [], "nobody wonders about a call that he ended himself"
 
 

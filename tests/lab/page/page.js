@@ -128,8 +128,12 @@ async function place(room) {
   return index;
 }
 
-const incoming = (seen, ms) =>
-  until(() => events.slice(seen).find((event) => event.what === "incoming"), ms, "a call").then((event) => event.index);
+// A call that rings; of this caller when one is named, since others may still be on their way.
+const incoming = (seen, ms, caller) => {
+  const fits = ({ what, index }) =>
+    what === "incoming" && (!caller || calls[index].call.getOpponentMember()?.userId === caller);
+  return until(() => events.slice(seen).find(fits), ms, "a call").then((event) => event.index);
+};
 
 const state = (index, wanted, ms) =>
   until(() => calls[index].call.state === wanted, ms, `call ${wanted}, but it is ${calls[index].call.state}`);
