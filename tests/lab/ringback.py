@@ -37,7 +37,7 @@ class Ringback:
         self.name = name
         self.domain = domain
         self.port = ports.pick()
-        # Three a call, and a freed one rests for half a minute: the tests call far more than people.
+        # Three a call, and a freed one rests for half a minute: tests call more than people.
         self.media_ports = ports.pick_range(600)
         self.config = folder / "ringback.yaml"
         self.registration = folder / "registration.yaml"

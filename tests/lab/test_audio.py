@@ -6,6 +6,7 @@ within 1 Hz and 3 dB of that.
 """
 
 import asyncio
+import itertools
 import re
 import signal
 
@@ -195,11 +196,16 @@ async def test_digits_pass_with_a_narrow_codec(
 async def test_every_digit_that_the_pbx_sends_is_heard(
     bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf
 ) -> None:
+    """No digit is followed by itself, so that a tone which the browser's player breaks in two (it
+    does so on a busy machine) is told from a digit sent twice: that would be in the record.
+    """
+    before = bridge.mark
     call = await dial(bridge, await phone_of("alice"), "2000")
     await asyncio.sleep(6.5)
     heard = await call.heard()
     await end(call, pbx)
-    assert audio.digits(heard) == "0123456789*#ABCD"
+    assert "".join(key for key, _ in itertools.groupby(audio.digits(heard))) == "0123456789*#ABCD"
+    await bridge.logged("bridge.call.record", '"digits":16,', since=before)
 
 
 async def test_a_call_goes_over_a_relay_when_the_client_has_no_other_way(
