@@ -28,7 +28,7 @@ def main(count: int, seconds: float) -> None:
     with tempfile.TemporaryDirectory(prefix="ringback-bench-") as folder:
         show(
             "The media path, one direction",
-            asyncio.run(media_delay.measure(Path(folder), seconds=seconds, say=say)),
+            asyncio.run(media_delay.measure(seconds=seconds, say=say)),
         )
         show(
             "Real calls: Chromium, Synapse, Ringback, Asterisk",

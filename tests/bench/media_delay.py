@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -87,9 +86,7 @@ class Listener:
         return moments
 
 
-async def measure(
-    folder: Path, *, seconds: float, say: Callable[[str], None]
-) -> list[Distribution]:
+async def measure(*, seconds: float, say: Callable[[str], None]) -> list[Distribution]:
     """Both directions of each case."""
     found = []
     ports = Ports().pick_range(40)
