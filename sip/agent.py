@@ -309,7 +309,8 @@ class UserAgent:
             raise RemoteError("URI scheme not supported", status=416)
         unknown = request.headers.tokens("Require") - set(SUPPORTED)
         if unknown:
-            raise _Unsupported(unknown)
+            tags = [("Unsupported", ", ".join(sorted(unknown)))]
+            raise RemoteError("extension not supported", status=420, headers=tags)
         encoding = request.headers.get("Content-Encoding")
         if encoding is not None and encoding.lower() != "identity":
             raise RemoteError("content encoding not supported", status=415)
@@ -375,23 +376,15 @@ class UserAgent:
 _CAPABILITIES = [("Allow", ALLOW), ("Accept", ACCEPT), ("Supported", ", ".join(SUPPORTED))]
 
 
-class _Unsupported(RemoteError):
-    """An extension is required that we do not speak (§8.2.2.3)."""
-
-    def __init__(self, tags: Iterable[str]) -> None:
-        super().__init__("extension not supported", status=420)
-        self.tags = sorted(tags)
-
-
 def _refusal_headers(error: RemoteError) -> list[tuple[str, str]]:
     """Return what a refusal must say besides its status."""
+    if error.headers:
+        return list(error.headers)
     match error.status:
         case 405 | 501:
             return [("Allow", ALLOW)]
         case 415:
             return [("Accept", ACCEPT), ("Accept-Encoding", "identity")]
-        case 420 if isinstance(error, _Unsupported):
-            return [("Unsupported", ", ".join(error.tags))]
         case 422:
             return [("Min-SE", str(timer.MIN_INTERVAL))]
         case 489:

@@ -8,6 +8,8 @@
 A busy callee or a refused registration is neither: those are events (`sip.events`).
 """
 
+from collections.abc import Iterable
+
 
 class SipError(Exception):
     """Root of all errors that this package raises on purpose."""
@@ -23,9 +25,13 @@ class RemoteError(SipError):
     Attributes:
         status: the response code that tells the peer so, 400 unless the standard names a better
             one.
+        headers: what the response says besides, such as Accept in a 415.
     """
 
-    def __init__(self, reason: str, *, status: int = 400) -> None:
+    def __init__(
+        self, reason: str, *, status: int = 400, headers: Iterable[tuple[str, str]] = ()
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.status = status
+        self.headers = tuple(headers)

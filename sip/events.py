@@ -177,6 +177,20 @@ class SessionReanswered:
 
 
 @dataclass(frozen=True, slots=True)
+class DigitReceived:
+    """The peer sent a digit by INFO, beside the media.
+
+    Attributes:
+        digit: one of 0-9, *, #, A-D.
+        duration_ms: how long it was pressed.
+    """
+
+    session: "Session"
+    digit: str
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEnded:
     """The session is over, said exactly once for each session.
 
@@ -253,6 +267,7 @@ Event = (
     | SessionConfirmed
     | SessionOffered
     | SessionReanswered
+    | DigitReceived
     | SessionEnded
     | MessageReceived
     | MessageSent

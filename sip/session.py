@@ -24,6 +24,7 @@ from sip.dialog import Dialog
 from sip.errors import LocalError, RemoteError
 from sip.events import (
     Body,
+    DigitReceived,
     IncomingSession,
     Reason,
     SessionAnswered,
@@ -32,6 +33,7 @@ from sip.events import (
     SessionProgressed,
 )
 from sip.headers import reason_value
+from sip.info import read_digit
 from sip.message import Message, Request, Response, body_of
 from sip.placement import Placement
 from sip.reliable import Acceptance, Acks, Provisionals
@@ -50,9 +52,6 @@ logger = logging.getLogger(__name__)
 
 # §13.3.1.1: a proxy gives up on an INVITE of which it heard nothing for three minutes (timer C).
 RING_AGAIN = 60.0
-
-# INFO bodies that carry digits beside RFC 4733; they are taken and left alone.
-_DIGIT_TYPES = ("application/dtmf-relay", "application/dtmf")
 
 
 class State(Enum):
@@ -502,16 +501,15 @@ class Session:
             self._end(200, by_peer=True, reason=reason)
 
     def _receive_info(self, transaction: AnyServer, now: float) -> None:
-        """RFC 6086; digits beside the media are taken, and left to the media (RFC 4733)."""
-        headers = transaction.request.headers
-        content_type = (headers.get("Content-Type") or "").partition(";")[0].strip().lower()
-        if "Info-Package" in headers:
-            self._core.respond(transaction, 469, now, headers=[("Recv-Info", "")])
-        elif transaction.request.body and content_type not in _DIGIT_TYPES:
-            accept = [("Accept", ", ".join(_DIGIT_TYPES))]
-            self._core.respond(transaction, 415, now, headers=accept)
-        else:
-            self._core.respond(transaction, 200, now)
+        """RFC 6086; an INFO without a body or package only asks whether we are there."""
+        if "Info-Package" in transaction.request.headers:
+            raise RemoteError("no such package", status=469, headers=[("Recv-Info", "")])
+        body = body_of(transaction.request)
+        if body is not None:
+            digit, duration_ms = read_digit(body)
+            if not self.ended:
+                self._core.emit(DigitReceived(self, digit, duration_ms))
+        self._core.respond(transaction, 200, now)
 
     # --- the end
 

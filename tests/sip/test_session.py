@@ -5,6 +5,7 @@ import pytest
 from sip.errors import LocalError
 from sip.events import (
     Body,
+    DigitReceived,
     IncomingSession,
     Reason,
     SessionAnswered,
@@ -609,18 +610,23 @@ def test_bye_crossing_bye_ends_both_once(alice: Phone, bob: Phone, world: World)
     assert len(world.sent("bob", "BYE") + world.sent("alice", "BYE")) == 4
 
 
-def test_info_with_digits_is_taken_and_other_info_is_not(alice: Phone, pbx: Script) -> None:
+def test_digits_by_info_are_told_and_other_info_is_refused(alice: Phone, pbx: Script) -> None:
     session = taken(alice, pbx)
-    digits = Body("application/dtmf-relay", b"Signal=5\r\n")
+    digits = Body("application/dtmf-relay", b"Signal=5\r\nDuration=160\r\n")
     pbx.within(session, "INFO", seq=2, body=digits)
     assert pbx.last_response("INFO").status == 200
+    assert alice.last(DigitReceived) == DigitReceived(session, "5", 160)
     pbx.within(session, "INFO", seq=3)
     assert pbx.last_response("INFO").status == 200
     pbx.within(session, "INFO", seq=4, body=Body("application/x-other", b"x"))
     assert pbx.last_response("INFO").status == 415
     assert "dtmf" in (pbx.last_response("INFO").headers.get("Accept") or "")
-    pbx.within(session, "INFO", seq=5, headers=[("Info-Package", "foo")])
+    pbx.within(session, "INFO", seq=5, body=Body("application/dtmf", b"x"))
+    assert pbx.last_response("INFO").status == 400
+    pbx.within(session, "INFO", seq=6, headers=[("Info-Package", "foo")])
     assert pbx.last_response("INFO").status == 469
+    assert "Recv-Info" in pbx.last_response("INFO").headers
+    assert len(alice.all(DigitReceived)) == 1
 
 
 def test_a_request_out_of_order_is_refused(alice: Phone, pbx: Script) -> None:
