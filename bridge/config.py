@@ -42,6 +42,7 @@ from bridge.setting import (
     Host,
     Localpart,
     Number,
+    Pins,
     PortRange,
     Region,
     Secret,
@@ -134,6 +135,7 @@ class TlsSection(Section):
     ca_file: ExistingFile | None = None
     certificate_file: ExistingFile | None = None
     key_file: ExistingFile | None = None
+    pins: Pins | None = None
     insecure_skip_verification: bool = False
 
 
@@ -180,6 +182,7 @@ class TrunkSection(Section):
                 ca_file=self.tls.ca_file,
                 certificate_file=self.tls.certificate_file,
                 key_file=self.tls.key_file,
+                pins=self.tls.pins or (),
                 insecure_skip_verification=self.tls.insecure_skip_verification,
             ),
             insecure_transport=self.insecure_transport,
@@ -410,6 +413,8 @@ def _explain(problem: Any, document: Document) -> None:
             text, allowed = "is not a list", "a list, each item after a dash"
         case "model_type" | "model_attributes_type" | "dict_type":
             text, allowed = "is not a section", "settings, each on a line of its own"
+        case "too_long":
+            text, allowed = "has too many items", f"{context.get('max_length')} at the most"
         case "too_short":
             # pydantic counts only what is right; mistakes inside are told by themselves.
             if document.holds_items(place):
@@ -495,6 +500,14 @@ def _cross_check(document: Document) -> None:
         if isinstance(tls, dict) and bool(tls.get("certificate_file")) != bool(tls.get("key_file")):
             text = "a certificate and its key belong together"
             document.complain(("trunks", i, "tls"), text, "certificate_file and key_file, or none")
+        if (
+            isinstance(tls, dict)
+            and tls.get("pins")
+            and tls.get("insecure_skip_verification") == "true"
+        ):
+            text = "verification is skipped and asked for at once"
+            allowed = "pins or insecure_skip_verification"
+            document.complain(("trunks", i, "tls", "pins"), text, allowed)
     appservice = document.tree.get("appservice") if isinstance(document.tree, dict) else None
     if isinstance(appservice, dict):
         bot = appservice.get("bot", "ringback")

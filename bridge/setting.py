@@ -208,6 +208,12 @@ Region = Annotated[
 Address = Annotated[
     str, AfterValidator(_check_address), allowed("an IP address, such as 192.0.2.1")
 ]
+Pin = Annotated[
+    str,
+    _matches(r"[A-Za-z0-9+/]{43}=", "not a pin"),
+    allowed("the SHA-256 of a public key in base64: 44 characters with = at the end"),
+]
+Pins = Annotated[tuple[Pin, ...], AfterValidator(check_distinct), Field(max_length=2)]
 ExistingFile = Annotated[Path, AfterValidator(_check_file), allowed("the path of a file")]
 Secret = Annotated[SecretStr, AfterValidator(_check_secret), allowed("printable characters")]
 Text = Annotated[

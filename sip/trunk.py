@@ -17,12 +17,16 @@ class TlsSettings:
         ca_file: certificates to trust instead of the system's.
         certificate_file: our own certificate chain, for trunks with mutual TLS.
         key_file: its private key.
+        pins: SHA-256 over the peer's public key (SubjectPublicKeyInfo) in base64 (RFC 7469 §2.4):
+            one of them must be shown. They take the place of authority, name and dates, or, beside
+            a `ca_file`, are asked for as well. Two of them carry a trunk over a change of keys.
         insecure_skip_verification: accept any certificate. Weakens the whole trunk; hence the name.
     """
 
     ca_file: Path | None = None
     certificate_file: Path | None = None
     key_file: Path | None = None
+    pins: tuple[str, ...] = ()
     insecure_skip_verification: bool = False
 
 

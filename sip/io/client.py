@@ -22,7 +22,7 @@ from sip.agent import Ids, UserAgent
 from sip.events import Event, Registered, RegistrationFailed
 from sip.io.backoff import Backoff
 from sip.io.driver import Driver
-from sip.io.flow import Connection, FlowListener, connect
+from sip.io.flow import Connection, Dialer, FlowListener
 from sip.io.resolver import DnsResolver, ResolveError, Resolver, Target
 from sip.io.tls import TlsSettingsError, explain
 from sip.trunk import Trunk
@@ -69,7 +69,7 @@ class TrunkStatus:
 
 
 class Connector(Protocol):
-    """Opens a flow; `sip.io.flow.connect` is the real one."""
+    """Opens a flow; `sip.io.flow.Dialer` is the real one."""
 
     def __call__(
         self, trunk: Trunk, target: Target, *, id: int, listener: FlowListener
@@ -118,14 +118,14 @@ class TrunkClient:
         listener: Callable[[Event | TrunkUp | TrunkDown], None],
         resolver: Resolver | None = None,
         ids: Ids | None = None,
-        connector: Connector = connect,
+        connector: Connector | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.trunk = trunk
         self.agent = UserAgent(trunk, ids=ids or RandomIds())
         self._listener = listener
         self._resolver = resolver or DnsResolver()
-        self._connector = connector
+        self._connector = connector or Dialer(trunk.tls)
         self._chance = chance
         self._driver = Driver(
             agent=self.agent, listener=self._hear, on_made=self._made, on_lost=self._lost
@@ -234,7 +234,7 @@ class TrunkClient:
         except TlsSettingsError as error:
             return str(error)
         except OSError as error:
-            return f"{target}: {explain(error, self.trunk)}"
+            return f"{target}: {explain(error)}"
         await connection.wait_lost()
         return None
 

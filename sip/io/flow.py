@@ -13,16 +13,18 @@ import asyncio
 import logging
 import socket
 import ssl
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol, cast
 
 from sip.agent import Flow
 from sip.errors import RemoteError
 from sip.framing import PONG, Frame, Framer, Malformed, Ping, frame_datagram
 from sip.io.resolver import Target
-from sip.io.tls import client_context, explain, server_name
+from sip.io.tls import Renewed, check_peer, client_context, explain, server_name
 from sip.io.wirelog import shown
 from sip.message import Message
-from sip.trunk import Trunk
+from sip.trunk import TlsSettings, Trunk
 
 logger = logging.getLogger(__name__)
 wire = logging.getLogger("sip.wire")
@@ -60,18 +62,30 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
         id: number of the flow, not used again by its owner.
         trunk: whose flow this is.
         listener: hears what happens.
+        check: looks at the other side's certificate before anybody hears of the connection; raises
+            ssl.SSLError to end it.
 
     Attributes:
+        refused: what `check` raised.
         transport_name: "TLS", "TCP" or "UDP".
         heard_at: loop time at which something was received last.
     """
 
-    def __init__(self, *, id: int, trunk: Trunk, listener: FlowListener) -> None:
+    def __init__(
+        self,
+        *,
+        id: int,
+        trunk: Trunk,
+        listener: FlowListener,
+        check: Callable[[ssl.SSLObject], None] | None = None,
+    ) -> None:
         self.id = id
+        self.refused: ssl.SSLError | None = None
         self.transport_name = (trunk.insecure_transport or "tls").upper()
         self.heard_at = 0.0
         self._trunk = trunk
         self._listener = listener
+        self._check = check
         self._framer = Framer()
         self._transport: asyncio.Transport | None = None
         self._why_closed: str | None = None
@@ -132,6 +146,14 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
         if self.transport_name != "UDP":
             self._transport.set_write_buffer_limits(high=WRITE_LIMIT)
             _tune(transport.get_extra_info("socket"))
+        secure = self.extra("ssl_object")
+        if self._check is not None and isinstance(secure, ssl.SSLObject):
+            try:
+                self._check(secure)
+            except ssl.SSLError as error:
+                self.refused = error
+                self.abort(explain(error))
+                return
         self._listener.flow_made(self)
 
     def data_received(self, data: bytes) -> None:
@@ -154,7 +176,7 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
         return False
 
     def error_received(self, exc: Exception) -> None:
-        self.abort(explain(exc, self._trunk))
+        self.abort(explain(exc))
 
     def pause_writing(self) -> None:
         self.abort("the other side does not read what we send")
@@ -162,10 +184,11 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         reason = self._why_closed
         if reason is None:
-            reason = "the connection was closed" if exc is None else explain(exc, self._trunk)
+            reason = "the connection was closed" if exc is None else explain(exc)
         self._why_closed = reason
         self._lost.set()
-        self._listener.flow_lost(self, reason)
+        if self.refused is None:
+            self._listener.flow_lost(self, reason)
 
     # ---
 
@@ -196,6 +219,23 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
             self._transport.write(data)
 
 
+class Dialer:
+    """Opens the flows of one trunk; `TrunkClient` has one.
+
+    Certificates are read for each connection, so that a renewed one is used by the next.
+    """
+
+    def __init__(self, tls: TlsSettings) -> None:
+        self._renewed = Renewed(partial(client_context, tls))
+
+    async def __call__(
+        self, trunk: Trunk, target: Target, *, id: int, listener: FlowListener
+    ) -> Connection:
+        """Open a flow, as `connect` does."""
+        context = None if trunk.insecure_transport else self._renewed.context()
+        return await connect(trunk, target, id=id, listener=listener, context=context)
+
+
 async def connect(
     trunk: Trunk,
     target: Target,
@@ -209,7 +249,7 @@ async def connect(
 
     Args:
         limit: seconds for TCP and TLS together.
-        context: another context than the trunk's settings make.
+        context: made from the trunk's settings before.
 
     Raises:
         OSError: the network or TLS refused (ssl.SSLError is one); `sip.io.tls.explain` has words.
@@ -219,7 +259,9 @@ async def connect(
     loop = asyncio.get_running_loop()
 
     def make() -> Connection:
-        return Connection(id=id, trunk=trunk, listener=listener)
+        return Connection(
+            id=id, trunk=trunk, listener=listener, check=partial(check_peer, trunk=trunk)
+        )
 
     async with asyncio.timeout(limit):
         if trunk.insecure_transport == "udp":
@@ -238,6 +280,8 @@ async def connect(
             server_hostname=server_name(trunk),
             ssl_shutdown_timeout=1.0,
         )
+        if connection.refused is not None:
+            raise connection.refused
         return connection
 
 

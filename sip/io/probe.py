@@ -11,9 +11,6 @@ import itertools
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-
-from cryptography import x509
 
 from sip.core import Core
 from sip.events import Send
@@ -21,13 +18,11 @@ from sip.framing import Malformed
 from sip.io.client import RandomIds, refusal
 from sip.io.flow import CONNECT_LIMIT, Connection, connect
 from sip.io.resolver import DnsResolver, ResolveError, Resolver, Target
-from sip.io.tls import TlsSettingsError, explain
+from sip.io.tls import TlsSettingsError, UntrustedPeer, explain, peer_certificate
 from sip.message import Message, Response
 from sip.transaction import Failure, Outcome
 from sip.trunk import TlsSettings, Trunk
 from sip.uri import NameAddr, Uri
-
-SOON_DAYS = 14  # a certificate that ends sooner deserves a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +86,11 @@ async def _reach(
         except TlsSettingsError as error:
             return ProbeStep("connection", False, str(error)), None, None
         except OSError as error:
-            text = explain(error, trunk)
+            text = explain(error)
             if isinstance(error, ssl.SSLError) or (
                 isinstance(error, ConnectionError) and error.errno is None
             ):
-                if isinstance(error, ssl.SSLCertVerificationError):
+                if isinstance(error, ssl.SSLCertVerificationError | UntrustedPeer):
                     text += await _shown_certificate(trunk, target, limit)
                 refused = refused or (target, text)
             failures.append(f"{target}: {text}")
@@ -121,8 +116,11 @@ def _secured(trunk: Trunk, connection: Connection) -> ProbeStep:
         text = f"none: over {connection.transport_name} anybody on the way can listen and interfere"
         return ProbeStep("certificate", True, text)
     cipher = secure.cipher()
-    text = f"{_described(secure)}; {secure.version()}, {cipher[0] if cipher else 'no cipher'}"
-    if trunk.tls.insecure_skip_verification:
+    shown = peer_certificate(secure) or "no certificate that can be read"
+    text = f"{shown}; {secure.version()}, {cipher[0] if cipher else 'no cipher'}"
+    if trunk.tls.pins:
+        text = f"the pinned key; {text}"
+    elif trunk.tls.insecure_skip_verification:
         text = f"NOT VERIFIED, as insecure_skip_verification says: {text}"
     return ProbeStep("certificate", True, text)
 
@@ -136,39 +134,12 @@ async def _shown_certificate(trunk: Trunk, target: Target, limit: float) -> str:
             unverified, target, id=1, listener=watcher, limit=min(limit, CONNECT_LIMIT)
         )
         secure = connection.extra("ssl_object")
-        return f" (it is {_described(secure)})" if isinstance(secure, ssl.SSLObject) else ""
+        shown = peer_certificate(secure) if isinstance(secure, ssl.SSLObject) else None
+        return f" (it is {shown})" if shown is not None else ""
     except OSError:
         return ""  # it is an extra; the failure itself has been explained
     finally:
         await watcher.close()
-
-
-def _described(secure: ssl.SSLObject) -> str:
-    """Names, end and issuer of the peer's certificate."""
-    encoded = secure.getpeercert(binary_form=True)
-    if encoded is None:
-        return "no certificate"
-    try:
-        certificate = x509.load_der_x509_certificate(encoded)
-        names = _names(certificate)
-        issuer = certificate.issuer.rfc4514_string()
-        ends = certificate.not_valid_after_utc
-    except ValueError:
-        return "a certificate that cannot be read"
-    days = (ends - datetime.now(UTC)).days
-    end = f"{'ended on' if days < 0 else 'valid until'} {ends:%Y-%m-%d}"
-    if 0 <= days < SOON_DAYS:
-        end += f", which is in {days} days: renew it"
-    return f"for {', '.join(names) or 'no name at all'}; {end}; issued by {issuer or 'nobody'}"
-
-
-def _names(certificate: x509.Certificate) -> list[str]:
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    addresses = found.get_values_for_type(x509.IPAddress)
-    return [*found.get_values_for_type(x509.DNSName), *map(str, addresses)]
 
 
 async def _ask(trunk: Trunk, question: "_Question", limit: float) -> ProbeStep:

@@ -1,63 +1,163 @@
-"""Verified TLS to a trunk (RFC 5922), and words for every way in which it can fail.
+"""Verified TLS with a trunk (RFC 5922), and words for every way in which it can fail.
 
 TLS 1.2 or later, a chain to a known authority, and the trunk's *domain* among the names of the
-certificate: not the host that DNS gave for it, since DNS can be forged. The check is OpenSSL's own;
-only subjectAltName counts, the common name never does (RFC 9525 §6.3). A domain that is an address
-must be there as an address. Sessions are not resumed: a resumed session would carry an old decision
-about a certificate, and a full handshake costs three milliseconds.
+certificate: not the host that DNS gave for it, since DNS can be forged. Chain, dates and strength
+are OpenSSL's to check, within the handshake; names and pins are looked at by us at its end, before
+a byte of SIP (`sip.io.certificate`). Sessions are not resumed: a resumed session would carry an old
+decision about a certificate, and a full handshake costs three milliseconds.
 
-Deviation: RFC 5922 §7.2 forbids wildcards; `*.provider.example` is accepted for one left-most label
-as in RFC 9525, since several providers have nothing else. A `sip:` URI in subjectAltName is not
-looked at.
+A pin takes the place of authority, name and dates, as a key that somebody wrote down proves more
+than they do (compare RFC 7671 §5.1); beside a `ca_file` all must hold. Protocol version and length
+of the key are asked for in each case.
 """
 
 import errno
+import logging
 import ssl
+from collections.abc import Callable
+from pathlib import Path
 
+from sip.io.certificate import Certificate
 from sip.trunk import TlsSettings, Trunk
+
+logger = logging.getLogger(__name__)
 
 
 class TlsSettingsError(Exception):
-    """A file that `TlsSettings` names cannot be used; the text says which and why."""
+    """A file that the settings name cannot be used; the text says which and why."""
+
+
+class UntrustedPeer(ssl.SSLError):
+    """The handshake went well, and the certificate is not that of the one we want to talk to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(ssl.SSL_ERROR_SSL, text)
 
 
 def client_context(settings: TlsSettings) -> ssl.SSLContext:
-    """Make the context for connections under `settings`.
+    """Make the context for connections under `settings`; `check_peer` belongs to it.
 
     Raises:
         TlsSettingsError: a file is missing, unreadable or not what it should be.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.hostname_checks_common_name = False
-    if settings.insecure_skip_verification:
-        context.check_hostname = False
+    context = _context(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # `check_peer` does, which knows SIP's URIs and pins too
+    if settings.insecure_skip_verification or (settings.pins and settings.ca_file is None):
         context.verify_mode = ssl.CERT_NONE
-    elif settings.ca_file is None:
-        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     else:
-        try:
-            context.load_verify_locations(cafile=settings.ca_file)
-        except (ssl.SSLError, OSError) as error:
-            raise TlsSettingsError(
-                f"{settings.ca_file} cannot be read as certificates in PEM form ({_reason(error)})"
-            ) from error
+        _trust(context, settings.ca_file, ssl.Purpose.SERVER_AUTH)
     if settings.certificate_file is not None:
-        try:
-            # An empty password rather than none: OpenSSL would ask for it on the terminal.
-            context.load_cert_chain(settings.certificate_file, settings.key_file, password="")
-        except (ssl.SSLError, OSError) as error:
-            raise TlsSettingsError(
-                f"{settings.certificate_file} and its key "
-                f"({settings.key_file or 'in the same file'}) cannot be used ({_reason(error)})"
-            ) from error
+        _prove(context, settings.certificate_file, settings.key_file)
     return context
+
+
+def check_peer(secure: ssl.SSLObject, trunk: Trunk) -> None:
+    """Look at the certificate of a server whose handshake under `client_context` is complete.
+
+    Raises:
+        UntrustedPeer: it is not the trunk's.
+    """
+    settings = trunk.tls
+    if settings.insecure_skip_verification and not settings.pins:
+        return
+    certificate = peer_certificate(secure)
+    if certificate is None:
+        raise UntrustedPeer("the other side shows no certificate that can be read")
+    if settings.pins:
+        if certificate.pin not in settings.pins:
+            raise UntrustedPeer(
+                f"the certificate's key is not the pinned one: its pin is {certificate.pin}; set "
+                "pins of this trunk to that if you know that the key was changed on purpose"
+            )
+        if not certificate.strong:
+            raise UntrustedPeer(_VERIFICATION[_KEY_TOO_SHORT])
+    if not settings.pins or settings.ca_file is not None:
+        name = server_name(trunk)
+        if not certificate.carries(name):
+            raise UntrustedPeer(
+                f"the certificate does not carry the name {name}: `domain` of this trunk must be a "
+                "name in the certificate (subjectAltName); where to connect is said by `host` if "
+                "that is another"
+            )
+
+
+def peer_certificate(secure: ssl.SSLObject) -> Certificate | None:
+    """The other side's certificate; None if it showed none, or one that cannot be read."""
+    encoded = secure.getpeercert(binary_form=True)
+    if encoded is None:
+        return None
+    try:
+        return Certificate.read(encoded)
+    except ValueError as error:
+        logger.info("a certificate cannot be read: %s", error)
+        return None
+
+
+class Renewed:
+    """A TLS context that follows its files: made anew for each connection.
+
+    A file that cannot be used (somebody is just writing it) leaves the last good context in force,
+    so that a renewal which goes wrong costs no line as long as the old certificate is valid.
+
+    Args:
+        make: reads the files.
+    """
+
+    def __init__(self, make: Callable[[], ssl.SSLContext]) -> None:
+        self._make = make
+        self._last: ssl.SSLContext | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context for one connection.
+
+        Raises:
+            TlsSettingsError: a file cannot be used, and never could.
+        """
+        try:
+            self._last = self._make()
+        except TlsSettingsError as error:
+            if self._last is None:
+                raise
+            logger.warning("%s: going on with what was there before", error)
+        return self._last
 
 
 def server_name(trunk: Trunk) -> str:
     """The name that the certificate must carry; also SNI, unless it is an address (RFC 6066 §3)."""
     return trunk.domain.strip("[]").rstrip(".")
 
+
+def _context(protocol: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # the peer of a connection stays who it was
+    return context
+
+
+def _trust(context: ssl.SSLContext, ca_file: Path | None, purpose: ssl.Purpose) -> None:
+    if ca_file is None:
+        context.load_default_certs(purpose)
+        return
+    try:
+        context.load_verify_locations(cafile=ca_file)
+    except (ssl.SSLError, OSError) as error:
+        raise TlsSettingsError(
+            f"{ca_file} cannot be read as certificates in PEM form ({_reason(error)})"
+        ) from error
+
+
+def _prove(context: ssl.SSLContext, certificate_file: Path, key_file: Path | None) -> None:
+    try:
+        # An empty password rather than none: OpenSSL would ask for it on the terminal.
+        context.load_cert_chain(certificate_file, key_file, password="")
+    except (ssl.SSLError, OSError) as error:
+        raise TlsSettingsError(
+            f"{certificate_file} and its key ({key_file or 'in the same file'}) cannot be used "
+            f"({_reason(error)})"
+        ) from error
+
+
+_KEY_TOO_SHORT = 66
 
 # OpenSSL's X509_V_ERR_* numbers, which are part of its stable interface.
 _VERIFICATION = {
@@ -75,7 +175,7 @@ _VERIFICATION = {
     23: "the certificate is revoked",
     24: "a certificate in the chain is not allowed to issue others",
     26: "the certificate is not meant for servers",
-    66: "the certificate's key is too short (RSA below 2048 bits)",
+    _KEY_TOO_SHORT: "the certificate's key is too short (RSA below 2048 bits)",
     67: "the key of the certificate's authority is too short",
     68: "the certificate is signed with SHA-1 or MD5, which can be forged",
 }
@@ -121,15 +221,11 @@ _NETWORK = {
 }
 
 
-def explain(error: BaseException, trunk: Trunk) -> str:
+def explain(error: BaseException) -> str:
     """Say in plain words why a connection failed and, where known, what to do about it."""
+    if isinstance(error, UntrustedPeer):
+        return str(error)
     if isinstance(error, ssl.SSLCertVerificationError):
-        if error.verify_code in {62, 64}:
-            return (
-                f"the certificate does not carry the name {server_name(trunk)}: `domain` of this "
-                "trunk must be a name in the certificate (subjectAltName); where to connect is "
-                "said by `host` if that is another"
-            )
         return _VERIFICATION.get(
             error.verify_code, f"the certificate was not accepted: {error.verify_message}"
         )

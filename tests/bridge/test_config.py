@@ -79,6 +79,9 @@ def test_plain_words_stay_what_they_were_written_as(tmp_path: Path) -> None:
     assert config.trunks[0].password.get_secret_value() == "0042"
 
 
+PIN = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+
+
 def test_a_trunk_becomes_what_sip_needs(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("x")
     more = (
@@ -87,6 +90,8 @@ def test_a_trunk_becomes_what_sip_needs(tmp_path: Path) -> None:
         "    insecure_transport: tcp\n"
         "    tls: {ca_file: ca.pem, insecure_skip_verification: true}"
     )
+    pinned = read(GOOD.replace("name: home", f"name: home\n    tls: {{pins: [{PIN}]}}"), tmp_path)
+    assert pinned.trunks[0].to_trunk().tls == TlsSettings(pins=(PIN,))
     trunk = read(GOOD.replace("password: secret-p", more), tmp_path).trunks[0].to_trunk()
     assert (trunk.name, trunk.domain, trunk.username) == ("home", "pbx.example.org", "ringback")
     assert (trunk.password, trunk.auth_username) == ("secret-p", "auth")
@@ -192,6 +197,12 @@ log: {}
         ("name: home", "codecs: opus", "7: trunks[0].codecs: is not a list; allowed: a list"),
         ("name: home", "codecs: [opus, opus]", "7: trunks[0].codecs: names something twice"),
         ("name: home", "host: a b", "7: trunks[0].host: not a host; allowed: a name such as"),
+        ("name: home", "tls: {pins: [abc]}", "7: trunks[0].tls.pins[0]: not a pin; allowed: the"),
+        (
+            "name: home",
+            f"tls: {{pins: [{PIN}], insecure_skip_verification: true}}",
+            "7: trunks[0].tls.pins: verification is skipped and asked for at once; allowed: pins",
+        ),
         ("trunk: home", "region: Germany", "13: lines[0].region: not a country that has"),
         ("trunk: home", "ring_seconds: soon", "13: lines[0].ring_seconds: is not a whole number;"),
         ("trunk: home", "called: [a b]", "13: lines[0].called[0]: not the user part of a SIP"),

@@ -1,5 +1,7 @@
 """Certificates made on the fly: an authority, and servers wrong in every way that matters."""
 
+import base64
+import hashlib
 import ipaddress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
+from OpenSSL import crypto
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -53,8 +56,9 @@ class Authority:
         days: tuple[float, float] = (-1, 30),
         key: Key | None = None,
         self_signed: bool = False,
+        sha1: bool = False,
     ) -> Path:
-        """Make a certificate for names and addresses; return the file with it and its key."""
+        """Make a certificate for names, addresses and URIs; return the file with it and its key."""
         key = key or a_key()
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         issuer = subject if self_signed else self.certificate.subject
@@ -63,7 +67,12 @@ class Authority:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName([_entry(name) for name in names]), critical=False
             )
-        signed = builder.sign(key if self_signed else self.key, hashes.SHA256())
+        signer = key if self_signed else self.key
+        signed = builder.sign(signer, hashes.SHA256())
+        if sha1:  # cryptography makes none any more
+            weak = crypto.X509.from_cryptography(signed)
+            weak.sign(crypto.PKey.from_cryptography_key(signer), "sha1")
+            signed = weak.to_cryptography()
         self._made += 1
         path = self.folder / f"{self.name.replace(' ', '-')}-{self._made}.pem"
         path.write_bytes(
@@ -92,7 +101,19 @@ def _builder(
     )
 
 
+def pin_of(path: Path) -> str:
+    """The pin of the certificate in a file (RFC 7469 §2.4)."""
+    encoded = (path.read_bytes()).partition(b"-----BEGIN CERTIFICATE")
+    certificate = x509.load_pem_x509_certificate(encoded[1] + encoded[2])
+    key = certificate.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return base64.b64encode(hashlib.sha256(key).digest()).decode()
+
+
 def _entry(name: str) -> x509.GeneralName:
+    if ":" in name and name.partition(":")[0].isalpha():
+        return x509.UniformResourceIdentifier(name)
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:

@@ -7,7 +7,7 @@ import pytest
 from sip.io.probe import ProbeStep, probe
 from sip.io.resolver import ResolveError, Target
 from sip.trunk import TlsSettings, Trunk
-from tests.sip.io.authority import Authority
+from tests.sip.io.authority import Authority, pin_of
 from tests.sip.io.registrar import Registrar, answer_with, peering
 from tests.sip.io.tls_server import listening, server_context
 
@@ -115,6 +115,17 @@ async def test_skipped_verification_is_said_aloud(authority: Authority) -> None:
         found = await steps(replace(trunk, tls=TlsSettings(insecure_skip_verification=True)))
     assert found["certificate"].text.startswith("NOT VERIFIED")
     assert found["registration"].ok
+
+
+async def test_pin_is_named_whether_it_fits_or_not(authority: Authority) -> None:
+    issued = authority.issue("other.example", self_signed=True)
+    async with peering(server_context(issued)) as peer:
+        trunk = a_trunk(authority, peer.port)
+        found = await steps(replace(trunk, tls=TlsSettings(pins=(pin_of(issued),))))
+        assert found["certificate"].text.startswith("the pinned key; for other.example")
+        found = await steps(replace(trunk, tls=TlsSettings(pins=("A" * 43 + "=",))))
+    assert not found["certificate"].ok
+    assert f"its pin is {pin_of(issued)}" in found["certificate"].text
 
 
 async def test_insecure_transport_is_said_aloud(authority: Authority) -> None:

@@ -31,7 +31,7 @@ class Listener:
     _happened: asyncio.Event = field(default_factory=asyncio.Event)
 
     def take(self, data: bytes) -> None:
-        self.heard += data
+        self.heard.extend(data)
         self._happened.set()
 
     async def hear(self, count: int) -> None:
@@ -70,8 +70,8 @@ async def listening(context: ssl.SSLContext | None) -> AsyncIterator[Listener]:
 
 
 @contextmanager
-def refusing(context: ssl.SSLContext) -> Iterator[int]:
-    """Serve one handshake in a thread, on a free port.
+def refusing(context: ssl.SSLContext, heard: bytearray | None = None) -> Iterator[int]:
+    """Serve one handshake in a thread, on a free port; what follows it goes to `heard`.
 
     asyncio's servers drop the alert that says why a handshake failed; OpenSSL's own way sends it,
     as a PBX does.
@@ -85,7 +85,9 @@ def refusing(context: ssl.SSLContext) -> Iterator[int]:
                 with connection, suppress(OSError):
                     connection.settimeout(5)
                     with context.wrap_socket(connection, server_side=True) as secure:
-                        secure.recv(1)
+                        data = secure.recv(4096)
+                        if heard is not None:
+                            heard.extend(data)
 
         thread = threading.Thread(target=serve)
         thread.start()
