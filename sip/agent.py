@@ -20,6 +20,7 @@ from sip.message import Message, Request, Response
 from sip.pager import Pager
 from sip.registration import Registration
 from sip.session import Session
+from sip.sessions import Sessions
 from sip.transaction import AnyServer, Failure, InviteServerTransaction, Outcome
 from sip.trunk import Trunk
 from sip.uri import NameAddr, Uri
@@ -64,7 +65,7 @@ class UserAgent:
         self._core = Core(trunk, ids=ids, product=product)
         self._registration = Registration(self._core)
         self._pager = Pager(self._core)
-        self._sessions: dict[tuple[str, str], Session] = {}
+        self._sessions = Sessions(self._core)
         self._ping_flow: int | None = None
         self._ping_deadline: float | None = None
 
@@ -73,7 +74,7 @@ class UserAgent:
     @property
     def sessions(self) -> list[Session]:
         """The sessions that are not over."""
-        return [session for session in self._sessions.values() if not session.ended]
+        return [session for session in self._sessions if not session.ended]
 
     @property
     def registered(self) -> bool:
@@ -83,9 +84,7 @@ class UserAgent:
     @property
     def busy(self) -> bool:
         """Whether anything that we said still waits for its answer; a shutdown waits for it."""
-        return self._core.transactions.waiting or any(
-            session.ended and not session.finished for session in self._sessions.values()
-        )
+        return self._core.transactions.waiting or self._sessions.closing
 
     def poll(self) -> list[Output]:
         """Return what came about since the last call, in its order."""
@@ -97,7 +96,7 @@ class UserAgent:
             self._core.transactions.deadline,
             self._registration.deadline,
             self._ping_deadline,
-            *(session.deadline for session in self._sessions.values()),
+            self._sessions.deadline,
         ]
         return min((at for at in deadlines if at is not None), default=None)
 
@@ -128,7 +127,7 @@ class UserAgent:
         session = self._new_session(incoming=False, call_id=self._core.ids.call_id())
         sender = self._core.from_address(caller)
         session.place(target, offer, sender=sender, headers=headers, now=now)
-        self._keep(session)
+        self._sessions.keep(session)
         return session
 
     def send_message(
@@ -184,8 +183,9 @@ class UserAgent:
         """Have a connection to the trunk: register at once, and pick up calls that lost theirs."""
         self._core.open_flow(flow)
         self._registration.flow_opened(flow, now)
-        for session in list(self._sessions.values()):
+        for session in self._sessions:
             session.flow_opened(now)
+            self._core.touch(session.call_id)
 
     def flow_closed(self, flow_id: int, now: float) -> None:
         """Lose a connection: what waits on it fails at once, answered calls go on without it."""
@@ -195,9 +195,9 @@ class UserAgent:
             self._ping_deadline = None
         self._core.transactions.flow_closed(flow_id, now)
         self._registration.flow_closed(flow_id)
-        for session in list(self._sessions.values()):
+        for session in self._sessions:
             session.flow_closed(flow_id, now)
-        self._sweep()
+            self._core.touch(session.call_id)
 
     def receive(self, message: Message | Malformed, flow_id: int, now: float) -> None:
         """Take what a framer made of the bytes of a flow; never raises for what a peer sent."""
@@ -213,19 +213,16 @@ class UserAgent:
                 logger.warning("%s: malformed message: %s", self._core.trunk.name, error)
                 if request is not None:
                     self._answer_statelessly(request, flow, error)
-        self._sweep()
 
     def handle_timer(self, now: float) -> None:
         """Do what has become due."""
         self._core.transactions.handle_timer(now)
         self._registration.handle_timer(now)
-        for session in list(self._sessions.values()):
-            session.handle_timer(now)
+        self._sessions.handle_timer(now)
         if self._ping_deadline is not None and now >= self._ping_deadline:
             self._ping_deadline = None
             if self._ping_flow is not None:
                 self._core.emit(FlowFailed(self._ping_flow, "OPTIONS was not answered"))
-        self._sweep()
 
     # --- responses
 
@@ -234,7 +231,7 @@ class UserAgent:
             if self._core.transactions.receive_response(response, now):
                 return
             headers = response.headers
-            session = self._sessions.get((headers.call_id, headers.from_.tag or ""))
+            session = self._sessions.find(headers.call_id, headers.from_.tag)
             if session is not None and headers.cseq.method == "INVITE" and response.status < 300:
                 session.receive_stray(response)
         except RemoteError as error:
@@ -249,6 +246,7 @@ class UserAgent:
 
     def _receive_request(self, request: Request, flow: Flow, now: float) -> None:
         self._core.note_source(request, flow)
+        self._core.touch(request.headers.call_id)
         transactions = self._core.transactions
         if transactions.receive_request(request, now):
             return
@@ -257,7 +255,7 @@ class UserAgent:
             if session is not None:
                 session.receive_ack(request, now)
             return
-        if transactions.full:
+        if transactions.is_full(flow.id):
             overload = RemoteError("too many requests at once", status=503)
             self._answer_statelessly(request, flow, overload)
             return
@@ -322,14 +320,14 @@ class UserAgent:
         call_id = transaction.request.headers.call_id
         session = self._new_session(incoming=True, call_id=call_id)
         session.receive_invite(transaction, now)
-        self._keep(session)
+        self._sessions.keep(session, transaction)
 
     def _receive_cancel(self, transaction: AnyServer, now: float) -> None:
         """§9.2: the CANCEL is answered for itself, the INVITE by its session."""
         cancelled = self._core.transactions.find_cancelled(transaction.request)
         if cancelled is None:
             raise RemoteError("nothing to cancel", status=481)
-        session = next((s for s in self._sessions.values() if s.is_opened_by(cancelled)), None)
+        session = self._sessions.opened_by(cancelled)
         to_tag = None if session is None else session.local_tag
         self._core.respond(transaction, 200, now, to_tag=to_tag)
         if session is not None:
@@ -356,21 +354,13 @@ class UserAgent:
             self._core, id=f"{call_id}/{tag}", incoming=incoming, call_id=call_id, local_tag=tag
         )
 
-    def _keep(self, session: Session) -> None:
-        if not session.finished:
-            self._sessions[session.call_id, session.local_tag] = session
-
     def _session_of(self, request: Request) -> Session | None:
         """Find the session by the dialog's three identifiers (§12)."""
         headers = request.headers
-        session = self._sessions.get((headers.call_id, headers.to.tag or ""))
+        session = self._sessions.find(headers.call_id, headers.to.tag)
         if session is None or not session.knows(headers.from_.tag or ""):
             return None
         return session
-
-    def _sweep(self) -> None:
-        for key in [k for k, session in self._sessions.items() if session.finished]:
-            del self._sessions[key]
 
 
 _CAPABILITIES = [("Allow", ALLOW), ("Accept", ACCEPT), ("Supported", ", ".join(SUPPORTED))]

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from sip.digest import Account, Authenticator, Realm
 from sip.events import Body, Event, Output, Send
 from sip.headers import Headers, Via
+from sip.matching import Transactions
 from sip.message import MAX_FORWARDS, Message, Request, Response, response_to
 from sip.transaction import (
     AnyClient,
@@ -20,7 +21,6 @@ from sip.transaction import (
     Failure,
     Listener,
     Outcome,
-    Transactions,
     derived_request,
 )
 from sip.trunk import Trunk
@@ -106,6 +106,7 @@ class Submission:
     def start(self, now: float, *, flow: Flow | None) -> None:
         """Send the first attempt; without a flow it fails at once."""
         if flow is None:
+            self._core.touch(self.request.headers.call_id)
             self._listener(Failure(503, "no connection"), now)
             return
         self._send(flow, now)
@@ -189,6 +190,7 @@ class Core:
         )
         self._flows: dict[int, Flow] = {}
         self._outputs: list[Output] = []
+        self._touched: set[str] = set()
 
     # --- output
 
@@ -198,6 +200,14 @@ class Core:
     def take_outputs(self) -> list[Output]:
         outputs, self._outputs = self._outputs, []
         return outputs
+
+    def touch(self, call_id: str) -> None:
+        """Note that something happened under this Call-ID: only then a session can have changed."""
+        self._touched.add(call_id)
+
+    def take_touched(self) -> set[str]:
+        touched, self._touched = self._touched, set()
+        return touched
 
     # --- flows
 
@@ -218,6 +228,7 @@ class Core:
 
     def send(self, flow_id: int, message: Message) -> None:
         """Put a message on a flow; on one that is closed it is lost, as on the wire."""
+        self.touch(message.headers.get("Call-ID") or "")
         if flow_id in self._flows:
             self._outputs.append(Send(flow_id, message))
 
@@ -291,12 +302,18 @@ class Core:
     def start(self, request: Request, flow_id: int, listener: Listener, now: float) -> AnyClient:
         """Open a client transaction; its request has its Via already."""
         flow = self._flows.get(flow_id)
+        call_id = request.headers.call_id
+
+        def tell(outcome: Outcome, now: float) -> None:
+            self.touch(call_id)
+            listener(outcome, now)
+
         return self.transactions.start(
             request,
             flow=flow_id,
             reliable=flow is None or flow.reliable,
             send=lambda message: self.send(flow_id, message),
-            listener=listener,
+            listener=tell,
             now=now,
         )
 

@@ -264,9 +264,6 @@ class Session:
             )
         )
 
-    def is_opened_by(self, invite: InviteServerTransaction) -> bool:
-        return self._invite is invite
-
     def knows(self, remote_tag: str) -> bool:
         """Whether a request with this From tag belongs to a dialog of the session."""
         return self._dialog_of(remote_tag) is not None
@@ -578,6 +575,7 @@ class Session:
     def _enter(self, state: State, now: float) -> None:
         logger.debug("session %s: %s -> %s", self.id, self._state, state)
         self._state = state
+        self._core.touch(self.call_id)
         if state in (State.CLOSING, State.TERMINATED):
             self._timer.stop()
             if self._provisionals is not None:

@@ -1,9 +1,9 @@
-"""The four transaction machines (RFC 3261 §17, corrected by RFC 6026) and the table that finds
-them.
+"""The four transaction machines (RFC 3261 §17, corrected by RFC 6026 and RFC 4320).
 
-A machine takes messages and `now`, sends through a callable and tells its listener. A timeout
-becomes `Failure(408)`, a lost flow `Failure(503)`, as §8.1.3.1 asks. A 2xx to INVITE and its ACK
-are end to end and belong to `sip.session`; a machine only keeps its Accepted state for them.
+A machine takes messages and `now`, sends through a callable and tells its listener; whenever its
+state or its deadline changed, it tells the table that keeps it (`sip.matching`). A timeout becomes
+`Failure(408)`, a lost flow `Failure(503)`, as §8.1.3.1 asks. A 2xx to INVITE and its ACK are end to
+end and belong to `sip.session`; a machine only keeps its Accepted state for them.
 
 On a reliable transport (TLS, TCP) nothing is retransmitted, so the timers A, E and G are never
 armed and D, I, J and K, which wait for retransmissions of the peer, last no time at all. B, F, H, L
@@ -11,12 +11,13 @@ and M remain. The one boolean `reliable` decides it.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from sip.headers import Headers
-from sip.message import MAX_FORWARDS, Message, Request, Response
+from sip.message import MAX_FORWARDS, Message, Request, Response, response_to
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +32,8 @@ PATIENCE = 64 * T1
 # §17.1.1.2: longer than any retransmission of a final response (64*T1).
 TIMER_D = 32.0
 
-# §8.1.1.7: a branch that begins so is unique by itself.
-MAGIC_COOKIE = "z9hG4bK"
-
-# A request is answered within moments, a call rings for a minute. More than this at once is not
-# telephony of one trunk but an attack or a loop.
-MAX_SERVER_TRANSACTIONS = 2000
+# RFC 4320 §4.1: once timer E of the client has reached T2, what has no answer yet gets a 100.
+TRYING_AFTER = 7 * T1
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +100,38 @@ class State(Enum):
     TERMINATED = "terminated"
 
 
-class InviteClientTransaction:
-    """INVITE as the client (§17.1.1, RFC 6026 §7.2)."""
+class _Machine:
+    """What all four share: a request, a state, timers, and somebody to tell of their changes.
+
+    Args:
+        request: what began it.
+        flow: the flow that it lives on.
+        reliable: whether that flow loses nothing.
+        send: puts a message on the flow.
+        changed: called with the machine after each change of its state or deadline.
+    """
+
+    __slots__ = (
+        "_changed", "_interval", "_reliable", "_send", "_timers", "flow", "request", "state",
+    )  # fmt: skip
+
+    FIRST: State
 
     def __init__(
-        self, request: Request, *, flow: int, reliable: bool, send: Sender, listener: Listener
+        self,
+        request: Request,
+        *,
+        flow: int,
+        reliable: bool,
+        send: Sender,
+        changed: Callable[[Any], None] = lambda machine: None,
     ) -> None:
         self.request = request
         self.flow = flow
-        self.state = State.CALLING
+        self.state = self.FIRST
         self._reliable = reliable
         self._send = send
-        self._listener = listener
+        self._changed = changed
         self._timers = Timers()
         self._interval = T1
 
@@ -122,10 +139,66 @@ class InviteClientTransaction:
     def deadline(self) -> float | None:
         return self._timers.deadline
 
+    def _arm(self, timer: str, at: float) -> None:
+        self._timers.arm(timer, at)
+        self._changed(self)
+
+    def _enter(self, state: State) -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            branch = self.request.headers.via.branch
+            logger.debug("%s %s: %s -> %s", self.request.method, branch, self.state, state)
+        self.state = state
+        self._timers.clear()
+        self._changed(self)
+
+
+class _Client(_Machine):
+    """A request of ours; `listener` is told of every response that counts, or of the failure."""
+
+    __slots__ = ("_listener",)
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        flow: int,
+        reliable: bool,
+        send: Sender,
+        listener: Listener,
+        changed: Callable[[Any], None] = lambda machine: None,
+    ) -> None:
+        super().__init__(request, flow=flow, reliable=reliable, send=send, changed=changed)
+        self._listener = listener
+
+    @property
+    def waiting(self) -> bool:
+        """Whether no final response came yet."""
+        return self.state in (State.CALLING, State.TRYING, State.PROCEEDING)
+
+    def fail(self, failure: Failure, now: float) -> None:
+        """End without a final response.
+
+        Accepted outlives its flow: the 2xx may be repeated over the next one.
+        """
+        if self.state is State.ACCEPTED:
+            return
+        waiting = self.waiting
+        self._enter(State.TERMINATED)
+        if waiting:
+            self._listener(failure, now)
+
+
+class InviteClientTransaction(_Client):
+    """INVITE as the client (§17.1.1, RFC 6026 §7.2)."""
+
+    __slots__ = ()
+
+    FIRST = State.CALLING
+
     def start(self, now: float) -> None:
-        self._timers.arm("B", now + PATIENCE)
+        self._arm("B", now + PATIENCE)
         if not self._reliable:
-            self._timers.arm("A", now + self._interval)
+            self._arm("A", now + self._interval)
         self._send(self.request)
 
     def receive(self, response: Response, now: float) -> None:
@@ -136,7 +209,7 @@ class InviteClientTransaction:
                 self._listener(response, now)
             case State.CALLING | State.PROCEEDING if response.status < 300:
                 self._enter(State.ACCEPTED)
-                self._timers.arm("M", now + PATIENCE)
+                self._arm("M", now + PATIENCE)
                 self._listener(response, now)
             case State.CALLING | State.PROCEEDING:
                 self._acknowledge(response)
@@ -144,7 +217,7 @@ class InviteClientTransaction:
                     self._enter(State.TERMINATED)
                 else:
                     self._enter(State.COMPLETED)
-                    self._timers.arm("D", now + TIMER_D)
+                    self._arm("D", now + TIMER_D)
                 self._listener(response, now)
             case State.COMPLETED if response.status >= 300:
                 self._acknowledge(response)
@@ -155,24 +228,12 @@ class InviteClientTransaction:
         while (timer := self._timers.take_due(now)) is not None:
             if timer == "A":
                 self._interval *= 2
-                self._timers.arm("A", now + self._interval)
+                self._arm("A", now + self._interval)
                 self._send(self.request)
             elif timer == "B":
                 self.fail(Failure(408, "no response"), now)
             else:  # D, M
                 self._enter(State.TERMINATED)
-
-    def fail(self, failure: Failure, now: float) -> None:
-        """End without a final response.
-
-        Accepted outlives its flow: the 2xx may be repeated over the next one.
-        """
-        if self.state is State.ACCEPTED:
-            return
-        waiting = self.state in (State.CALLING, State.PROCEEDING)
-        self._enter(State.TERMINATED)
-        if waiting:
-            self._listener(failure, now)
 
     def _acknowledge(self, response: Response) -> None:
         """Send the ACK of a refusal (§17.1.1.3)."""
@@ -180,50 +241,31 @@ class InviteClientTransaction:
         ack.headers.set("To", response.headers.get("To"))
         self._send(ack)
 
-    def _enter(self, state: State) -> None:
-        _log_change(self.request, self.state, state)
-        self.state = state
-        self._timers.clear()
 
-
-class ClientTransaction:
+class ClientTransaction(_Client):
     """Any other request as the client (§17.1.2)."""
 
-    def __init__(
-        self, request: Request, *, flow: int, reliable: bool, send: Sender, listener: Listener
-    ) -> None:
-        self.request = request
-        self.flow = flow
-        self.state = State.TRYING
-        self._reliable = reliable
-        self._send = send
-        self._listener = listener
-        self._timers = Timers()
-        self._interval = T1
+    __slots__ = ()
 
-    @property
-    def deadline(self) -> float | None:
-        return self._timers.deadline
+    FIRST = State.TRYING
 
     def start(self, now: float) -> None:
-        self._timers.arm("F", now + PATIENCE)
+        self._arm("F", now + PATIENCE)
         if not self._reliable:
-            self._timers.arm("E", now + self._interval)
+            self._arm("E", now + self._interval)
         self._send(self.request)
 
     def receive(self, response: Response, now: float) -> None:
         """§17.1.2.2."""
-        if self.state not in (State.TRYING, State.PROCEEDING):
+        if not self.waiting:
             return
         if response.status < 200:
-            self.state = State.PROCEEDING
+            self.state = State.PROCEEDING  # its timers go on
+        elif self._reliable:
+            self._enter(State.TERMINATED)
         else:
-            self._timers.clear()
-            if self._reliable:
-                self._enter(State.TERMINATED)
-            else:
-                self._enter(State.COMPLETED)
-                self._timers.arm("K", now + T4)
+            self._enter(State.COMPLETED)
+            self._arm("K", now + T4)
         self._listener(response, now)
 
     def handle_timer(self, now: float) -> None:
@@ -231,42 +273,47 @@ class ClientTransaction:
             if timer == "E":
                 proceeding = self.state is State.PROCEEDING
                 self._interval = T2 if proceeding else min(2 * self._interval, T2)
-                self._timers.arm("E", now + self._interval)
+                self._arm("E", now + self._interval)
                 self._send(self.request)
             elif timer == "F":
                 self.fail(Failure(408, "no response"), now)
             else:  # K
                 self._enter(State.TERMINATED)
 
-    def fail(self, failure: Failure, now: float) -> None:
-        """End without a final response."""
-        waiting = self.state in (State.TRYING, State.PROCEEDING)
-        self._enter(State.TERMINATED)
-        if waiting:
-            self._listener(failure, now)
 
-    def _enter(self, state: State) -> None:
-        _log_change(self.request, self.state, state)
-        self.state = state
-        self._timers.clear()
+class _Server(_Machine):
+    """A request of the peer."""
 
+    __slots__ = ("_last",)
 
-class InviteServerTransaction:
-    """INVITE as the server (§17.2.1, RFC 6026 §7.1)."""
-
-    def __init__(self, request: Request, *, flow: int, reliable: bool, send: Sender) -> None:
-        self.request = request
-        self.flow = flow
-        self.state = State.PROCEEDING
-        self._reliable = reliable
-        self._send = send
-        self._timers = Timers()
-        self._interval = T1
+    def __init__(
+        self,
+        request: Request,
+        *,
+        flow: int,
+        reliable: bool,
+        send: Sender,
+        changed: Callable[[Any], None] = lambda machine: None,
+    ) -> None:
+        super().__init__(request, flow=flow, reliable=reliable, send=send, changed=changed)
         self._last: Response | None = None
 
     @property
-    def deadline(self) -> float | None:
-        return self._timers.deadline
+    def open(self) -> bool:
+        """Whether the user still owes a final response."""
+        return self.state in (State.TRYING, State.PROCEEDING)
+
+    def forget(self) -> None:
+        """End at once, and know of repetitions no more."""
+        self._enter(State.TERMINATED)
+
+
+class InviteServerTransaction(_Server):
+    """INVITE as the server (§17.2.1, RFC 6026 §7.1)."""
+
+    __slots__ = ()
+
+    FIRST = State.PROCEEDING
 
     def respond(self, response: Response, now: float) -> None:
         """Send a response of the user; one that comes too late is dropped."""
@@ -275,12 +322,12 @@ class InviteServerTransaction:
                 self._last = response
                 if response.status >= 300:
                     self._enter(State.COMPLETED)
-                    self._timers.arm("H", now + PATIENCE)
+                    self._arm("H", now + PATIENCE)
                     if not self._reliable:
-                        self._timers.arm("G", now + self._interval)
+                        self._arm("G", now + self._interval)
                 elif response.status >= 200:
                     self._enter(State.ACCEPTED)
-                    self._timers.arm("L", now + PATIENCE)
+                    self._arm("L", now + PATIENCE)
                 self._send(response)
             case State.ACCEPTED if 200 <= response.status < 300:
                 self._send(response)
@@ -295,7 +342,7 @@ class InviteServerTransaction:
                     self._enter(State.TERMINATED)
                 else:
                     self._enter(State.CONFIRMED)
-                    self._timers.arm("I", now + T4)
+                    self._arm("I", now + T4)
         elif self.state in (State.PROCEEDING, State.COMPLETED) and self._last is not None:
             self._send(self._last)
         return True
@@ -305,7 +352,7 @@ class InviteServerTransaction:
             if timer == "G":
                 assert self._last is not None, "completed means that a final response was sent"
                 self._interval = min(2 * self._interval, T2)
-                self._timers.arm("G", now + self._interval)
+                self._arm("G", now + self._interval)
                 self._send(self._last)
             else:  # H, I, L
                 self._enter(State.TERMINATED)
@@ -315,35 +362,23 @@ class InviteServerTransaction:
         if self.state is not State.ACCEPTED:
             self._enter(State.TERMINATED)
 
-    def _enter(self, state: State) -> None:
-        _log_change(self.request, self.state, state)
-        self.state = state
-        self._timers.clear()
 
-
-class ServerTransaction:
+class ServerTransaction(_Server):
     """Any other request as the server (§17.2.2)."""
 
-    def __init__(self, request: Request, *, flow: int, reliable: bool, send: Sender) -> None:
-        self.request = request
-        self.flow = flow
-        self.state = State.TRYING
-        self._reliable = reliable
-        self._send = send
-        self._timers = Timers()
-        self._last: Response | None = None
+    __slots__ = ()
 
-    @property
-    def deadline(self) -> float | None:
-        return self._timers.deadline
+    FIRST = State.TRYING
 
     def start(self, now: float) -> None:
-        # Once the client's timer F has run out, nobody waits for our answer.
-        self._timers.arm("F", now + PATIENCE)
+        # Once the client's timer F has run out, nobody waits for our answer, and none may be made
+        # up for the user (RFC 4320 §4.2).
+        self._arm("F", now + PATIENCE)
+        self._arm("trying", now + TRYING_AFTER)
 
     def respond(self, response: Response, now: float) -> None:
         """Send a response of the user; one that comes too late is dropped."""
-        if self.state not in (State.TRYING, State.PROCEEDING):
+        if not self.open:
             return
         self._last = response
         if response.status < 200:
@@ -352,7 +387,7 @@ class ServerTransaction:
             self._enter(State.TERMINATED)
         else:
             self._enter(State.COMPLETED)
-            self._timers.arm("J", now + PATIENCE)
+            self._arm("J", now + PATIENCE)
         self._send(response)
 
     def receive(self, request: Request, now: float) -> bool:
@@ -362,135 +397,19 @@ class ServerTransaction:
         return True
 
     def handle_timer(self, now: float) -> None:
-        if self._timers.take_due(now) is not None:  # F of the client, J
-            self._enter(State.TERMINATED)
+        while (timer := self._timers.take_due(now)) is not None:
+            if timer == "trying":
+                if self.state is State.TRYING:
+                    self.respond(response_to(self.request, 100), now)
+            else:  # F of the client, J
+                self._enter(State.TERMINATED)
 
     def flow_lost(self) -> None:
         self._enter(State.TERMINATED)
 
-    def _enter(self, state: State) -> None:
-        _log_change(self.request, self.state, state)
-        self.state = state
-        self._timers.clear()
-
 
 AnyClient = InviteClientTransaction | ClientTransaction
 AnyServer = InviteServerTransaction | ServerTransaction
-_Key = tuple[object, ...]
-
-
-class Transactions:
-    """All transactions, and the rules by which messages find theirs (§17.1.3, §17.2.3)."""
-
-    def __init__(self) -> None:
-        self._clients: dict[_Key, AnyClient] = {}
-        self._servers: dict[_Key, AnyServer] = {}
-        self._identities: dict[_Key, AnyServer] = {}
-
-    @property
-    def deadline(self) -> float | None:
-        return min(
-            (t.deadline for t in self._all() if t.deadline is not None),
-            default=None,
-        )
-
-    @property
-    def waiting(self) -> bool:
-        """Whether a request of ours has no final response yet."""
-        states = (State.CALLING, State.TRYING, State.PROCEEDING)
-        return any(client.state in states for client in self._clients.values())
-
-    @property
-    def full(self) -> bool:
-        return len(self._servers) >= MAX_SERVER_TRANSACTIONS
-
-    def __len__(self) -> int:
-        return len(self._clients) + len(self._servers)
-
-    def start(
-        self,
-        request: Request,
-        *,
-        flow: int,
-        reliable: bool,
-        send: Sender,
-        listener: Listener,
-        now: float,
-    ) -> AnyClient:
-        """Send a request in a transaction of its own; its Via carries the branch."""
-        kind = InviteClientTransaction if request.method == "INVITE" else ClientTransaction
-        client = kind(request, flow=flow, reliable=reliable, send=send, listener=listener)
-        self._clients[request.headers.via.branch, request.method] = client
-        client.start(now)
-        return client
-
-    def serve(
-        self, request: Request, *, flow: int, reliable: bool, send: Sender, now: float
-    ) -> AnyServer:
-        """Open the transaction of a request that found none."""
-        server: AnyServer
-        if request.method == "INVITE":
-            server = InviteServerTransaction(request, flow=flow, reliable=reliable, send=send)
-        else:
-            server = ServerTransaction(request, flow=flow, reliable=reliable, send=send)
-            server.start(now)
-        self._servers[_server_key(request, request.method)] = server
-        self._identities.setdefault(_identity(request), server)
-        return server
-
-    def receive_response(self, response: Response, now: float) -> bool:
-        """Hand a response to its transaction; False if there is none (§17.1.3)."""
-        key = (response.headers.via.branch, response.headers.cseq.method)
-        client = self._clients.get(key)
-        if client is None:
-            return False
-        client.receive(response, now)
-        self._sweep()
-        return True
-
-    def receive_request(self, request: Request, now: float) -> bool:
-        """Hand a repeated request or an ACK to its transaction; False if it is new (§17.2.3)."""
-        self._sweep()  # a transaction that ended with its answer must not take a new request
-        method = "INVITE" if request.method == "ACK" else request.method
-        server = self._servers.get(_server_key(request, method))
-        return server is not None and server.receive(request, now)
-
-    def find_cancelled(self, cancel: Request) -> InviteServerTransaction | None:
-        """Find the INVITE that a CANCEL is about (§9.2)."""
-        server = self._servers.get(_server_key(cancel, "INVITE"))
-        return server if isinstance(server, InviteServerTransaction) else None
-
-    def is_merged(self, request: Request) -> bool:
-        """Whether the same request is already here by another path (§8.2.2.2)."""
-        return request.headers.to.tag is None and _identity(request) in self._identities
-
-    def flow_closed(self, flow: int, now: float) -> None:
-        """Fail at once what would otherwise wait for its timeout."""
-        for client in list(self._clients.values()):
-            if client.flow == flow:
-                client.fail(Failure(503, "connection lost"), now)
-        for server in list(self._servers.values()):
-            if server.flow == flow:
-                server.flow_lost()
-        self._sweep()
-
-    def handle_timer(self, now: float) -> None:
-        for transaction in list(self._all()):
-            transaction.handle_timer(now)
-        self._sweep()
-
-    def _all(self) -> Iterable[AnyClient | AnyServer]:
-        yield from self._clients.values()
-        yield from self._servers.values()
-
-    def _sweep(self) -> None:
-        for key in [k for k, t in self._clients.items() if t.state is State.TERMINATED]:
-            del self._clients[key]
-        for key in [k for k, t in self._servers.items() if t.state is State.TERMINATED]:
-            server = self._servers.pop(key)
-            identity = _identity(server.request)
-            if self._identities.get(identity) is server:
-                del self._identities[identity]
 
 
 def derived_request(invite: Request, method: str) -> Request:
@@ -502,22 +421,3 @@ def derived_request(invite: Request, method: str) -> Request:
             headers.add(name, value)
     headers.add("CSeq", f"{invite.headers.cseq.number} {method}")
     return Request(method, invite.uri, headers)
-
-
-def _server_key(request: Request, method: str) -> _Key:
-    via = request.headers.via
-    if via.branch.startswith(MAGIC_COOKIE):
-        return (via.branch, via.host.lower(), via.port, method)
-    # §17.2.3: an element of RFC 2543, whose branch is not unique.
-    return (*_identity(request), str(request.uri), str(via), method)
-
-
-def _identity(request: Request) -> _Key:
-    headers = request.headers
-    cseq = headers.cseq
-    method = "INVITE" if cseq.method == "ACK" else cseq.method
-    return (headers.call_id, headers.from_.tag, cseq.number, method)
-
-
-def _log_change(request: Request, old: State, new: State) -> None:
-    logger.debug("%s %s: %s -> %s", request.method, request.headers.via.branch, old, new)

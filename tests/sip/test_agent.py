@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sip import agent as agent_module
-from sip import transaction
+from sip import matching
 from sip.events import FlowFailed, IncomingSession
 from sip.framing import frame_datagram
 from sip.uri import Uri
@@ -166,9 +166,10 @@ def test_too_many_requests_and_calls_are_turned_away(
     assert pbx.last_response().status == 503
     assert pbx.last_response().headers.retry_after == 5
     assert len(alice.agent.sessions) == 2
-    monkeypatch.setattr(transaction, "MAX_SERVER_TRANSACTIONS", 2)
+    monkeypatch.setattr(matching, "MAX_OPEN_PER_FLOW", 2)
     pbx.request("OPTIONS")
     assert pbx.last_response().status == 503
+    assert pbx.last_response().headers.retry_after == 5
 
 
 def test_the_source_is_written_into_via(world: World, alice: Phone) -> None:

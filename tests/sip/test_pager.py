@@ -97,7 +97,7 @@ def test_a_text_in_is_answered_only_when_the_user_says_so(
     assert event.to.uri.user == "alice"
     assert event.target.user == "alice"
     assert event.asserted is not None
-    world.run(5)
+    world.run(3)
     assert pbx.responses() == []
     alice.agent.answer_message(event.id, 200, now=world.now)
     alice.agent.answer_message(event.id, 200, now=world.now)
@@ -140,7 +140,7 @@ def test_a_text_that_nobody_answers_is_forgotten(alice: Phone, pbx: Script, worl
     pbx.request("MESSAGE", body=TEXT, seq=2)
     alice.pump()
     world.settle()
-    assert pbx.responses() == []
+    assert {response.status for response in pbx.responses()} == {100}
 
 
 def test_an_unwelcome_kind_of_text_is_told_what_is_welcome(

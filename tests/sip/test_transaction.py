@@ -14,7 +14,6 @@ from sip.transaction import (
     ServerTransaction,
     State,
     Timers,
-    Transactions,
     derived_request,
 )
 from sip.uri import Uri
@@ -244,77 +243,25 @@ def test_another_request_is_answered_again_until_timer_j(bench: Bench) -> None:
     assert run_out(machine, 0.6) == [32.3]
 
 
-def test_a_request_that_nobody_answers_is_forgotten(bench: Bench) -> None:
-    machine = ServerTransaction(make("MESSAGE"), flow=1, reliable=True, send=bench.send)
+@pytest.mark.parametrize("reliable", [True, False])
+def test_a_request_that_nobody_answers_gets_a_100_and_is_forgotten(
+    bench: Bench, reliable: bool
+) -> None:
+    """RFC 4320 §4: 100 once timer E of the client has reached T2, and no 408 at the end."""
+    machine = ServerTransaction(make("MESSAGE"), flow=1, reliable=reliable, send=bench.send)
     machine.start(0.0)
-    assert run_out(machine) == [32.0]
+    assert run_out(machine) == [3.5, 32.0]
+    assert bench.take() == ["100"]
     machine.respond(response_to(machine.request, 200, to_tag="x"), 33.0)
     assert bench.take() == []
 
 
-def table(bench: Bench) -> Transactions:
-    transactions = Transactions()
-    for method, branch in (("INVITE", "z9hG4bKa"), ("BYE", "z9hG4bKb")):
-        transactions.start(
-            make(method, branch),
-            flow=1,
-            reliable=True,
-            send=bench.send,
-            listener=bench.listen,
-            now=0.0,
-        )
-    return transactions
-
-
-def test_a_response_finds_its_transaction_by_branch_and_method(bench: Bench) -> None:
-    transactions = table(bench)
-    assert transactions.waiting
-    assert not transactions.receive_response(response_to(make("INVITE", "z9hG4bKx"), 200), 1.0)
-    assert not transactions.receive_response(response_to(make("CANCEL", "z9hG4bKa"), 200), 1.0)
-    assert transactions.receive_response(response_to(make("BYE", "z9hG4bKb"), 200), 1.0)
-    assert bench.told == [(200, 1.0)]
-    assert len(transactions) == 1
-
-
-def test_a_lost_flow_fails_its_transactions_at_once(bench: Bench) -> None:
-    transactions = table(bench)
-    transactions.serve(make("OPTIONS"), flow=1, reliable=True, send=bench.send, now=0.0)
-    transactions.flow_closed(2, 1.0)
-    assert bench.told == []
-    transactions.flow_closed(1, 1.0)
-    assert bench.told == [(503, 1.0), (503, 1.0)]
-    assert len(transactions) == 0
-    assert transactions.deadline is None
-
-
-def serve(transactions: Transactions, request: Request, bench: Bench) -> None:
-    transactions.serve(request, flow=1, reliable=False, send=bench.send, now=0.0)
-
-
-def test_requests_find_their_transaction_by_branch_sent_by_and_method(bench: Bench) -> None:
-    transactions = Transactions()
-    serve(transactions, make("INVITE"), bench)
-    assert transactions.receive_request(make("INVITE"), 0.1)
-    assert not transactions.receive_request(make("INVITE", host="other"), 0.1)
-    assert not transactions.receive_request(make("CANCEL"), 0.1)
-    assert transactions.find_cancelled(make("CANCEL")) is not None
-    assert transactions.find_cancelled(make("CANCEL", "z9hG4bK2")) is None
-
-
-def test_requests_of_rfc_2543_are_matched_by_everything_they_have(bench: Bench) -> None:
-    transactions = Transactions()
-    serve(transactions, make("INVITE", "1"), bench)
-    assert transactions.receive_request(make("INVITE", "1"), 0.1)
-    assert not transactions.receive_request(make("INVITE", "2"), 0.1)
-
-
-def test_the_same_request_by_another_way_is_merged(bench: Bench) -> None:
-    transactions = Transactions()
-    serve(transactions, make("INVITE"), bench)
-    assert transactions.is_merged(make("INVITE", "z9hG4bK2"))
-    assert not transactions.is_merged(make("INVITE", "z9hG4bK2", tag="b"))
-    transactions.flow_closed(1, 1.0)
-    assert not transactions.is_merged(make("INVITE", "z9hG4bK2"))
+def test_a_request_that_was_answered_in_time_gets_no_100(bench: Bench) -> None:
+    machine = ServerTransaction(make("MESSAGE"), flow=1, reliable=False, send=bench.send)
+    machine.start(0.0)
+    machine.respond(response_to(machine.request, 100), 1.0)
+    assert run_out(machine) == [3.5, 32.0]
+    assert bench.take() == ["100"]
 
 
 def test_a_cancel_repeats_what_identifies_the_invite() -> None:

@@ -107,7 +107,11 @@ class Phone:
         self.pump()
 
     def deadline(self) -> float | None:
-        return self.agent.deadline()
+        at = self.agent.deadline()
+        for session in self.agent.sessions:
+            due = session.deadline
+            assert due is None or (at is not None and at <= due), "the agent missed a deadline"
+        return at
 
     def handle_timer(self) -> None:
         self.agent.handle_timer(self.now)
