@@ -161,6 +161,7 @@ class TrunkSection(Section):
     display_name: Text | None = None
     tls: TlsSection = TlsSection()
     insecure_transport: Literal["tcp", "udp"] | None = None
+    trust_identity: bool = False
     codecs: Codecs = CODECS
     suites: Suites = SUITES
     early_media: bool = True
@@ -186,6 +187,7 @@ class TrunkSection(Section):
                 insecure_skip_verification=self.tls.insecure_skip_verification,
             ),
             insecure_transport=self.insecure_transport,
+            trust_identity=self.trust_identity,
         )
 
 

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 
 import phonenumbers
 
+from sip.identity import UNKNOWN_USERS, WITHHELD_USERS
+
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _EXTENSION = re.compile(r"[0-9]{1,6}")
 # What a PBX may be asked for: digits and the keys of a phone, or a name.
@@ -28,8 +30,12 @@ _DIALLED = re.compile(r"[A-Za-z0-9*#][A-Za-z0-9*#._+-]{0,63}")
 # Marks that people write into numbers. Letters are not turned into digits: a PBX has names.
 _MARKS = re.compile(r"[\s().\-/\u00a0\u2010-\u2015]+")
 _SCHEME = re.compile(r"(?:tel|sips?):", re.IGNORECASE)
-_ANONYMOUS = {"", "anonymous", "restricted", "unavailable", "unknown", "private", "withheld"}
 _MAX_NAME = 64
+# Letters, marks and symbols that show nothing; the other invisible ones are of category Cf.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0100-\U000e01ef]"
+)
 
 
 class NotANumber(ValueError):
@@ -113,7 +119,7 @@ def parse_dialled(text: str, region: str | None) -> PhoneNumber:
 
 def parse_caller(user: str, region: str | None) -> PhoneNumber:
     """The user part of a caller's address; never fails: what cannot be read is withheld."""
-    if user.strip().lower() in _ANONYMOUS:
+    if user.strip().lower() in WITHHELD_USERS | UNKNOWN_USERS:
         return ANONYMOUS
     try:
         return parse_dialled(user, region)
@@ -135,10 +141,23 @@ def is_emergency(number: PhoneNumber, region: str | None) -> bool:
     return region is not None and phonenumbers.is_emergency_number(digits, region)
 
 
+def is_another_number(name: str, number: PhoneNumber, region: str | None) -> bool:
+    """Whether a caller's name reads as a phone number that is not the caller's own: shown in the
+    place of a name, it would be taken for who calls."""
+    written = clean_name(name)
+    if not any(character.isdigit() for character in written) or re.search(r"[^\W\d_]", written):
+        return False
+    return parse_caller(written, region) != number
+
+
 def clean_name(text: str) -> str:
-    """A display name from the network without control characters and writing-direction tricks."""
+    """A display name from the network without what a person does not see: control characters,
+    writing-direction tricks, zero-width and blank marks."""
     kept = "".join(
-        character for character in text if unicodedata.category(character) not in ("Cc", "Cf", "Cs")
+        character
+        for character in text
+        if unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co")
+        and not _INVISIBLE.match(character)
     )
     return " ".join(kept.split())[:_MAX_NAME]
 

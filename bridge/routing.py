@@ -2,7 +2,8 @@
 
 Outwards the portal names the line; a chat that a user opened with a ghost takes the first of the
 user's lines. Inwards the called address names it: the Request-URI, or To where the PBX calls our
-bare Contact.
+bare Contact. Of what we are called by, our user name at the trunk says the least: where a trunk
+registers once for many numbers, each call has it in the Request-URI.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +11,18 @@ from dataclasses import dataclass
 
 from bridge.call.events import EndReason
 from bridge.config import LineSection, TrunkSection
-from bridge.numbers import NotANumber, PhoneNumber, is_emergency, parse_caller, parse_dialled
+from bridge.numbers import (
+    ANONYMOUS,
+    NotANumber,
+    PhoneNumber,
+    is_another_number,
+    is_emergency,
+    parse_caller,
+    parse_dialled,
+)
 from sip.events import IncomingSession, MessageReceived
-from sip.uri import NameAddr, Uri
+from sip.identity import Verstat
+from sip.uri import Uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +43,14 @@ class Remote:
 
     Attributes:
         name: what the network says; not cleaned, not to be trusted.
+        verstat: what the network found when it checked the number; None where it did not say.
+        forwarded_by: who forwarded the call to us; None for a call that was not.
     """
 
     number: PhoneNumber
     name: str
+    verstat: Verstat | None = None
+    forwarded_by: PhoneNumber | None = None
 
 
 class Routing:
@@ -63,30 +77,42 @@ class Routing:
     def lines_on(self, trunk: str) -> list[LineSection]:
         return [line for line in self.lines if line.trunk == trunk]
 
-    def called_line(self, trunk: str, target: Uri, to: NameAddr) -> LineSection | None:
+    def called_line(
+        self, trunk: str, event: IncomingSession | MessageReceived
+    ) -> LineSection | None:
         """The line that somebody on this trunk means."""
-        for user in (target.user, to.uri.user):
-            bare = user.partition(";")[0]
+        party = event.called_party
+        users = [
+            user.partition(";")[0]
+            for user in (
+                event.target.user,
+                party.uri.user if party is not None else "",
+                event.to.uri.user,
+            )
+        ]
+        account = self.trunks[trunk].username if trunk in self.trunks else ""
+        users.sort(key=lambda user: user == account)  # stable: else the order stays
+        for user in users:
             for line in self.lines_on(trunk):
-                if bare in line.called or _same_number(bare, line):
+                if user in line.called or _same_number(user, line):
                     return line
         return None
 
     def remote(self, event: IncomingSession | MessageReceived, line: LineSection) -> Remote:
-        """Who calls or writes: P-Asserted-Identity before From, unless From asks for privacy.
-
-        A trunk is an account of ours behind verified TLS, which is what RFC 3325 §5 asks before
-        an assertion is believed.
-        """
-        said = event.caller if isinstance(event, IncomingSession) else event.sender
-        number = parse_caller(said.uri.user, line.region)
-        if number.is_anonymous or said.uri.host.lower().endswith(".invalid"):
-            return Remote(parse_caller("", None), "")
-        if event.asserted is not None:
-            asserted = parse_caller(event.asserted.uri.user, line.region)
-            if not asserted.is_anonymous:
-                return Remote(asserted, event.asserted.display_name or said.display_name)
-        return Remote(number, said.display_name)
+        """Who calls or writes."""
+        identity = event.identity
+        forwarded_by = None
+        if identity.diverted:
+            by = identity.diverter
+            forwarded_by = parse_caller(by.uri.user if by is not None else "", line.region)
+        address = identity.address
+        number = parse_caller(address.uri.user if address is not None else "", line.region)
+        if address is None or number.is_anonymous:
+            return Remote(ANONYMOUS, "", forwarded_by=forwarded_by)
+        name = address.display_name
+        if is_another_number(name, number, line.region):
+            name = ""
+        return Remote(number, name, identity.verstat, forwarded_by)
 
     def read(self, text: str, line: LineSection) -> PhoneNumber:
         """What a user of this line typed.

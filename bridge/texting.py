@@ -291,7 +291,7 @@ class Texting:
             if answer is not None and not answer.done():
                 answer.set_result(event)
             return
-        line = self._routing.called_line(trunk, event.target, event.to)
+        line = self._routing.called_line(trunk, event)
         if line is None:
             self._answer(trunk, event, 404)
         elif not _is_plain(event.body):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sip.uri import NameAddr, Uri
 
 if TYPE_CHECKING:
+    from sip.identity import Identity
     from sip.message import Message
     from sip.session import Session
 
@@ -100,17 +101,19 @@ class IncomingSession:
         session: takes `ring`, `answer`, `reject`.
         target: the Request-URI: which of our lines is called.
         to: the To header, for peers whose Request-URI is only our Contact.
-        caller: From.
-        asserted: P-Asserted-Identity (RFC 3325), None if absent; believed only from trusted trunks.
+        caller: From, whatever else is said.
+        identity: who calls, as far as the trunk may be believed.
         offer: the body, None if the INVITE had none (then our answer makes the offer).
+        called_party: P-Called-Party-ID (RFC 7315), for peers that say the called number only there.
     """
 
     session: "Session"
     target: Uri
     to: NameAddr
     caller: NameAddr
-    asserted: NameAddr | None
+    identity: "Identity"
     offer: Body | None
+    called_party: NameAddr | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +227,10 @@ class MessageReceived:
             (From, To, Call-ID, CSeq).
         target: the Request-URI.
         to: the To header.
-        sender: From.
-        asserted: P-Asserted-Identity.
+        sender: From, whatever else is said.
+        identity: who writes, as far as the trunk may be believed.
         body: the text.
+        called_party: P-Called-Party-ID.
     """
 
     id: str
@@ -234,8 +238,9 @@ class MessageReceived:
     target: Uri
     to: NameAddr
     sender: NameAddr
-    asserted: NameAddr | None
+    identity: "Identity"
     body: Body
+    called_party: NameAddr | None = None
 
 
 @dataclass(frozen=True, slots=True)

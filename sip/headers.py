@@ -265,29 +265,21 @@ class Headers:
         return [NameAddr.parse(value) for value in self.elements("Record-Route")]
 
     @property
-    def asserted_identity(self) -> NameAddr | None:
-        """P-Asserted-Identity (RFC 3325 §9.1): of two, the tel URI stands behind the SIP URI. None
-        if unreadable.
+    def called_party(self) -> NameAddr | None:
+        """P-Called-Party-ID (RFC 7315 §5.2): the address that was called, where the Request-URI is
+        only our contact. None if absent or unreadable.
         """
+        value = self.get("P-Called-Party-ID")
         try:
-            return next(
-                (NameAddr.parse(value) for value in self.elements("P-Asserted-Identity")), None
-            )
+            return None if value is None else NameAddr.parse(value)
         except RemoteError:
             return None  # it is optional: no reason to refuse a call
 
     @property
     def reason(self) -> Reason | None:
         """Reason (RFC 3326); of several, Q.850 before SIP: it tells more. None if unreadable."""
-        reasons: list[Reason] = []
-        for value in self.elements("Reason"):
-            protocol, _, rest = value.partition(";")
-            try:
-                parameters = Parameters.parse(rest)
-                cause = grammar.number(parameters.get("cause") or "", what="cause", limit=999)
-            except RemoteError:
-                continue
-            reasons.append(Reason(protocol.strip().upper(), cause, parameters.get("text") or ""))
+        read = (parse_reason(value) for value in self.elements("Reason"))
+        reasons = [reason for reason in read if reason is not None]
         return next((r for r in reasons if r.protocol == "Q.850"), reasons[0] if reasons else None)
 
     @property
@@ -323,6 +315,17 @@ class Headers:
         if not value:
             raise RemoteError(f"missing {name}")
         return value
+
+
+def parse_reason(value: str) -> Reason | None:
+    """Read one Reason header field's value (RFC 3326 §2); None if unreadable."""
+    protocol, _, rest = value.partition(";")
+    try:
+        parameters = Parameters.parse(rest)
+        cause = grammar.number(parameters.get("cause") or "", what="cause", limit=999)
+    except RemoteError:
+        return None
+    return Reason(protocol.strip().upper(), cause, parameters.get("text") or "")
 
 
 def reason_value(reason: Reason) -> str:

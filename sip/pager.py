@@ -10,6 +10,7 @@ import hashlib
 from sip.core import Core, Submission, with_body
 from sip.errors import LocalError
 from sip.events import Body, MessageReceived, MessageSent
+from sip.identity import read_identity
 from sip.message import body_of
 from sip.transaction import AnyServer, Failure, Outcome, State
 from sip.uri import NameAddr, Uri
@@ -81,8 +82,9 @@ class Pager:
                 target=transaction.request.uri,
                 to=headers.to,
                 sender=sender,
-                asserted=headers.asserted_identity,
+                identity=read_identity(headers, trusted=self._core.trunk.trust_identity),
                 body=body_of(transaction.request) or Body("text/plain", b""),
+                called_party=headers.called_party,
             )
         )
 

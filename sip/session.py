@@ -33,6 +33,7 @@ from sip.events import (
     SessionProgressed,
 )
 from sip.headers import reason_value
+from sip.identity import read_identity
 from sip.info import read_digit
 from sip.message import Message, Request, Response, body_of
 from sip.placement import Placement
@@ -259,8 +260,9 @@ class Session:
                 target=request.uri,
                 to=request.headers.to,
                 caller=request.headers.from_,
-                asserted=request.headers.asserted_identity,
+                identity=read_identity(request.headers, trusted=self._core.trunk.trust_identity),
                 offer=body_of(request),
+                called_party=request.headers.called_party,
             )
         )
 

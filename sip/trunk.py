@@ -49,6 +49,8 @@ class Trunk:
         display_name: name in From of outgoing calls, if any.
         tls: certificates.
         insecure_transport: "tcp" or "udp" for a trunk that has nothing better; None is TLS.
+        trust_identity: believe P-Asserted-Identity and the like (RFC 3325 §5). Only for a peer that
+            is known to remove what callers write there themselves.
         allow_md5: answer a challenge that offers nothing better than MD5 (RFC 8760 §2.4).
     """
 
@@ -64,4 +66,5 @@ class Trunk:
     display_name: str | None = None
     tls: TlsSettings = TlsSettings()
     insecure_transport: str | None = None
+    trust_identity: bool = False
     allow_md5: bool = True

@@ -252,7 +252,7 @@ class Exchange:
 
     def _receive_session(self, trunk: str, event: IncomingSession) -> None:
         now = self._clock()
-        line = self._routing.called_line(trunk, event.target, event.to)
+        line = self._routing.called_line(trunk, event)
         status = None
         if line is None:
             status = 404

@@ -26,6 +26,8 @@ from media.plane import (
 from sip.agent import UserAgent
 from sip.errors import LocalError
 from sip.events import Body, IncomingSession, Reason
+from sip.headers import Headers
+from sip.identity import read_identity
 from sip.io.client import TrunkStatus
 from sip.session import Session
 from sip.uri import NameAddr, Uri
@@ -79,14 +81,22 @@ def incoming(
     caller: str = "<sip:+493087654321@pbx.example.org>",
     asserted: str | None = None,
     offer: str | None = "sip-offer",
+    headers: Sequence[tuple[str, str]] = (),
+    to: str | None = None,
+    called_party: str | None = None,
 ) -> IncomingSession:
+    """A call over a trunk that is declared trusted."""
+    fields = Headers([("From", caller), *headers])
+    if asserted is not None:
+        fields.add("P-Asserted-Identity", asserted)
     return IncomingSession(
         session=session.real,
-        target=Uri.parse(f"sip:{called}@192.0.2.1"),
-        to=NameAddr.parse(f"<sip:{called}@pbx.example.org>"),
-        caller=NameAddr.parse(caller),
-        asserted=NameAddr.parse(asserted) if asserted else None,
+        target=Uri("sip", called, "192.0.2.1"),
+        to=NameAddr(Uri("sip", called if to is None else to, "pbx.example.org")),
+        caller=fields.from_,
+        identity=read_identity(fields, trusted=True),
         offer=sdp_body(offer) if offer is not None else None,
+        called_party=NameAddr.parse(called_party) if called_party else None,
     )
 
 

@@ -87,7 +87,7 @@ def test_a_trunk_becomes_what_sip_needs(tmp_path: Path) -> None:
     more = (
         "password: secret-p\n    auth_username: auth\n    host: 192.0.2.1\n    port: 5071\n"
         "    register: false\n    expires: 120\n    display_name: Us\n"
-        "    insecure_transport: tcp\n"
+        "    insecure_transport: tcp\n    trust_identity: true\n"
         "    tls: {ca_file: ca.pem, insecure_skip_verification: true}"
     )
     pinned = read(GOOD.replace("name: home", f"name: home\n    tls: {{pins: [{PIN}]}}"), tmp_path)
@@ -97,7 +97,7 @@ def test_a_trunk_becomes_what_sip_needs(tmp_path: Path) -> None:
     assert (trunk.password, trunk.auth_username) == ("secret-p", "auth")
     assert (trunk.host, trunk.port, trunk.register) == ("192.0.2.1", 5071, False)
     assert (trunk.expires, trunk.display_name) == (120, "Us")
-    assert trunk.insecure_transport == "tcp"
+    assert (trunk.insecure_transport, trunk.trust_identity) == ("tcp", True)
     assert trunk.tls == TlsSettings(tmp_path / "ca.pem", insecure_skip_verification=True)
 
 

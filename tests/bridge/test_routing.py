@@ -1,12 +1,18 @@
+import re
+import unicodedata
+
 import pytest
 
 from bridge.call.events import EndReason
 from bridge.config import LineSection, TrunkSection
-from bridge.numbers import ANONYMOUS, NotANumber, PhoneNumber
-from bridge.routing import Routing
-from sip.uri import NameAddr, Uri
+from bridge.numbers import ANONYMOUS, NotANumber, PhoneNumber, clean_name
+from bridge.routing import Remote, Routing
+from sip.grammar import quote
+from sip.identity import Verstat
 from tests.bridge.fakes import FakeSession, incoming
+from tests.sip.forged import FROMS, NAMES, TRUE_NUMBER, VICTIM
 
+HIDDEN = "[\u034f\u3164\ufe0f]"
 ALICE, BOB = "@alice:example.org", "@bob:example.org"
 
 
@@ -26,6 +32,8 @@ def routing() -> Routing:
     ("target", "to", "line"),
     [
         ("+493012345678", "x", "house"),
+        ("ringback", "desk", "desk"),
+        ("ringback", "x", "house"),
         ("03012345678", "x", "house"),
         ("00493012345678", "x", "house"),
         ("+493012345678;phone-context=example.org", "x", "house"),
@@ -37,15 +45,23 @@ def routing() -> Routing:
     ],
 )
 def test_the_called_address_names_the_line(target: str, to: str, line: str | None) -> None:
-    found = routing().called_line(
-        "home", Uri("sip", target, "192.0.2.1"), NameAddr(Uri("sip", to, "pbx.example.org"))
-    )
+    found = routing().called_line("home", incoming(FakeSession(), called=target, to=to))
     assert (found.name if found else None) == line
 
 
+def test_the_called_party_names_the_line_where_the_request_uri_is_our_contact() -> None:
+    event = incoming(FakeSession(), called="ringback", to="x", called_party="<sip:desk@pbx>")
+    found = routing().called_line("home", event)
+    assert found is not None
+    assert found.name == "desk"
+    event = incoming(FakeSession(), called="+493012345678", called_party="<sip:desk@pbx>")
+    found = routing().called_line("home", event)
+    assert found is not None
+    assert found.name == "house"
+
+
 def test_a_line_is_not_found_on_another_trunk() -> None:
-    to = NameAddr(Uri("sip", "desk", "pbx.example.org"))
-    assert routing().called_line("other", Uri("sip", "desk", "192.0.2.1"), to) is None
+    assert routing().called_line("other", incoming(FakeSession(), called="desk")) is None
 
 
 def test_lines_of_a_user_keep_the_order_of_the_file() -> None:
@@ -63,12 +79,59 @@ def test_lines_of_a_user_keep_the_order_of_the_file() -> None:
         ("<sip:anonymous@anonymous.invalid>", "<sip:+4930111222@x>", "", ""),
         ("<sip:+4930111222@anonymous.invalid>", None, "", ""),
         ("<sip:alice@x>", "<sip:anonymous@x>", "alice", ""),
+        ('"Dora" <sip:trunk@x>', "<tel:+49-30-111222;verstat=x>", "+4930111222", "Dora"),
+        ("<sip:unknown@unknown.invalid>", "<tel:+4930111222>", "+4930111222", ""),
+        ('"+49 30 999999" <sip:+4930111222@x>', None, "+4930111222", ""),
+        ('"030 / 111222" <sip:+4930111222@x>', None, "+4930111222", "030 / 111222"),
+        ('"112" <sip:+4930111222@x>', None, "+4930111222", ""),
     ],
 )
 def test_who_calls(caller: str, asserted: str | None, number: str, name: str) -> None:
     rules = routing()
     remote = rules.remote(incoming(FakeSession(), caller=caller, asserted=asserted), rules.lines[0])
     assert (remote.number, remote.name) == (PhoneNumber(number), name)
+
+
+def test_a_withheld_number_has_no_name_and_no_verification() -> None:
+    rules = routing()
+    event = incoming(
+        FakeSession(),
+        caller='"Dora" <sip:+4930111222;verstat=TN-Validation-Passed@x>',
+        headers=[("Privacy", "id"), ("Diversion", "<sip:030999888@x>")],
+    )
+    remote = rules.remote(event, rules.lines[0])
+    assert remote == Remote(ANONYMOUS, "", None, PhoneNumber("+4930999888"))
+
+
+def test_who_forwarded_a_call_and_what_the_network_found() -> None:
+    rules = routing()
+    event = incoming(
+        FakeSession(),
+        asserted="<sip:+4930111222@x;user=phone;verstat=TN-Validation-Failed>",
+        headers=[("Diversion", "<sip:anonymous@anonymous.invalid>;reason=no-answer")],
+    )
+    remote = rules.remote(event, rules.lines[0])
+    assert remote == Remote(PhoneNumber("+4930111222"), "", Verstat.FAILED, ANONYMOUS)
+    assert rules.remote(incoming(FakeSession()), rules.lines[0]).forwarded_by is None
+
+
+@pytest.mark.parametrize("caller", [f"{quote(name)} <sip:{TRUE_NUMBER}@x>" for name in NAMES])
+def test_a_forged_name_is_not_shown_as_it_came(caller: str) -> None:
+    rules = routing()
+    remote = rules.remote(incoming(FakeSession(), caller=caller), rules.lines[0])
+    shown = clean_name(remote.name)
+    assert remote.number == PhoneNumber(TRUE_NUMBER)
+    assert len(shown) <= 64
+    assert not re.search(HIDDEN, shown)
+    assert not any(unicodedata.category(c) in ("Cc", "Cf", "Co", "Zl", "Zp") for c in shown)
+    assert VICTIM[-4:] not in shown
+
+
+@pytest.mark.parametrize("caller", FROMS)
+def test_a_forged_address_shows_the_number_that_it_really_has(caller: str) -> None:
+    rules = routing()
+    remote = rules.remote(incoming(FakeSession(), caller=caller), rules.lines[0])
+    assert remote.number == PhoneNumber(TRUE_NUMBER)
 
 
 @pytest.mark.parametrize(

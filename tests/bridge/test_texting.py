@@ -20,6 +20,7 @@ from bridge.portal import Portal, Portals
 from bridge.routing import Routing
 from bridge.texting import Texting
 from sip.events import Body, MessageReceived, MessageSent
+from sip.identity import Identity
 from sip.uri import NameAddr, Uri
 from tests.bridge.fakes import FakeMatrix, FakeTrunk
 
@@ -85,7 +86,8 @@ class World:
         sender = NameAddr.parse('"Carol" <sip:+493087654321@pbx.example.org>')
         target = NameAddr.parse(f"<sip:{to}@pbx.example.org>")
         uri = Uri.parse(f"sip:{to}@192.0.2.1")
-        event = MessageReceived(key, key, uri, target, sender, None, Body(type, body))
+        identity = Identity(sender)
+        event = MessageReceived(key, key, uri, target, sender, identity, Body(type, body))
         self.texting.receive_sip("home", event)
 
     def outcome(self, id: str, status: int, *, answered: bool = True) -> None:

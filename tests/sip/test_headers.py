@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sip.errors import LocalError, RemoteError
 from sip.events import Reason
 from sip.headers import CSeq, Headers, RAck, SessionExpires, Via, reason_value
-from sip.uri import Parameters
+from sip.uri import NameAddr, Parameters
 
 
 @given(st.integers(0, 2**31 - 1), st.sampled_from(["INVITE", "MESSAGE", "x-y"]))
@@ -131,10 +131,8 @@ def test_retry_after_is_read_without_its_comment(text: str, seconds: int | None)
     assert Headers([("Retry-After", text)]).retry_after == seconds
 
 
-def test_asserted_identity_is_read_or_left() -> None:
-    headers = Headers([("P-Asserted-Identity", '"Carol" <sip:+15550100@x>, <tel:+15550100>')])
-    identity = headers.asserted_identity
-    assert identity is not None
-    assert (identity.display_name, identity.uri.user) == ("Carol", "+15550100")
-    assert Headers([("P-Asserted-Identity", "<>")]).asserted_identity is None
-    assert Headers().asserted_identity is None
+def test_the_called_party_is_read_or_left() -> None:
+    headers = Headers([("P-Called-Party-ID", "<sip:+4930111222@example.net>")])
+    assert headers.called_party == NameAddr.parse("<sip:+4930111222@example.net>")
+    assert Headers([("P-Called-Party-ID", "<>")]).called_party is None
+    assert Headers().called_party is None
