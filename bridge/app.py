@@ -178,6 +178,7 @@ class Ringback:
                 routing=routing,
                 portals=portals,
                 texting=self._texting,
+                calls=self._exchange,
                 trunks=self._trunks,
                 server=self._config.homeserver.domain,
             ),

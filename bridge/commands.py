@@ -11,7 +11,7 @@ from typing import Protocol
 from bridge.config import LineSection
 from bridge.matrix.client import MatrixError
 from bridge.numbers import NotANumber, PhoneNumber
-from bridge.portal import Portals
+from bridge.portal import Portal, Portals
 from bridge.routing import Routing
 from bridge.texting import Texting
 from sip.io.client import TrunkStatus
@@ -22,6 +22,12 @@ class TrunkPort(Protocol):
 
     @property
     def status(self) -> TrunkStatus: ...
+
+
+class Calls(Protocol):
+    """What the commands need of `bridge.call.exchange.Exchange`."""
+
+    def withhold_next(self, room_id: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +59,14 @@ class Commands:
         routing: Routing,
         portals: Portals,
         texting: Texting,
+        calls: Calls,
         trunks: Mapping[str, TrunkPort],
         server: str,
     ) -> None:
         self._routing = routing
         self._portals = portals
         self._texting = texting
+        self._calls = calls
         self._trunks = trunks
         self._server = server
 
@@ -88,8 +96,18 @@ class Commands:
         if refusal is not None:
             return refusal
         portal = await self._portals.open(line, number, request.user)
-        link = f"https://matrix.to/#/{portal.room_id}?via={self._server}"
-        return f"To call {number.show()}, press the voice call button in {link}"
+        return f"To call {number.show()}, press the voice call button in {self._link(portal)}"
+
+    async def anonymous(self, request: Request) -> str | None:
+        line, number, refusal = self._read(request, request.words)
+        if refusal is not None:
+            return refusal
+        portal = await self._portals.open(line, number, request.user)
+        self._calls.withhold_next(portal.room_id)
+        return (
+            f"Your next call to {number.show()} will not show your number, if you make it within "
+            f"five minutes: press the voice call button in {self._link(portal)}"
+        )
 
     async def text(self, request: Request) -> str | None:
         to, _, body = request.words.partition(" ")
@@ -117,6 +135,9 @@ class Commands:
             told.append(f"{line.name}{number}: {state} ({status.text})")
         return "\n".join(told)
 
+    def _link(self, portal: Portal) -> str:
+        return f"https://matrix.to/#/{portal.room_id}?via={self._server}"
+
     def _read(self, request: Request, text: str) -> tuple[LineSection, PhoneNumber, str | None]:
         """The user's first line, the number, and why it may not be called."""
         line = self._routing.lines_of(request.user)[0]
@@ -142,6 +163,7 @@ class Command:
 COMMANDS: Mapping[str, Command] = {
     "help": Command(Commands.help, "", "what I can do"),
     "call": Command(Commands.call, "NUMBER", "opens the room where you can call a number"),
+    "anonymous": Command(Commands.anonymous, "NUMBER", "the same, without showing your number"),
     "text": Command(Commands.text, "NUMBER MESSAGE", "sends a text message"),
     "lines": Command(Commands.status, "", "your phone lines, and whether they are up"),
     "status": Command(Commands.status, "", "the same"),

@@ -59,7 +59,7 @@ from bridge.setting import (
     parse_endpoint,
     parse_ports,
 )
-from sip.trunk import TlsSettings, Trunk
+from sip.trunk import CallerId, TlsSettings, Trunk
 
 DEFAULT_FILE = "ringback.yaml"
 
@@ -159,6 +159,7 @@ class TrunkSection(Section):
     register_: Annotated[bool, Field(alias="register")] = True
     expires: Annotated[int, Field(ge=60, le=86400)] = 300
     display_name: Text | None = None
+    caller_id: Literal["from", "preferred", "asserted", "remote_party"] = "preferred"
     tls: TlsSection = TlsSection()
     insecure_transport: Literal["tcp", "udp"] | None = None
     trust_identity: bool = False
@@ -179,6 +180,7 @@ class TrunkSection(Section):
             register=self.register_,
             expires=self.expires,
             display_name=self.display_name,
+            caller_id=CallerId(self.caller_id),
             tls=TlsSettings(
                 ca_file=self.tls.ca_file,
                 certificate_file=self.tls.certificate_file,
@@ -197,6 +199,10 @@ class LineSection(Section):
     Attributes:
         trunk: name of the trunk that it is on.
         number: our own number in E.164; None for an account without one, on a PBX.
+        caller_id: what those see whom we call: a number as the trunk wants it written. Default:
+            `number`, or the trunk's account.
+        display_name: our name for those we call; None is the trunk's.
+        anonymous: withhold number and name from everybody.
         called: user parts of the called address that mean this line. After `load` never empty.
         region: how numbers without a + are read; None reads them as dialled.
         users: who may use it, and whom it rings.
@@ -206,6 +212,9 @@ class LineSection(Section):
     name: Word
     trunk: str
     number: Number | None = None
+    caller_id: SipUser | None = None
+    display_name: Text | None = None
+    anonymous: bool = False
     called: tuple[SipUser, ...] = ()
     region: Region | None = None
     users: Annotated[tuple[UserId, ...], AfterValidator(check_distinct)]

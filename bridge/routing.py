@@ -22,6 +22,7 @@ from bridge.numbers import (
 )
 from sip.events import IncomingSession, MessageReceived
 from sip.identity import Verstat
+from sip.presentation import Presentation
 from sip.uri import Uri
 
 
@@ -141,6 +142,16 @@ class Routing:
             )
             return Refusal(EndReason.NOT_ALLOWED, text)
         return None
+
+    def presentation(self, line: LineSection, *, withheld: bool = False) -> Presentation:
+        """What those see of the line whom it calls or writes to.
+
+        Args:
+            withheld: nothing, whatever the line's setting.
+        """
+        return Presentation(
+            line.caller_id or line.number, line.display_name, withheld or line.anonymous
+        )
 
     def target(self, line: LineSection, number: PhoneNumber) -> Uri:
         """Where the INVITE or the MESSAGE goes."""

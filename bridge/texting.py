@@ -221,7 +221,13 @@ class Texting:
         body = Body(PLAIN, text.body.encode("utf-8", "replace"))
         target = self._routing.target(line, number)
         try:
-            id = trunk.agent.send_message(target, body, now=trunk.now(), key=text.event_id)
+            id = trunk.agent.send_message(
+                target,
+                body,
+                now=trunk.now(),
+                sender=self._routing.presentation(line),
+                key=text.event_id,
+            )
         except LocalError as error:
             return MessageSent("", 500, str(error), True)
         key = (line.trunk, id)

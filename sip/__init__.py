@@ -4,11 +4,13 @@ from sip.agent import Flow, Ids, UserAgent
 from sip.errors import LocalError, RemoteError, SipError
 from sip.framing import Framer, Malformed, Ping
 from sip.message import Message, Request, Response, parse_message
+from sip.presentation import Presentation
 from sip.session import Session
-from sip.trunk import TlsSettings, Trunk
+from sip.trunk import CallerId, TlsSettings, Trunk
 from sip.uri import NameAddr, Uri
 
 __all__ = [
+    "CallerId",
     "Flow",
     "Framer",
     "Ids",
@@ -17,6 +19,7 @@ __all__ = [
     "Message",
     "NameAddr",
     "Ping",
+    "Presentation",
     "RemoteError",
     "Request",
     "Response",

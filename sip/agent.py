@@ -18,6 +18,7 @@ from sip.events import Body, FlowFailed, Output
 from sip.framing import Malformed
 from sip.message import Message, Request, Response
 from sip.pager import Pager
+from sip.presentation import ACCOUNT, Presentation, present
 from sip.registration import Registration
 from sip.session import Session
 from sip.sessions import Sessions
@@ -108,14 +109,14 @@ class UserAgent:
         offer: Body,
         *,
         now: float,
-        caller: NameAddr | None = None,
+        caller: Presentation = ACCOUNT,
         headers: Iterable[tuple[str, str]] = (),
     ) -> Session:
         """Call someone (§13.2).
 
         Args:
-            caller: From, where it is not our own address.
-            headers: more header fields, such as P-Preferred-Identity.
+            caller: what the called party is to see of us.
+            headers: more header fields, such as Subject.
 
         Raises:
             LocalError: something cannot be written into a message, or is not the user's to write.
@@ -125,8 +126,8 @@ class UserAgent:
             if name.lower() in _RESERVED:
                 raise LocalError(f"{name} is written by the agent")
         session = self._new_session(incoming=False, call_id=self._core.ids.call_id())
-        sender = self._core.from_address(caller)
-        session.place(target, offer, sender=sender, headers=headers, now=now)
+        sender, told = present(self._core.trunk, caller)
+        session.place(target, offer, sender=sender, headers=[*told, *headers], now=now)
         self._sessions.keep(session)
         return session
 
@@ -136,13 +137,13 @@ class UserAgent:
         body: Body,
         *,
         now: float,
-        sender: NameAddr | None = None,
+        sender: Presentation = ACCOUNT,
         key: str | None = None,
     ) -> str:
         """Send a text (RFC 3428) and return the id that its `MessageSent` will carry.
 
         Args:
-            sender: From, where it is not our own address.
+            sender: what the recipient is to see of us.
             key: names the text over repeats: the same key is the same text to the peer.
 
         Raises:

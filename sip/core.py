@@ -24,7 +24,7 @@ from sip.transaction import (
     derived_request,
 )
 from sip.trunk import Trunk
-from sip.uri import NO_PARAMETERS, NameAddr, Parameters, Uri
+from sip.uri import NameAddr, Parameters, Uri
 
 # Methods that we serve (§20.5). REFER is known and refused; SUBSCRIBE and PUBLISH are not for us.
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, NOTIFY, MESSAGE"
@@ -260,12 +260,6 @@ class Core:
         if flow.reliable:
             pairs += (("alias", None),)
         return Via(flow.transport, flow.local_host, flow.local_port, Parameters(pairs))
-
-    def from_address(self, address: NameAddr | None) -> NameAddr:
-        """The From of a new request, without its tag: what the user wants, or our own address."""
-        if address is None:
-            return NameAddr(self.address, self.trunk.display_name or "")
-        return replace(address, parameters=NO_PARAMETERS)
 
     # --- requests of ours
 

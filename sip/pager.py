@@ -12,6 +12,7 @@ from sip.errors import LocalError
 from sip.events import Body, MessageReceived, MessageSent
 from sip.identity import read_identity
 from sip.message import body_of
+from sip.presentation import Presentation, present
 from sip.transaction import AnyServer, Failure, Outcome, State
 from sip.uri import NameAddr, Uri
 
@@ -25,7 +26,7 @@ class Pager:
         self._received: dict[str, AnyServer] = {}
 
     def send(
-        self, target: Uri, body: Body, *, sender: NameAddr | None, key: str | None, now: float
+        self, target: Uri, body: Body, *, sender: Presentation, key: str | None, now: float
     ) -> str:
         """Send a text; its outcome comes as `MessageSent`. A key that is under way is not sent
         twice.
@@ -40,14 +41,17 @@ class Pager:
             call_id, tag = digest[:32], digest[32:48]
         if call_id in self._sending:
             return call_id
+        address, told = present(self._core.trunk, sender)
         request = self._core.request(
             "MESSAGE",
             target,
-            sender=self._core.from_address(sender).with_tag(tag),
+            sender=address.with_tag(tag),
             to=NameAddr(target),
             call_id=call_id,
             seq=1,
         )
+        for name, value in told:
+            request.headers.add(name, value)
         request = with_body(request, body)
         seq = 1
 

@@ -6,7 +6,17 @@ which are the bridge's business.
 """
 
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
+
+
+class CallerId(Enum):
+    """Where a trunk wants to be told which of our numbers calls; see `sip.presentation`."""
+
+    FROM = "from"
+    PREFERRED = "preferred"
+    ASSERTED = "asserted"
+    REMOTE_PARTY = "remote_party"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,8 @@ class Trunk:
         password: digest secret. Never printed.
         register: whether to REGISTER; False for a static peer.
         expires: registration lifetime that we ask for, seconds.
-        display_name: name in From of outgoing calls, if any.
+        display_name: our name for those we call, if any.
+        caller_id: where to say which number calls, when it is not the account's own.
         tls: certificates.
         insecure_transport: "tcp" or "udp" for a trunk that has nothing better; None is TLS.
         trust_identity: believe P-Asserted-Identity and the like (RFC 3325 §5). Only for a peer that
@@ -64,6 +75,7 @@ class Trunk:
     register: bool = True
     expires: int = 300
     display_name: str | None = None
+    caller_id: CallerId = CallerId.PREFERRED
     tls: TlsSettings = TlsSettings()
     insecure_transport: str | None = None
     trust_identity: bool = False

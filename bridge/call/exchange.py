@@ -63,6 +63,7 @@ INVITE_LIMIT = 3.5  # for an invite to reach the homeserver, repeats included
 TURN_LIMIT = 1.0  # for the homeserver to name its TURN servers; then those known from before
 EARLY_EVENTS = 32  # events kept for a call whose invite has not come yet
 EARLY_CALLS = 256
+WITHHOLD_LIMIT = 300.0  # for a call that is to be anonymous to be made
 REMEMBERED = 4096  # call ids that shall not be acted upon again
 
 
@@ -111,6 +112,7 @@ class Exchange:
         self._by_session: dict[tuple[str, str], LiveCall] = {}
         self._over: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._early: OrderedDict[tuple[str, str], deque[tuple[str, CallEvent]]] = OrderedDict()
+        self._withheld: dict[str, float] = {}  # room: until when
         self._ice: tuple[IceServer, ...] = ()
         self._stopping = False
 
@@ -153,6 +155,12 @@ class Exchange:
         for live in self._calls:
             live.post(Left(room_id, user))
 
+    def withhold_next(self, room_id: str) -> None:
+        """Let the user's next call in a portal, if it comes soon, not show who calls."""
+        now = self._clock()
+        self._withheld = {room: until for room, until in self._withheld.items() if until > now}
+        self._withheld[room_id] = now + WITHHOLD_LIMIT
+
     async def _receive_invite(self, portal: Portal, event: RoomEvent, invite: CallInvite) -> None:
         now = self._clock()
         key = (portal.room_id, invite.call_id)
@@ -181,9 +189,11 @@ class Exchange:
         line = self._routing.line(portal.line)
         assert line is not None, "a refusal says so otherwise"
         trunk, target = self._trunks[line.trunk], self._routing.target(line, portal.number)
+        withheld = self._withheld.pop(portal.room_id, now) > now
+        caller = self._routing.presentation(line, withheld=withheld)
 
         def dial(offer: Body, now: float) -> Session:
-            return trunk.agent.invite(target, offer, now=now)
+            return trunk.agent.invite(target, offer, now=now, caller=caller)
 
         live = self._make("out", line, portal.number, leg, SipLeg.calling(dial), find=None, name="")
         live.record.mark("invite_received", event.received_at - event.waited_ms / 1000)

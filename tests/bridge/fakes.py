@@ -29,6 +29,7 @@ from sip.events import Body, IncomingSession, Reason
 from sip.headers import Headers
 from sip.identity import read_identity
 from sip.io.client import TrunkStatus
+from sip.presentation import ACCOUNT, Presentation
 from sip.session import Session
 from sip.uri import NameAddr, Uri
 
@@ -171,24 +172,35 @@ class FakeAgent:
         self.sessions: list[FakeSession] = []
         self.invites: list[tuple[str, str]] = []
         self.messages: list[tuple[str, str, str]] = []
+        self.callers: list[Presentation] = []  # of invites and messages
         self.answers: list[tuple[str, int]] = []
         self.broken = False
 
-    def invite(self, target: Uri, offer: Body, *, now: float, caller: object = None) -> Session:
+    def invite(
+        self, target: Uri, offer: Body, *, now: float, caller: Presentation = ACCOUNT
+    ) -> Session:
         if self.broken:
             raise LocalError("no flow")
         session = FakeSession(f"out{len(self.sessions)}")
         self.sessions.append(session)
         self.invites.append((str(target), offer.data.decode()))
+        self.callers.append(caller)
         return session.real
 
     def send_message(
-        self, target: Uri, body: Body, *, now: float, sender: object = None, key: str | None = None
+        self,
+        target: Uri,
+        body: Body,
+        *,
+        now: float,
+        sender: Presentation = ACCOUNT,
+        key: str | None = None,
     ) -> str:
         if self.broken:
             raise LocalError("no flow")
         id = f"m{len(self.messages)}"
         self.messages.append((id, str(target), body.data.decode()))
+        self.callers.append(sender)
         assert body.content_type == "text/plain;charset=UTF-8"
         return id
 

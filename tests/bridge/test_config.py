@@ -8,7 +8,7 @@ from bridge.config import Config, Section, load, parse, secret_fields
 from bridge.document import ConfigError
 from bridge.setting import CODECS, SUITES, Endpoint, PortRange
 from media.plane import SessionSettings
-from sip.trunk import TlsSettings
+from sip.trunk import CallerId, TlsSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,7 +87,7 @@ def test_a_trunk_becomes_what_sip_needs(tmp_path: Path) -> None:
     more = (
         "password: secret-p\n    auth_username: auth\n    host: 192.0.2.1\n    port: 5071\n"
         "    register: false\n    expires: 120\n    display_name: Us\n"
-        "    insecure_transport: tcp\n    trust_identity: true\n"
+        "    insecure_transport: tcp\n    trust_identity: true\n    caller_id: asserted\n"
         "    tls: {ca_file: ca.pem, insecure_skip_verification: true}"
     )
     pinned = read(GOOD.replace("name: home", f"name: home\n    tls: {{pins: [{PIN}]}}"), tmp_path)
@@ -97,6 +97,7 @@ def test_a_trunk_becomes_what_sip_needs(tmp_path: Path) -> None:
     assert (trunk.password, trunk.auth_username) == ("secret-p", "auth")
     assert (trunk.host, trunk.port, trunk.register) == ("192.0.2.1", 5071, False)
     assert (trunk.expires, trunk.display_name) == (120, "Us")
+    assert trunk.caller_id is CallerId.ASSERTED
     assert (trunk.insecure_transport, trunk.trust_identity) == ("tcp", True)
     assert trunk.tls == TlsSettings(tmp_path / "ca.pem", insecure_skip_verification=True)
 

@@ -34,6 +34,7 @@ from sip.events import (
     SessionOffered,
     SessionProgressed,
 )
+from sip.presentation import Presentation
 from tests.bridge.fakes import (
     FakeMatrix,
     FakeMediaSession,
@@ -191,6 +192,27 @@ async def test_a_call_out_is_answered_and_hung_up_by_the_user() -> None:
         assert w.media.said[-1] == ("close", None)
         assert w.types() == ["m.call.answer"]
         assert w.matrix.notices() == []
+
+
+@virtual
+async def test_a_call_out_shows_the_number_of_its_line() -> None:
+    async with world() as w:
+        await w.invite()
+        assert w.trunk.fake.callers == [Presentation("+493012345678")]
+
+
+@virtual
+async def test_one_call_may_be_anonymous_if_it_comes_soon() -> None:
+    async with world() as w:
+        w.exchange.withhold_next(w.portal.room_id)
+        w.exchange.withhold_next("!other:example.org")
+        for call in ("call1", "call2"):
+            await w.invite(call)
+            await w.room("m.call.hangup", call=call)
+        w.exchange.withhold_next(w.portal.room_id)
+        await asyncio.sleep(301)
+        await w.invite("call3")
+        assert [caller.withheld for caller in w.trunk.fake.callers] == [True, False, False]
 
 
 @virtual

@@ -83,6 +83,7 @@ class World:
                 routing=routing,
                 portals=self.portals,
                 texting=self.texting,
+                calls=self.exchange,
                 trunks=trunks,
                 server="example.org",
             ),
@@ -295,6 +296,15 @@ async def test_call_opens_the_portal_and_says_where(world: World) -> None:
     again = await world.tell_bot("!CALL +15551234567")
     assert again is not None
     assert "!made0:example.org" in again
+
+
+async def test_the_next_call_after_the_command_is_anonymous(world: World) -> None:
+    await world.member(BOT, "invite", room="!bot:x")
+    answer = await world.tell_bot("anonymous +1 555 123 4567")
+    assert answer is not None
+    assert "https://matrix.to/#/!made0:example.org?via=example.org" in answer
+    assert "five minutes" in answer
+    assert "emergency" in (await world.tell_bot("anonymous 110") or "")
 
 
 @pytest.mark.parametrize(

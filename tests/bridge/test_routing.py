@@ -9,6 +9,7 @@ from bridge.numbers import ANONYMOUS, NotANumber, PhoneNumber, clean_name
 from bridge.routing import Remote, Routing
 from sip.grammar import quote
 from sip.identity import Verstat
+from sip.presentation import Presentation
 from tests.bridge.fakes import FakeSession, incoming
 from tests.sip.forged import FROMS, NAMES, TRUE_NUMBER, VICTIM
 
@@ -151,6 +152,18 @@ def test_what_may_not_leave(line: str, number: str, user: str, reason: EndReason
     assert section is not None
     refusal = rules.refusal(section, PhoneNumber(number), user)
     assert (refusal.reason if refusal else None) == reason
+
+
+def test_a_line_shows_its_number_unless_it_is_to_show_something_else_or_nothing() -> None:
+    rules = routing()
+    house, desk = rules.lines
+    assert rules.presentation(house) == Presentation("+493012345678")
+    assert rules.presentation(desk) == Presentation()
+    assert rules.presentation(desk, withheld=True) == Presentation(withheld=True)
+    other = house.model_copy(
+        update={"caller_id": "493012345679", "display_name": "Ann", "anonymous": True}
+    )
+    assert rules.presentation(other) == Presentation("493012345679", "Ann", True)
 
 
 def test_targets_are_at_the_trunks_domain() -> None:

@@ -21,6 +21,7 @@ from bridge.routing import Routing
 from bridge.texting import Texting
 from sip.events import Body, MessageReceived, MessageSent
 from sip.identity import Identity
+from sip.presentation import Presentation
 from sip.uri import NameAddr, Uri
 from tests.bridge.fakes import FakeMatrix, FakeTrunk
 
@@ -45,7 +46,13 @@ class World:
         ghosts = Ghosts(matrix=matrix.real, table=GhostTable(database), prefix="tel_")
         self.portals = Portals(matrix=matrix.real, ghosts=ghosts, table=PortalTable(database))
         self.line = LineSection(
-            name="house", trunk="home", called=("ringback",), region="DE", users=users
+            name="house",
+            trunk="home",
+            called=("ringback",),
+            caller_id="+493011111",
+            display_name="House",
+            region="DE",
+            users=users,
         )
         trunk = TrunkSection(
             name="home", domain="pbx.example.org", username="ringback", password="secret"
@@ -129,6 +136,7 @@ async def test_a_text_out_goes_whole_and_its_success_is_quiet(
     assert world.trunk.fake.messages == [
         ("m0", "sip:+15551234567@pbx.example.org", "Grüße 👍🏽 z\u200dj")
     ]
+    assert world.trunk.fake.callers == [Presentation("+493011111", "House")]
     assert await states(database, "text_out") == ["sending"]
     world.outcome("m0", 202)
     async with asyncio.timeout(10):

@@ -4,7 +4,8 @@ import pytest
 
 from sip.errors import LocalError
 from sip.events import Body, MessageReceived, MessageSent
-from sip.uri import NameAddr, Uri
+from sip.presentation import Presentation
+from sip.uri import Uri
 from tests.sip.world import Phone, Script, World
 
 TEXT = Body("text/plain;charset=UTF-8", "grüße ☎ 👋\nzwei".encode())
@@ -75,11 +76,13 @@ def test_the_same_key_is_the_same_text_to_the_peer(alice: Phone, pbx: Script, wo
 
 
 def test_a_sender_may_be_named(alice: Phone, pbx: Script, world: World) -> None:
-    sender = NameAddr(Uri("sip", "+15550199", "example.net"), "Ann")
+    sender = Presentation("+15550199", "Ann")
     alice.agent.send_message(BOB, TEXT, now=world.now, sender=sender)
     alice.pump()
     world.settle()
-    assert pbx.last_request("MESSAGE").headers.from_.display_name == "Ann"
+    headers = pbx.last_request("MESSAGE").headers
+    assert headers.from_.display_name == "Ann"
+    assert headers.get("P-Preferred-Identity") == '"Ann" <sip:+15550199@example.net>'
 
 
 def test_a_content_type_cannot_begin_a_header(alice: Phone, world: World) -> None:

@@ -15,8 +15,9 @@ from sip.events import (
     SessionProgressed,
 )
 from sip.message import Request
+from sip.presentation import Presentation
 from sip.session import Session
-from sip.uri import NameAddr, Uri
+from sip.uri import Uri
 from tests.sip.world import ANSWER, EARLY, OFFER, Phone, Script, World
 
 
@@ -173,13 +174,13 @@ def test_without_a_flow_the_call_ends_at_once(alice: Phone) -> None:
 
 
 def test_the_caller_and_more_headers_are_the_users(alice: Phone, pbx: Script, world: World) -> None:
-    caller = NameAddr(Uri("sip", "+15550199", "example.net"), 'Ann "A"')
+    caller = Presentation("+15550199", 'Ann "A"')
     session = alice.agent.invite(
         Uri.parse("tel:+15550123"),
         OFFER,
         now=world.now,
         caller=caller,
-        headers=[("Privacy", "id")],
+        headers=[("Subject", "lunch")],
     )
     alice.pump()
     world.settle()
@@ -187,7 +188,11 @@ def test_the_caller_and_more_headers_are_the_users(alice: Phone, pbx: Script, wo
     assert str(invite.uri) == "tel:+15550123"
     assert invite.headers.from_.display_name == 'Ann "A"'
     assert invite.headers.from_.tag == session.local_tag
-    assert invite.headers.get("Privacy") == "id"
+    assert str(invite.headers.from_.uri) == "sip:alice@example.net"
+    assert invite.headers.get("P-Preferred-Identity") == (
+        '"Ann \\"A\\"" <sip:+15550199@example.net>'
+    )
+    assert invite.headers.get("Subject") == "lunch"
 
 
 @pytest.mark.parametrize("name", ["Via", "Contact", "contact", "Authorization"])
@@ -197,7 +202,7 @@ def test_headers_of_the_agent_are_not_the_users(alice: Phone, name: str) -> None
 
 
 def test_a_display_name_cannot_begin_a_header(alice: Phone, pbx: Script, world: World) -> None:
-    caller = NameAddr(Uri("sip", "alice", "example.net"), "x\r\nEvil: yes")
+    caller = Presentation("alice", "x\r\nEvil: yes")
     with pytest.raises(LocalError):
         alice.agent.invite(Uri.parse("sip:b@h"), OFFER, now=world.now, caller=caller)
     assert alice.agent.sessions == []
