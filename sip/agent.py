@@ -181,9 +181,16 @@ class UserAgent:
     # --- inputs
 
     def flow_opened(self, flow: Flow, now: float) -> None:
-        """Have a connection to the trunk: register at once, and pick up calls that lost theirs."""
+        """Have a connection to the trunk: register at once, and pick up calls that lost theirs.
+
+        One that the peer opened beside another changes nothing: new requests go where they went.
+        """
+        spare = flow.inbound and self._core.current is not None
         self._core.open_flow(flow)
-        self._registration.flow_opened(flow, now)
+        if not flow.inbound:
+            self._registration.flow_opened(flow, now)
+        if spare:
+            return
         for session in self._sessions:
             session.flow_opened(now)
             self._core.touch(session.call_id)

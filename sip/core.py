@@ -46,10 +46,11 @@ class Flow:
     Attributes:
         id: chosen by the driver, never used twice.
         transport: "TLS", "TCP" or "UDP".
-        local_host: our end, as it goes into Via and Contact.
+        local_host: our end, as it goes into Via and Contact: of the connection, or where we listen.
         local_port: our end.
         remote_host: the peer's address, for `received` and `rport` (RFC 3581); "" if unknown.
         remote_port: the peer's port.
+        inbound: whether the peer opened it.
     """
 
     id: int
@@ -58,6 +59,7 @@ class Flow:
     local_port: int
     remote_host: str = ""
     remote_port: int = 0
+    inbound: bool = False
 
     @property
     def reliable(self) -> bool:
@@ -223,8 +225,9 @@ class Core:
 
     @property
     def current(self) -> Flow | None:
-        """The flow for new requests: the latest that is open."""
-        return self._flows[max(self._flows)] if self._flows else None
+        """The flow for new requests: the latest of our own, or the latest of the peer's where we
+        have none (RFC 5923)."""
+        return max(self._flows.values(), key=lambda flow: (not flow.inbound, flow.id), default=None)
 
     def send(self, flow_id: int, message: Message) -> None:
         """Put a message on a flow; on one that is closed it is lost, as on the wire."""

@@ -41,6 +41,21 @@ class TlsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Inbound:
+    """How the peer proves itself where it connects to us (`sip.io.listener`): all that is given
+    must hold, and something must be given.
+
+    Attributes:
+        certificate: the name that its client certificate must carry (mutual TLS, RFC 5922 §7.4).
+        networks: where it may come from, such as "192.0.2.0/24". By itself a proof only as good as
+            the network between: whoever has such an address is the peer.
+    """
+
+    certificate: str | None = None
+    networks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Trunk:
     """One account at a provider or PBX.
 
@@ -55,6 +70,8 @@ class Trunk:
         auth_username: digest user name where it differs from `username`.
         password: digest secret. Never printed.
         register: whether to REGISTER; False for a static peer.
+        connect: whether we connect to the peer; False to wait until it connects to us.
+        inbound: what it must show then; None where no such connection is this trunk's.
         expires: registration lifetime that we ask for, seconds.
         display_name: our name for those we call, if any.
         caller_id: where to say which number calls, when it is not the account's own.
@@ -73,6 +90,8 @@ class Trunk:
     port: int | None = None
     auth_username: str | None = None
     register: bool = True
+    connect: bool = True
+    inbound: Inbound | None = None
     expires: int = 300
     display_name: str | None = None
     caller_id: CallerId = CallerId.PREFERRED

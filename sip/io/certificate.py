@@ -13,6 +13,7 @@ import hashlib
 import ipaddress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -56,7 +57,20 @@ class Certificate:
         Raises:
             ValueError: it is none.
         """
-        certificate = x509.load_der_x509_certificate(encoded)
+        return cls._look(x509.load_der_x509_certificate(encoded))
+
+    @classmethod
+    def of_file(cls, path: Path) -> "Certificate":
+        """Read the first certificate of a file in PEM.
+
+        Raises:
+            ValueError: there is none.
+            OSError: the file cannot be read.
+        """
+        return cls._look(x509.load_pem_x509_certificates(path.read_bytes())[0])
+
+    @classmethod
+    def _look(cls, certificate: x509.Certificate) -> "Certificate":
         domains, addresses = _names(certificate)
         try:
             key = certificate.public_key()

@@ -5,6 +5,10 @@ a round has failed, or the line was lost, `Backoff` says when the next begins. L
 received proves it; after silence an OPTIONS asks (RFC 5626 has CRLF pings for that, but Asterisk
 does not answer them), and the agent reports the flow as failed when no answer comes.
 
+A peer may connect to us as well (`sip.io.listener`, which knows who it is). Its connections carry
+what it sends on them and our answers; our own requests go there only while we have none. A trunk
+with `connect: False` never has one, and is up as soon as it is started.
+
 `TrunkDown` is said when the line has been down for `GRACE` seconds, since a repair within that time
 is not worth a word; `TrunkUp` when it stands for the first time and after each `TrunkDown`.
 """
@@ -33,13 +37,15 @@ GRACE = 5.0  # a line that is back within this time was never down for anybody
 PING_SHORTEST = 25.0  # of silence, then an OPTIONS; most NATs forget a TCP binding after minutes
 PING_LONGEST = 30.0
 CLOSE_LIMIT = 1.0  # for the farewell of TLS
+MAX_INBOUND = 32  # connections that a peer may hold to us at once; clusters have a handful
 REFUSAL_HOLD = 600.0  # longest that a refused registration keeps us from connecting anew
 CAUSES_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
 class TrunkUp:
-    """The line stands: registered, or connected where the trunk does not register."""
+    """The line stands: registered, connected where the trunk does not register, or waiting for the
+    peer where it is the peer that connects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,7 @@ class TrunkClient:
         self._backoff = Backoff(chance=chance)
         self._status = TrunkStatus(False, datetime.now(UTC), "not started")
         self._told: bool | None = None  # what the listener was told last
+        self._started = False
         self._task: asyncio.Task[None] | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._ping: asyncio.TimerHandle | None = None
@@ -152,13 +159,37 @@ class TrunkClient:
         """The agent's clock, for its verbs."""
         return self._driver.now()
 
+    def listens_at(self, host: str | None, port: int) -> None:
+        """Let Via and Contact name where we listen, from the next connection on; not of an account
+        that registers, whose peer is to come back over the connection that we opened.
+
+        Args:
+            host: None for the address of each connection's own end.
+        """
+        if not self.trunk.register:
+            self._driver.sent_by = (host, port)
+
+    def adopt(self, connection: Connection) -> bool:
+        """Take a connection that the peer opened and proved to be its own; False if it has too
+        many."""
+        inbound = sum(other.inbound for other in self._driver.connections)
+        if not self._started or inbound >= MAX_INBOUND:
+            return False
+        self._flows += 1
+        connection.hand_over(id=self._flows, trunk=self.trunk, listener=self._driver)
+        return True
+
     def pump(self) -> None:
         """Carry out what a verb set going."""
         self._driver.pump()
 
     async def start(self) -> None:
         """Begin to keep the line up; returns at once."""
-        if self._task is not None:
+        if self._started:
+            return
+        self._started = True
+        if not self.trunk.connect:
+            self._set(True, "waiting for the other side to connect")
             return
         self._set(False, "connecting")
         self._task = asyncio.create_task(self._keep_up(), name=f"trunk {self.trunk.name}")
@@ -168,19 +199,24 @@ class TrunkClient:
 
         Calls are the user's to hang up before; what their BYEs still wait for is waited for here.
         """
-        if self._task is None:
+        if not self._started:
             return
-        if self._driver.connection is not None:
+        if self._driver.connections:
             await self._say_farewell(grace_seconds)
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        self._task = None
-        if (connection := self._driver.connection) is not None:
+        self._started = False
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        connections = self._driver.connections
+        for connection in connections:
             connection.close("stopped")
-            try:
-                async with asyncio.timeout(CLOSE_LIMIT):
+        try:
+            async with asyncio.timeout(CLOSE_LIMIT):
+                for connection in connections:
                     await connection.wait_lost()
-            except TimeoutError:
+        except TimeoutError:
+            for connection in connections:
                 connection.abort("stopped")
         self._driver.stop()
         self._cancel_timers()
@@ -243,18 +279,21 @@ class TrunkClient:
         return self._refusal is not None and self._refusal.status not in (408, 503)
 
     def _made(self, connection: Connection) -> None:
+        if self._ping is None:
+            self._schedule_ping()
+        if connection.inbound:
+            logger.info("trunk %s: it connected to us, flow %d", self.trunk.name, connection.id)
+            return
         logger.info("trunk %s: connected, flow %d", self.trunk.name, connection.id)
-        self._schedule_ping()
         if self.trunk.register:
             self._set(False, "connected, registering")
         else:
             self._stand("connected")
 
     def _lost(self, connection: Connection, reason: str) -> None:
-        if self._ping is not None:
-            self._ping.cancel()
-            self._ping = None
-        if self._refusal is None:
+        if connection.inbound:
+            logger.info("trunk %s: flow %d ended: %s", self.trunk.name, connection.id, reason)
+        elif self._refusal is None:
             self._set(False, reason)
 
     def _hear(self, event: Event) -> None:
@@ -322,9 +361,11 @@ class TrunkClient:
         self._ping = asyncio.get_running_loop().call_later(wait, self._ping_if_silent, wait)
 
     def _ping_if_silent(self, wait: float) -> None:
-        connection = self._driver.connection
+        self._ping = None
+        # The one that the agent would ask over: our own, or else the latest of the peer's.
+        connection = self._driver.connection or next(reversed(self._driver.connections), None)
         if connection is None:
-            return
+            return  # the next one that is made begins anew
         if (left := connection.heard_at + wait - self.now()) > 0.1:
             self._ping = asyncio.get_running_loop().call_later(left, self._ping_if_silent, wait)
             return

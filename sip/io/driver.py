@@ -1,6 +1,7 @@
 """The law of the sans-IO core in one place: after any input drain `poll()`, re-read `deadline()`.
 
-A driver owns a user agent and at most one connection at a time. Everything that moves the agent (a
+A driver owns a user agent and its connections: at most one of our own at a time, and those that the
+peer opened to our listener. Everything that moves the agent (a
 message, a timer, a flow made or lost, a verb of the user) ends in `pump`, which writes what is to
 be written, hands events on, and arms one timer for the next deadline.
 """
@@ -8,6 +9,7 @@ be written, hands events on, and arms one timer for the next deadline.
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from sip.agent import UserAgent
 from sip.events import Event, FlowFailed, Send
@@ -33,7 +35,9 @@ class Driver:
         on_lost: called when it is gone and the agent knows of it.
 
     Attributes:
-        connection: the live one, if any.
+        connection: the live one of our own, if any.
+        sent_by: host and port where we listen for this trunk, which Via and Contact name then; a
+            host of None is that of the connection.
         idle: set while no request of ours waits for its answer.
     """
 
@@ -47,13 +51,20 @@ class Driver:
     ) -> None:
         self.agent = agent
         self.connection: Connection | None = None
+        self.sent_by: tuple[str | None, int] | None = None
         self.idle = asyncio.Event()
+        self._connections: dict[int, Connection] = {}
         self._listener = listener
         self._on_made = on_made
         self._on_lost = on_lost
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for: float | None = None
         self._pumping = False
+
+    @property
+    def connections(self) -> list[Connection]:
+        """All that are live."""
+        return list(self._connections.values())
 
     def now(self) -> float:
         """The clock of the agent: the loop's."""
@@ -88,16 +99,22 @@ class Driver:
     # --- FlowListener
 
     def flow_made(self, connection: Connection) -> None:
-        if self.connection is not None:  # the owner opens one after the other
-            connection.abort("another connection is open already")
-            return
-        self.connection = connection
-        self.agent.flow_opened(connection.flow(), self.now())
+        if not connection.inbound:
+            if self.connection is not None:  # the owner opens one after the other
+                connection.abort("another connection is open already")
+                return
+            self.connection = connection
+        self._connections[connection.id] = connection
+        flow = connection.flow()
+        if self.sent_by is not None:
+            host, port = self.sent_by
+            flow = replace(flow, local_host=host or flow.local_host, local_port=port)
+        self.agent.flow_opened(flow, self.now())
         self.pump()
         self._on_made(connection)
 
     def flow_heard(self, connection: Connection, message: Message | Malformed) -> None:
-        if connection is not self.connection:
+        if self._connections.get(connection.id) is not connection:
             return
         try:
             self.agent.receive(message, connection.id, self.now())
@@ -108,9 +125,11 @@ class Driver:
         self.pump()
 
     def flow_lost(self, connection: Connection, reason: str) -> None:
-        if connection is not self.connection:
+        if self._connections.get(connection.id) is not connection:
             return
-        self.connection = None
+        del self._connections[connection.id]
+        if connection is self.connection:
+            self.connection = None
         self.agent.flow_closed(connection.id, self.now())
         self.pump()
         self._on_lost(connection, reason)
@@ -118,13 +137,12 @@ class Driver:
     # ---
 
     def _carry_out(self, output: Send | Event) -> None:
-        connection = self.connection
         match output:
             case Send(flow, message):
-                if connection is not None and connection.id == flow:
+                if (connection := self._connections.get(flow)) is not None:
                     connection.send(message)
             case FlowFailed(flow, reason):
-                if connection is not None and connection.id == flow:
+                if (connection := self._connections.get(flow)) is not None:
                     connection.abort(reason)
             case event:
                 try:

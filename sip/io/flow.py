@@ -21,7 +21,7 @@ from sip.agent import Flow
 from sip.errors import RemoteError
 from sip.framing import PONG, Frame, Framer, Malformed, Ping, frame_datagram
 from sip.io.resolver import Target
-from sip.io.tls import Renewed, check_peer, client_context, explain, server_name
+from sip.io.tls import Renewed, check_peer, client_context, explain, server_name, system_authorities
 from sip.io.wirelog import shown
 from sip.message import Message
 from sip.trunk import TlsSettings, Trunk
@@ -60,10 +60,12 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
 
     Args:
         id: number of the flow, not used again by its owner.
-        trunk: whose flow this is.
+        trunk: whose flow this is; None while a peer has not shown yet who it is.
         listener: hears what happens.
-        check: looks at the other side's certificate before anybody hears of the connection; raises
-            ssl.SSLError to end it.
+        transport: "TLS", "TCP" or "UDP" where that is not the trunk's.
+        inbound: whether the peer opened it.
+        check: looks at the other side (its TLS, None without) before anybody hears of the
+            connection; raises ssl.SSLError to end it.
 
     Attributes:
         refused: what `check` raised.
@@ -75,13 +77,17 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
         self,
         *,
         id: int,
-        trunk: Trunk,
+        trunk: Trunk | None,
         listener: FlowListener,
-        check: Callable[[ssl.SSLObject], None] | None = None,
+        transport: str | None = None,
+        inbound: bool = False,
+        check: Callable[[ssl.SSLObject | None], None] | None = None,
     ) -> None:
         self.id = id
+        self.inbound = inbound
         self.refused: ssl.SSLError | None = None
-        self.transport_name = (trunk.insecure_transport or "tls").upper()
+        insecure = None if trunk is None else trunk.insecure_transport
+        self.transport_name = transport or (insecure or "tls").upper()
         self.heard_at = 0.0
         self._trunk = trunk
         self._listener = listener
@@ -92,7 +98,7 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
         self._lost = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<Connection {self.id} {self._trunk.name} {self.transport_name}>"
+        return f"<Connection {self.id} {self._name} {self.transport_name}>"
 
     # --- for the owner
 
@@ -107,7 +113,13 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
             local_port=local_port,
             remote_host=remote_host,
             remote_port=remote_port,
+            inbound=self.inbound,
         )
+
+    def hand_over(self, *, id: int, trunk: Trunk, listener: FlowListener) -> None:
+        """Let a connection whose peer has proven itself be a flow of its trunk."""
+        self.id, self._trunk, self._listener = id, trunk, listener
+        listener.flow_made(self)
 
     def extra(self, name: str) -> object:
         """What asyncio's transport says of `name`, None when it knows nothing."""
@@ -146,10 +158,10 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
         if self.transport_name != "UDP":
             self._transport.set_write_buffer_limits(high=WRITE_LIMIT)
             _tune(transport.get_extra_info("socket"))
-        secure = self.extra("ssl_object")
-        if self._check is not None and isinstance(secure, ssl.SSLObject):
+        if self._check is not None:
+            secure = self.extra("ssl_object")
             try:
-                self._check(secure)
+                self._check(secure if isinstance(secure, ssl.SSLObject) else None)
             except ssl.SSLError as error:
                 self.refused = error
                 self.abort(explain(error))
@@ -192,6 +204,10 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
 
     # ---
 
+    @property
+    def _name(self) -> str:
+        return "a stranger" if self._trunk is None else self._trunk.name
+
     def _take(self, frame: Frame) -> None:
         if self._why_closed is not None:
             return  # what follows a farewell is nobody's
@@ -199,7 +215,7 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
             case Ping():
                 self._write(PONG)
             case Malformed(error, _):
-                logger.warning("%s sent a message that cannot be used: %s", self._trunk.name, error)
+                logger.warning("%s sent a message that cannot be used: %s", self._name, error)
                 self._listener.flow_heard(self, frame)
             case message:
                 self._log("<", message)
@@ -208,7 +224,7 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
     def _log(self, direction: str, message: Message) -> None:
         if wire.isEnabledFor(logging.DEBUG):
             text = shown(bytes(message))
-            wire.debug("%s %d %s\n%s", self._trunk.name, self.id, direction, text)
+            wire.debug("%s %d %s\n%s", self._name, self.id, direction, text)
 
     def _write(self, data: bytes) -> None:
         if self._transport is None:
@@ -226,7 +242,9 @@ class Dialer:
     """
 
     def __init__(self, tls: TlsSettings) -> None:
-        self._renewed = Renewed(partial(client_context, tls))
+        authorities = system_authorities() if tls.ca_file is None else (tls.ca_file,)
+        files = (*authorities, tls.certificate_file, tls.key_file)
+        self._renewed = Renewed(partial(client_context, tls), files)
 
     async def __call__(
         self, trunk: Trunk, target: Target, *, id: int, listener: FlowListener
@@ -259,9 +277,8 @@ async def connect(
     loop = asyncio.get_running_loop()
 
     def make() -> Connection:
-        return Connection(
-            id=id, trunk=trunk, listener=listener, check=partial(check_peer, trunk=trunk)
-        )
+        check = None if trunk.insecure_transport else partial(check_peer, trunk=trunk)
+        return Connection(id=id, trunk=trunk, listener=listener, check=check)
 
     async with asyncio.timeout(limit):
         if trunk.insecure_transport == "udp":

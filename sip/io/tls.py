@@ -14,7 +14,7 @@ of the key are asked for in each case.
 import errno
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sip.io.certificate import Certificate
@@ -51,12 +51,37 @@ def client_context(settings: TlsSettings) -> ssl.SSLContext:
     return context
 
 
-def check_peer(secure: ssl.SSLObject, trunk: Trunk) -> None:
+def server_context(
+    certificate_file: Path, key_file: Path | None, *, ca_file: Path | None, ask: bool
+) -> ssl.SSLContext:
+    """Make the context for connections that peers open.
+
+    Args:
+        ca_file: whose client certificates to believe, instead of the system's authorities.
+        ask: whether to ask for a client certificate; one that is shown must be good, and none may
+            be shown.
+
+    Raises:
+        TlsSettingsError: a file is missing, unreadable or not what it should be.
+    """
+    context = _context(ssl.PROTOCOL_TLS_SERVER)
+    context.num_tickets = 0  # nothing is resumed
+    context.options |= ssl.OP_NO_TICKET
+    _prove(context, certificate_file, key_file)
+    if ask:
+        _trust(context, ca_file, ssl.Purpose.CLIENT_AUTH)
+        context.verify_mode = ssl.CERT_OPTIONAL
+    return context
+
+
+def check_peer(secure: ssl.SSLObject | None, trunk: Trunk) -> None:
     """Look at the certificate of a server whose handshake under `client_context` is complete.
 
     Raises:
         UntrustedPeer: it is not the trunk's.
     """
+    if secure is None:
+        raise UntrustedPeer("the connection is not encrypted")
     settings = trunk.tls
     if settings.insecure_skip_verification and not settings.pins:
         return
@@ -94,17 +119,22 @@ def peer_certificate(secure: ssl.SSLObject) -> Certificate | None:
 
 
 class Renewed:
-    """A TLS context that follows its files: made anew for each connection.
+    """A TLS context that follows its files: made anew for the next connection when one has changed.
 
     A file that cannot be used (somebody is just writing it) leaves the last good context in force,
     so that a renewal which goes wrong costs no line as long as the old certificate is valid.
 
     Args:
         make: reads the files.
+        files: which those are.
     """
 
-    def __init__(self, make: Callable[[], ssl.SSLContext]) -> None:
+    def __init__(
+        self, make: Callable[[], ssl.SSLContext], files: Iterable[str | Path | None]
+    ) -> None:
         self._make = make
+        self._files = [Path(file) for file in files if file is not None]
+        self._read: list[object] = []
         self._last: ssl.SSLContext | None = None
 
     def context(self) -> ssl.SSLContext:
@@ -113,6 +143,10 @@ class Renewed:
         Raises:
             TlsSettingsError: a file cannot be used, and never could.
         """
+        found = [_stamp(file) for file in self._files]
+        if self._last is not None and found == self._read:
+            return self._last
+        self._read = found
         try:
             self._last = self._make()
         except TlsSettingsError as error:
@@ -120,6 +154,20 @@ class Renewed:
                 raise
             logger.warning("%s: going on with what was there before", error)
         return self._last
+
+
+def system_authorities() -> tuple[str | None, ...]:
+    """The files and folders in which the system keeps the authorities that it trusts."""
+    paths = ssl.get_default_verify_paths()
+    return paths.cafile, paths.capath
+
+
+def _stamp(file: Path) -> object:
+    try:
+        status = file.stat()
+    except OSError as error:
+        return error.errno
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def server_name(trunk: Trunk) -> str:

@@ -2,7 +2,6 @@
 
 import ssl
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
@@ -19,12 +18,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def certificate(
     authority: Authority, *names: str, days: tuple[float, float] = (-1, 30)
 ) -> Certificate:
-    return read(authority.issue(*names, days=days))
-
-
-def read(path: Path) -> Certificate:
-    pem = path.read_text()
-    return Certificate.read(ssl.PEM_cert_to_DER_cert(pem[pem.index("-----BEGIN CERT") :]))
+    return Certificate.of_file(authority.issue(*names, days=days))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +52,10 @@ def test_names(authority: Authority, entry: str, name: str, carried: bool) -> No
 
 def test_pin_is_the_hash_of_the_public_key(authority: Authority) -> None:
     path = authority.issue("pbx.example")
-    assert read(path).pin == pin_of(path)
+    assert Certificate.of_file(path).pin == pin_of(path)
+    pem = path.read_text()
+    encoded = ssl.PEM_cert_to_DER_cert(pem[pem.index("-----BEGIN CERT") :])
+    assert Certificate.read(encoded) == Certificate.of_file(path)
 
 
 def test_end_is_said_with_a_warning_when_it_is_near(authority: Authority) -> None:

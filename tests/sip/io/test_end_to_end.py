@@ -5,13 +5,11 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TypeVar
 
 import pytest
 
 from sip.events import (
     Body,
-    Event,
     IncomingSession,
     MessageReceived,
     MessageSent,
@@ -29,35 +27,11 @@ from sip.uri import Uri
 from tests.sip.io.authority import Authority
 from tests.sip.io.registrar import Registrar, TlsPeer, a_request, answer_with, peering
 from tests.sip.io.tls_server import server_context
+from tests.sip.io.wiring import Inbox
 
 SDP = Body("application/sdp", b"v=0\r\n")
 TEXT = Body("text/plain;charset=utf-8", "Grüße 🎈".encode())
 NUMBER = Uri.parse("sip:+15550100@pbx.example")
-
-Said = Event | TrunkUp | TrunkDown
-E = TypeVar("E")
-
-
-class Inbox:
-    """What the client said, to be waited for."""
-
-    def __init__(self) -> None:
-        self.said: list[Said] = []
-        self._happened = asyncio.Event()
-
-    def __call__(self, event: Said) -> None:
-        self.said.append(event)
-        self._happened.set()
-
-    async def expect(self, kind: type[E]) -> E:
-        """Wait for an event of a kind; it is taken out."""
-        while True:
-            for event in self.said:
-                if isinstance(event, kind):
-                    self.said.remove(event)
-                    return event
-            self._happened.clear()
-            await self._happened.wait()
 
 
 @pytest.fixture(scope="module")

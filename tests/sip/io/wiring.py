@@ -5,11 +5,37 @@ import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
 
+from sip.events import Event
 from sip.framing import Malformed
+from sip.io.client import TrunkDown, TrunkUp
 from sip.io.flow import Connection
 from sip.message import Message
 
 T = TypeVar("T")
+Said = Event | TrunkUp | TrunkDown
+E = TypeVar("E")
+
+
+class Inbox:
+    """What the client said, to be waited for."""
+
+    def __init__(self) -> None:
+        self.said: list[Said] = []
+        self._happened = asyncio.Event()
+
+    def __call__(self, event: Said) -> None:
+        self.said.append(event)
+        self._happened.set()
+
+    async def expect(self, kind: type[E]) -> E:
+        """Wait for an event of a kind; it is taken out."""
+        while True:
+            for event in self.said:
+                if isinstance(event, kind):
+                    self.said.remove(event)
+                    return event
+            self._happened.clear()
+            await self._happened.wait()
 
 
 class Ear:

@@ -1,0 +1,285 @@
+"""Where trunks connect to us: a port, and the door-keeper before it.
+
+Nothing listens unless it is wanted. Who connects is a stranger until he has proven to be the peer
+of one trunk, by all that this trunk's `Inbound` names: the address that he comes from, the name in
+a client certificate that we verified within the handshake (mutual TLS, RFC 5922 §7.4). Then the
+connection becomes a flow of that trunk's agent (RFC 5923: our requests may go back over it), and of
+no other: a connection has one owner, found by what was verified and never by its address alone
+where more was asked for.
+
+A stranger costs little and learns nothing: an address that no trunk names is hung up on before a
+byte of TLS, everybody else has a few seconds and a few places, and nobody is sent a byte of SIP
+before he has proven himself.
+"""
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sip.framing import Malformed
+from sip.io.certificate import SOON_DAYS, Certificate
+from sip.io.client import TrunkClient
+from sip.io.flow import Connection
+from sip.io.tls import (
+    Renewed,
+    TlsSettingsError,
+    UntrustedPeer,
+    peer_certificate,
+    server_context,
+    system_authorities,
+)
+from sip.message import Message
+from sip.trunk import Inbound
+
+logger = logging.getLogger(__name__)
+
+HANDSHAKE_LIMIT = 5.0  # three round trips across the world, and a slow telephone exchange
+MAX_STRANGERS = 64  # handshakes at once: a third of a megabyte each at their worst
+MAX_STRANGERS_PER_ADDRESS = 8  # a cluster behind one address that restarts
+BACKLOG = 64
+PAUSE = 1.0  # after a failure to accept, such as no descriptors left
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSettings:
+    """What to listen on, and as whom.
+
+    Attributes:
+        host: numeric address; "::" is every address, of IPv4 as well.
+        port: 0 for any that is free.
+        certificate_file: our certificate chain, for TLS.
+        key_file: its private key; None if that is in the same file.
+        ca_file: whose client certificates to believe, instead of the system's authorities.
+        insecure_transport: "tcp" to listen without TLS; None is TLS.
+        advertise: the host that peers are to come back to, where that is not our address.
+    """
+
+    host: str
+    port: int
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    ca_file: Path | None = None
+    insecure_transport: str | None = None
+    advertise: str | None = None
+
+
+class Listener:
+    """One port, from `start` to `stop`.
+
+    Args:
+        settings: what to listen on.
+        clients: reached from here are those whose trunks have `inbound`, and the same transport.
+        handshake_limit: seconds for a stranger to become somebody.
+    """
+
+    def __init__(
+        self,
+        settings: ListenerSettings,
+        *,
+        clients: Iterable[TrunkClient],
+        handshake_limit: float = HANDSHAKE_LIMIT,
+    ) -> None:
+        self._settings = settings
+        # What a trunk's settings say of its transport goes for both directions.
+        self._doors = [
+            _Door(client, client.trunk.inbound)
+            for client in clients
+            if client.trunk.inbound is not None
+            and client.trunk.insecure_transport == settings.insecure_transport
+        ]
+        self._limit = handshake_limit
+        self._renewed: Renewed | None = None
+        self._strangers: Counter[str] = Counter()
+        self._socket: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
+        self._handshakes: set[asyncio.Task[None]] = set()
+
+    @property
+    def port(self) -> int:
+        """Where it listens; 0 while it does not."""
+        return 0 if self._socket is None else int(self._socket.getsockname()[1])
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: the port cannot be had.
+            TlsSettingsError: a file of the settings cannot be used.
+        """
+        if self._settings.insecure_transport is None:
+            wants_certificates = any(door.inbound.certificate for door in self._doors)
+            self._renewed = _renewed(self._settings, ask=wants_certificates)
+            self._renewed.context()
+        self._socket = _bind(self._settings)
+        for door in self._doors:
+            door.client.listens_at(self._settings.advertise, self.port)
+        self._accepting = asyncio.create_task(self._accept(self._socket), name="sip listener")
+        logger.info("listening for trunks on %s, port %d", self._settings.host, self.port)
+
+    async def stop(self) -> None:
+        """Listen no more; connections that belong to a trunk are its client's to close."""
+        tasks = [task for task in (self._accepting, *self._handshakes) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._accepting = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    # ---
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, name = await loop.sock_accept(listening)
+            except OSError as error:
+                logger.warning("a connection could not be accepted: %s", error)
+                await asyncio.sleep(PAUSE)
+                continue
+            address = _plain(name[0])
+            if not self._may_try(address):
+                logger.info("hung up on %s before a word", address)
+                accepted.close()
+                continue
+            self._strangers[address] += 1
+            task = asyncio.create_task(self._shake_hands(accepted, address))
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
+
+    def _may_try(self, address: str) -> bool:
+        return (
+            self._strangers.total() < MAX_STRANGERS
+            and self._strangers[address] < MAX_STRANGERS_PER_ADDRESS
+            and any(door.is_open_to(address) for door in self._doors)
+        )
+
+    async def _shake_hands(self, accepted: socket.socket, address: str) -> None:
+        loop = asyncio.get_running_loop()
+        insecure = self._settings.insecure_transport
+        nobody = _Nobody()
+
+        def make() -> Connection:
+            return Connection(
+                id=0,
+                trunk=None,
+                listener=nobody,
+                transport=(insecure or "tls").upper(),
+                inbound=True,
+                check=partial(self._admit, nobody, address),
+            )
+
+        try:
+            async with asyncio.timeout(self._limit):
+                _, connection = await loop.connect_accepted_socket(
+                    make, accepted, ssl=None if self._renewed is None else self._renewed.context()
+                )
+        except (OSError, TimeoutError) as error:
+            logger.info("%s was not let in: %s", address, str(error) or "too slow")
+            accepted.close()
+        else:
+            if connection.refused is not None:
+                logger.warning("%s was not let in: %s", address, connection.refused)
+        finally:
+            self._strangers[address] -= 1
+            self._strangers += Counter()  # forget who has no connection
+
+    def _admit(self, nobody: "_Nobody", address: str, secure: ssl.SSLObject | None) -> None:
+        certificate = None if secure is None else peer_certificate(secure)
+        found = [door for door in self._doors if door.opens_to(address, certificate)]
+        if not found:
+            shown = certificate or "no certificate"
+            raise UntrustedPeer(f"nobody that we wait for ({shown})")
+        nobody.owner = max(found, key=lambda door: door.inbound.certificate is not None).client
+
+
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """The way to one trunk."""
+
+    client: TrunkClient
+    inbound: Inbound
+
+    def is_open_to(self, address: str) -> bool:
+        """Whether somebody at `address` can be the peer."""
+        if not self.inbound.networks:
+            return self.inbound.certificate is not None
+        ip = ipaddress.ip_address(address)
+        return any(
+            ip in ipaddress.ip_network(network, strict=False) for network in self.inbound.networks
+        )
+
+    def opens_to(self, address: str, certificate: Certificate | None) -> bool:
+        """Whether somebody with this certificate, verified, is the peer."""
+        name = self.inbound.certificate
+        named = name is None or (certificate is not None and certificate.carries(name))
+        return named and self.is_open_to(address)
+
+
+class _Nobody:
+    """Listens to a stranger; hands him on once `owner` is known."""
+
+    def __init__(self) -> None:
+        self.owner: TrunkClient | None = None
+
+    def flow_made(self, connection: Connection) -> None:
+        if self.owner is None or not self.owner.adopt(connection):
+            connection.abort("no room for another connection")
+
+    def flow_heard(self, connection: Connection, message: Message | Malformed) -> None:
+        """Nothing is heard from one who was not let in."""
+
+    def flow_lost(self, connection: Connection, reason: str) -> None:
+        logger.info("a stranger is gone: %s", reason)
+
+
+def _renewed(settings: ListenerSettings, *, ask: bool) -> Renewed:
+    authorities = (
+        () if not ask else system_authorities() if not settings.ca_file else (settings.ca_file,)
+    )
+
+    certificate_file = settings.certificate_file
+    if certificate_file is None:
+        raise TlsSettingsError("a listener for TLS needs a certificate_file")
+
+    def make() -> ssl.SSLContext:
+        context = server_context(
+            certificate_file, settings.key_file, ca_file=settings.ca_file, ask=ask
+        )
+        _warn_of_end(certificate_file)
+        return context
+
+    return Renewed(make, (*authorities, settings.certificate_file, settings.key_file))
+
+
+def _warn_of_end(file: Path) -> None:
+    days = Certificate.of_file(file).days_left()
+    if days < SOON_DAYS:
+        logger.warning("our certificate %s ends in %d days: renew it", file, days)
+
+
+def _bind(settings: ListenerSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.create_server(
+        (settings.host, settings.port),
+        family=family,
+        backlog=BACKLOG,
+        dualstack_ipv6=settings.host == "::" and socket.has_dualstack_ipv6(),
+    )
+    listening.setblocking(False)
+    return listening
+
+
+def _plain(address: str) -> str:
+    """An address as people write it: IPv4 behind a socket of both kinds looks like IPv6."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return str(mapped or ip)
