@@ -59,6 +59,7 @@ from bridge.setting import (
     parse_endpoint,
     parse_ports,
 )
+from sip.digest import Account
 from sip.trunk import CallerId, TlsSettings, Trunk
 
 DEFAULT_FILE = "ringback.yaml"
@@ -139,6 +140,19 @@ class TlsSection(Section):
     insecure_skip_verification: bool = False
 
 
+class PeerSection(Section):
+    """What a trunk must prove to be; see `sip.trunk.Trunk.authenticate_peer`."""
+
+    username: Text | None = None
+    password: Secret | None = None
+
+    def to_account(self) -> Account | None:
+        """Both, or none."""
+        if self.username is None or self.password is None:
+            return None
+        return Account(self.username, self.password.get_secret_value())
+
+
 class TrunkSection(Section):
     """One SIP account; see `sip.trunk.Trunk` for what is not said here.
 
@@ -163,6 +177,9 @@ class TrunkSection(Section):
     tls: TlsSection = TlsSection()
     insecure_transport: Literal["tcp", "udp"] | None = None
     trust_identity: bool = False
+    allow_md5: bool = True
+    realms: tuple[Text, ...] = ()
+    authenticate_peer: PeerSection = PeerSection()
     codecs: Codecs = CODECS
     suites: Suites = SUITES
     early_media: bool = True
@@ -190,6 +207,9 @@ class TrunkSection(Section):
             ),
             insecure_transport=self.insecure_transport,
             trust_identity=self.trust_identity,
+            allow_md5=self.allow_md5,
+            realms=self.realms,
+            authenticate_peer=self.authenticate_peer.to_account(),
         )
 
 
@@ -257,6 +277,8 @@ class Config(Section):
         """Every secret in plain text, for those who keep them out of the log."""
         found = [self.appservice.as_token, self.appservice.hs_token]
         found += [trunk.password for trunk in self.trunks]
+        peers = [trunk.authenticate_peer.password for trunk in self.trunks]
+        found += [password for password in peers if password is not None]
         password = urlsplit(self.database.get_secret_value()).password
         plain = [secret.get_secret_value() for secret in found]
         return tuple(plain) if password is None else (*plain, unquote(password))
@@ -319,7 +341,13 @@ def _section(annotation: Any) -> tuple[type[Section] | None, bool]:
 
 def secret_fields(model: type[Section]) -> list[str]:
     """Names of a section's settings that may be given by file or environment as well."""
-    return [name for name, info in _fields(model) if info.annotation is SecretStr]
+    return [name for name, info in _fields(model) if _is_secret(info.annotation)]
+
+
+def _is_secret(annotation: Any) -> bool:
+    """Whether a setting is a secret, or a secret that may be left out."""
+    kinds = (annotation, *get_args(annotation))
+    return any(kind is SecretStr or get_args(kind)[:1] == (SecretStr,) for kind in kinds)
 
 
 def _resolve_secrets(
@@ -506,11 +534,17 @@ def _cross_check(document: Document) -> None:
             if other != i:
                 text = f"{user} on trunk {trunk} means lines[{other}] already"
                 document.complain(("lines", i), text, "one line for each called address")
+    where: Place
     for i, trunk in enumerate(trunks):
         tls = trunk.get("tls")
         if isinstance(tls, dict) and bool(tls.get("certificate_file")) != bool(tls.get("key_file")):
             text = "a certificate and its key belong together"
             document.complain(("trunks", i, "tls"), text, "certificate_file and key_file, or none")
+        peer = trunk.get("authenticate_peer")
+        if isinstance(peer, dict) and bool(peer.get("username")) != bool(peer.get("password")):
+            text = "a name and its password belong together"
+            where = ("trunks", i, "authenticate_peer")
+            document.complain(where, text, "username and password, or none")
         if (
             isinstance(tls, dict)
             and tls.get("pins")
@@ -524,7 +558,7 @@ def _cross_check(document: Document) -> None:
         bot = appservice.get("bot", "ringback")
         prefix = appservice.get("ghost_prefix", "tel_")
         if isinstance(bot, str) and isinstance(prefix, str) and prefix and bot.startswith(prefix):
-            where: Place = ("appservice", "bot" if "bot" in appservice else "ghost_prefix")
+            where = ("appservice", "bot" if "bot" in appservice else "ghost_prefix")
             document.complain(
                 where, f"the bot {bot} would be a ghost", f"none that starts {prefix}"
             )

@@ -25,6 +25,7 @@ from sip.sessions import Sessions
 from sip.transaction import AnyServer, Failure, InviteServerTransaction, Outcome
 from sip.trunk import Trunk
 from sip.uri import NameAddr, Uri
+from sip.verifier import Verifier
 
 __all__ = ["Flow", "Ids", "UserAgent"]
 
@@ -67,6 +68,14 @@ class UserAgent:
         self._registration = Registration(self._core)
         self._pager = Pager(self._core)
         self._sessions = Sessions(self._core)
+        self._verifier = None
+        if trunk.authenticate_peer is not None:
+            self._verifier = Verifier(
+                trunk.domain,
+                trunk.authenticate_peer,
+                secret=(ids.cnonce() + ids.cnonce()).encode(),
+                allow_md5=trunk.allow_md5,
+            )
         self._ping_flow: int | None = None
         self._ping_deadline: float | None = None
 
@@ -214,7 +223,7 @@ class UserAgent:
             return  # the driver's last bytes crossed its own close
         match message:
             case Response():
-                self._receive_response(message, now)
+                self._receive_response(message, flow, now)
             case Request():
                 self._receive_request(message, flow, now)
             case Malformed(error, request):
@@ -234,9 +243,9 @@ class UserAgent:
 
     # --- responses
 
-    def _receive_response(self, response: Response, now: float) -> None:
+    def _receive_response(self, response: Response, flow: Flow, now: float) -> None:
         try:
-            if self._core.transactions.receive_response(response, now):
+            if self._core.transactions.receive_response(response, now, flow=flow.id):
                 return
             headers = response.headers
             session = self._sessions.find(headers.call_id, headers.from_.tag)
@@ -282,6 +291,10 @@ class UserAgent:
         if request.method == "CANCEL":
             self._receive_cancel(transaction, now)
             return
+        # What belongs to a dialog knows its tags; an OPTIONS asks for what is no secret (§22).
+        outside = request.headers.to.tag is None and request.method != "OPTIONS"
+        if self._verifier is not None and outside:
+            self._verifier.admit(request, now)
         self._check(request)
         session = None
         if request.headers.to.tag is not None:

@@ -6,11 +6,14 @@ are about.
 """
 
 import hashlib
+import ipaddress
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
-from sip.digest import Account, Authenticator, Realm
+from sip.authenticator import Authenticator, Lesson, Realm
+from sip.digest import Account
 from sip.events import Body, Event, Output, Send
 from sip.headers import Headers, Via
 from sip.matching import Transactions
@@ -25,6 +28,8 @@ from sip.transaction import (
 )
 from sip.trunk import Trunk
 from sip.uri import NameAddr, Parameters, Uri
+
+logger = logging.getLogger(__name__)
 
 # Methods that we serve (§20.5). REFER is known and refused; SUBSCRIBE and PUBLISH are not for us.
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, NOTIFY, MESSAGE"
@@ -94,6 +99,7 @@ class Submission:
         next_seq: Callable[[], int],
     ) -> None:
         self.request = request  # the latest attempt, as it was sent
+        self.objection = ""  # why a challenge was not answered, in words for a person
         self._core = core
         self._listener = listener
         self._next_seq = next_seq
@@ -137,43 +143,60 @@ class Submission:
     def _send(self, flow: Flow, now: float) -> None:
         self._attempts += 1
         self._heard = False
-        self._core.authenticator.authorize(self.request)
+        if self._core.is_home(self.request, flow):
+            self._core.authenticator.authorize(self.request, self._answered)
+        else:
+            self._core.authenticator.forget(self.request)
         self.request.headers.remove("Via")
         self.request.headers.put_first("Via", self._core.via(flow))
         self._transaction = self._core.start(self.request, flow.id, self._receive, now)
 
     def _receive(self, outcome: Outcome, now: float) -> None:
-        if isinstance(outcome, Response) and outcome.status in (401, 407) and self._accept(outcome):
+        if isinstance(outcome, Response) and outcome.status in (401, 407):
             assert self._transaction is not None, "responses come from a transaction"
             flow = self._core.flow(self._transaction.flow)
-            if flow is not None:
+            if flow is not None and self._accept(outcome, flow):
                 headers = self.request.headers.copy()
                 headers.set("CSeq", f"{self._next_seq()} {self.request.method}")
                 self.request = replace(self.request, headers=headers)
                 self._send(flow, now)
                 return
+        if isinstance(outcome, Response) and 200 <= outcome.status < 300:
+            self._core.authenticator.confirm(self.request, outcome)
         if isinstance(outcome, Response) and outcome.status < 200 and not self._heard:
             self._heard = True
             if self._cancel is not None:
                 self._send_cancel(now)
         self._listener(outcome, now)
 
-    def _accept(self, response: Response) -> bool:
-        """Whether a challenge will be answered.
+    def _accept(self, response: Response, flow: Flow) -> bool:
+        """Whether a challenge will be answered; `sip.authenticator` has the rules.
 
         Credentials that we sent on our own account may simply have been too old; those computed for
         this very challenge are wrong unless the server calls its nonce stale.
         """
         if self._cancel is not None or self._attempts >= MAX_ATTEMPTS:
             return False
-        challenges = self._core.authenticator.learn(response)
-        if not challenges:
+        if self._core.is_home(self.request, flow):
+            within_dialog = self.request.headers.to.tag is not None
+            lesson = self._core.authenticator.learn(response, within_dialog=within_dialog)
+        else:
+            lesson = Lesson(objection=f"this request goes to another host, {self.request.uri.host}")
+        self.objection = lesson.objection
+        if self.objection:
+            logger.warning(
+                "%s: the challenge to our %s is not answered: %s",
+                self._core.trunk.name,
+                self.request.method,
+                self.objection,
+            )
+        if not lesson.answers:
             return False
         again = any(
             realm in self._answered and not challenge.stale
-            for realm, challenge in challenges.items()
+            for realm, challenge in lesson.answers.items()
         )
-        self._answered |= challenges.keys()
+        self._answered |= lesson.answers.keys()
         return not again
 
 
@@ -188,6 +211,7 @@ class Core:
         self.authenticator = Authenticator(
             Account(trunk.auth_username or trunk.username, trunk.password),
             allow_md5=trunk.allow_md5,
+            realms=trunk.realms,
             cnonce=ids.cnonce,
         )
         self._flows: dict[int, Flow] = {}
@@ -236,6 +260,23 @@ class Core:
             self._outputs.append(Send(flow_id, message))
 
     # --- addresses
+
+    def is_home(self, request: Request, flow: Flow) -> bool:
+        """Whether a request goes to the trunk itself, and so may carry a proof of our password.
+
+        Outside of a dialog the Request-URI says so: a Route there is the registrar's. Within one,
+        every stop on the way must be the trunk's.
+        """
+        stops = [request.uri]
+        if request.headers.to.tag is not None:
+            stops += [route.uri for route in request.headers.route]
+        return all(self._is_own_host(stop.host.lower(), flow) for stop in stops)
+
+    def _is_own_host(self, host: str, flow: Flow) -> bool:
+        domain = self.trunk.domain.lower()
+        if host in ("", domain, (self.trunk.host or domain).lower(), flow.remote_host):
+            return True  # "" is a telephone number's: it goes where the trunk is
+        return host.endswith(f".{domain}") and not is_address(domain)
 
     @property
     def address(self) -> Uri:
@@ -396,6 +437,15 @@ class Core:
         """A number from 0 up to 1, drawn from the injected identifiers: the core has no dice."""
         digest = hashlib.sha256(self.ids.cnonce().encode()).digest()
         return int.from_bytes(digest[:4]) / 2**32
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address and no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def with_body(message: _Message, body: Body | None) -> _Message:

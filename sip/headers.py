@@ -265,6 +265,10 @@ class Headers:
         return [NameAddr.parse(value) for value in self.elements("Record-Route")]
 
     @property
+    def route(self) -> list[NameAddr]:
+        return [NameAddr.parse(value) for value in self.elements("Route")]
+
+    @property
     def called_party(self) -> NameAddr | None:
         """P-Called-Party-ID (RFC 7315 §5.2): the address that was called, where the Request-URI is
         only our contact. None if absent or unreadable.

@@ -118,10 +118,13 @@ class Transactions:
             server.start(now)
         return server
 
-    def receive_response(self, response: Response, now: float) -> bool:
-        """Hand a response to its transaction; False if there is none (§17.1.3)."""
+    def receive_response(self, response: Response, now: float, *, flow: int) -> bool:
+        """Hand a response to its transaction; False if there is none (§17.1.3).
+
+        It is believed only on the flow that its request went out on: nobody else was asked.
+        """
         client = self._clients.get(_client_key(response))
-        if client is None:
+        if client is None or client.flow != flow:
             return False
         client.receive(response, now)
         return True

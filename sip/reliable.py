@@ -57,12 +57,18 @@ class Acks:
         self._sent: dict[tuple[str, int], Request] = {}
 
     def send(self, dialog: Dialog, invite: Request, response: Response) -> None:
-        """Acknowledge a 2xx with the credentials of its INVITE (RFC 3261 §22.1)."""
+        """Acknowledge a 2xx, with the credentials of its INVITE (RFC 3261 §22.1).
+
+        Deviation: not where the ACK goes to another host than the trunk's. Nobody can challenge an
+        ACK, and a proof of our password is none of that host's business.
+        """
         number = response.headers.cseq.number
         ack = self._core.dress(dialog.ack(number))
-        for name in ("Authorization", "Proxy-Authorization"):
-            for value in invite.headers.get_all(name):
-                ack.headers.add(name, value)
+        flow = self._core.current
+        if flow is not None and self._core.is_home(ack, flow):
+            for name in ("Authorization", "Proxy-Authorization"):
+                for value in invite.headers.get_all(name):
+                    ack.headers.add(name, value)
         self._sent[response.headers.to.tag or "", number] = ack
         self._put(ack)
 

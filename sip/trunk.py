@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from sip.digest import Account
+
 
 class CallerId(Enum):
     """Where a trunk wants to be told which of our numbers calls; see `sip.presentation`."""
@@ -79,7 +81,12 @@ class Trunk:
         insecure_transport: "tcp" or "udp" for a trunk that has nothing better; None is TLS.
         trust_identity: believe P-Asserted-Identity and the like (RFC 3325 §5). Only for a peer that
             is known to remove what callers write there themselves.
-        allow_md5: answer a challenge that offers nothing better than MD5 (RFC 8760 §2.4).
+        allow_md5: whether MD5 is good enough, either way round, where nothing better is offered
+            (RFC 8760 §2.4).
+        realms: who may ask for the password, by the name in the challenge; empty to believe the
+            first that accepts it.
+        authenticate_peer: what the peer must prove to be when it calls or writes (RFC 3261 §22.2),
+            for trunks without registration; None to believe whoever is at the other end.
     """
 
     name: str
@@ -99,3 +106,5 @@ class Trunk:
     insecure_transport: str | None = None
     trust_identity: bool = False
     allow_md5: bool = True
+    realms: tuple[str, ...] = ()
+    authenticate_peer: Account | None = None

@@ -216,7 +216,7 @@ class _Question:
     def flow_heard(self, connection: Connection, message: Message | Malformed) -> None:
         # Requests (OPTIONS, NOTIFY) are for those who are registered.
         if isinstance(message, Response):
-            self._core.transactions.receive_response(message, self._now())
+            self._core.transactions.receive_response(message, self._now(), flow=connection.id)
             self._moved.set()
 
     def flow_lost(self, connection: Connection, reason: str) -> None:

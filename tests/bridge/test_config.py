@@ -8,6 +8,7 @@ from bridge.config import Config, Section, load, parse, secret_fields
 from bridge.document import ConfigError
 from bridge.setting import CODECS, SUITES, Endpoint, PortRange
 from media.plane import SessionSettings
+from sip.digest import Account
 from sip.trunk import CallerId, TlsSettings
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +89,8 @@ def test_a_trunk_becomes_what_sip_needs(tmp_path: Path) -> None:
         "password: secret-p\n    auth_username: auth\n    host: 192.0.2.1\n    port: 5071\n"
         "    register: false\n    expires: 120\n    display_name: Us\n"
         "    insecure_transport: tcp\n    trust_identity: true\n    caller_id: asserted\n"
+        "    allow_md5: false\n    realms: [pbx, proxy]\n"
+        "    authenticate_peer: {username: them, password: secret-t}\n"
         "    tls: {ca_file: ca.pem, insecure_skip_verification: true}"
     )
     pinned = read(GOOD.replace("name: home", f"name: home\n    tls: {{pins: [{PIN}]}}"), tmp_path)
@@ -99,10 +102,27 @@ def test_a_trunk_becomes_what_sip_needs(tmp_path: Path) -> None:
     assert (trunk.expires, trunk.display_name) == (120, "Us")
     assert trunk.caller_id is CallerId.ASSERTED
     assert (trunk.insecure_transport, trunk.trust_identity) == ("tcp", True)
+    assert (trunk.allow_md5, trunk.realms) == (False, ("pbx", "proxy"))
+    assert trunk.authenticate_peer == Account("them", "secret-t")
     assert trunk.tls == TlsSettings(tmp_path / "ca.pem", insecure_skip_verification=True)
 
 
+def test_half_an_account_of_the_peer_is_a_mistake(tmp_path: Path) -> None:
+    more = "password: secret-p\n    authenticate_peer: {username: them}"
+    assert "trunks[0].authenticate_peer: a name and its password belong together" in " ".join(
+        mistakes(GOOD.replace("password: secret-p", more), tmp_path)
+    )
+
+
 # --- secrets
+
+
+def test_the_peers_password_is_a_secret_too(tmp_path: Path) -> None:
+    (tmp_path / "theirs").write_text("secret-t\n")
+    more = "password: secret-p\n    authenticate_peer: {username: them, password_file: theirs}"
+    config = read(GOOD.replace("password: secret-p", more), tmp_path)
+    assert config.trunks[0].to_trunk().authenticate_peer == Account("them", "secret-t")
+    assert "secret-t" in config.secrets()
 
 
 def test_secrets_come_from_files_and_the_environment_too(tmp_path: Path) -> None:

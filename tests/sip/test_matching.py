@@ -31,9 +31,13 @@ def table(bench: Bench) -> Transactions:
 def test_a_response_finds_its_transaction_by_branch_and_method(bench: Bench) -> None:
     transactions = table(bench)
     assert transactions.waiting
-    assert not transactions.receive_response(response_to(make("INVITE", "z9hG4bKx"), 200), 1.0)
-    assert not transactions.receive_response(response_to(make("CANCEL", "z9hG4bKa"), 200), 1.0)
-    assert transactions.receive_response(response_to(make("BYE", "z9hG4bKb"), 200), 1.0)
+    assert not transactions.receive_response(
+        response_to(make("INVITE", "z9hG4bKx"), 200), 1.0, flow=1
+    )
+    assert not transactions.receive_response(
+        response_to(make("CANCEL", "z9hG4bKa"), 200), 1.0, flow=1
+    )
+    assert transactions.receive_response(response_to(make("BYE", "z9hG4bKb"), 200), 1.0, flow=1)
     assert bench.told == [(200, 1.0)]
     assert len(transactions) == 1
 
