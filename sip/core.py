@@ -17,7 +17,7 @@ from sip.digest import Account
 from sip.events import Body, Event, Output, Send
 from sip.headers import Headers, Via
 from sip.matching import Transactions
-from sip.message import MAX_FORWARDS, Message, Request, Response, response_to
+from sip.message import MAX_FORWARDS, Message, Request, Response, has_to_tag, response_to
 from sip.transaction import (
     AnyClient,
     AnyServer,
@@ -408,7 +408,7 @@ class Core:
         body: Body | None = None,
     ) -> Response:
         """Build a response without sending it."""
-        if to_tag is None and status > 100 and request.headers.to.tag is None:
+        if to_tag is None and status > 100 and not has_to_tag(request.headers):
             to_tag = self.ids.tag()
         response = response_to(request, status, to_tag=to_tag)
         response.headers.add("Server", self.product)

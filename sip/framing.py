@@ -1,15 +1,15 @@
 """Cut a byte stream into messages (RFC 3261 §18.3) and answer for what cannot be read.
 
 On a stream, a message ends where its Content-Length says; without trust in that number nothing
-after it can be found, and `feed` raises `RemoteError`: the flow must be closed. Everything else
-that is wrong with a message leaves the stream
-intact: it comes out as `Malformed`, with as much of the request as a 400 needs. CRLFs between
-messages are keep-alives (RFC 5626 §3.5.1): each second one in a row is a `Ping`, for which the
-driver writes one CRLF back. A lone CRLF is somebody's pong and says nothing that silence would not
-(some servers never send one).
+after it can be found: the last frame is then `Broken`, and the flow must be closed. Everything else
+that is wrong with a message leaves the stream intact: it comes out as `Malformed`, with as much of
+the request as a 400 needs. CRLFs between messages are keep-alives (RFC 5626 §3.5.1): each second
+one in a row is a `Ping`, for which the driver writes one CRLF back. A lone CRLF is somebody's pong
+and says nothing that silence would not (some servers never send one).
 
-The framer remembers how far it has searched, so that a peer which sends byte by byte costs no more
-than another.
+`Framer.feed` never raises, and its frames do not depend on how the stream was cut. It remembers how
+far it has searched, so that a peer which sends byte by byte costs no more than another. A message
+that never becomes whole is for the driver to end: `Framer.waiting` says that one has begun.
 
 Deviation: a missing Content-Length is read as 0 where §18.3 wants 400 on a stream; senders that
     forget it have no body.
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 from sip import grammar
 from sip.errors import RemoteError
-from sip.headers import Headers
-from sip.message import Message, Request, build_message, read_head
+from sip.headers import MAX_HEADER_FIELDS, Headers, unfold
+from sip.message import Message, Request, build_message, decode_lines, read_head
 from sip.uri import Uri
 
 # §18.1.1 lets a datagram carry that much, and no message of telephony comes near it. A longer body
@@ -35,6 +35,9 @@ PONG = b"\r\n"
 PING = b"\r\n\r\n"
 
 _END_OF_HEADER = b"\r\n\r\n"
+
+# What an answer copies from its request (§8.2.6.2), also by its compact names.
+_COPIED = ("via", "from", "to", "call-id", "cseq", "v", "f", "t", "i")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,20 @@ class Malformed:
     request: Request | None
 
 
-Frame = Message | Malformed | Ping
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The end of a message cannot be found: nothing after it can be read, close the flow.
+
+    Attributes:
+        error: what is wrong.
+        request: as in `Malformed`: an answer may be sent before the flow is closed.
+    """
+
+    error: RemoteError
+    request: Request | None
+
+
+Frame = Message | Malformed | Ping | Broken
 
 
 class Framer:
@@ -65,26 +81,32 @@ class Framer:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._searched = 0  # no end of a header begins before this offset
-        self._head: bytes | None = None  # the header whose body is still coming
+        self._head: tuple[str, Headers] | Malformed | None = None  # its body is still coming
         self._length = 0  # of that body
         self._skip = 0  # bytes of an oversized body still to come
         self._line_ends = 0  # CRLFs seen in a row since the last message
+        self._broken = False
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a message has begun and is not whole yet."""
+        return bool(self._buffer or self._skip) or self._head is not None
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take what the flow brought and return the frames that are complete.
 
-        Raises:
-            RemoteError: the end of a message cannot be found; close the flow. Frames before it are
-                lost with it.
+        `Broken` is the last; what comes after it is dropped.
         """
-        self._buffer += data
         frames: list[Frame] = []
+        if self._broken:
+            return frames
+        self._buffer += data
         while self._step(frames):
             pass
         return frames
 
     def _step(self, frames: list[Frame]) -> bool:
-        """Do one thing; False when more bytes are needed."""
+        """Do one thing; False when more bytes are needed, or would not help."""
         if self._skip:
             skipped = min(self._skip, len(self._buffer))
             del self._buffer[:skipped]
@@ -97,10 +119,11 @@ class Framer:
         return self._take_head(frames)
 
     def _take_line_end(self, frames: list[Frame]) -> bool:
-        if len(self._buffer) < 2 and self._buffer == b"\r":
+        if self._buffer == b"\r":
             return False
         if self._buffer[:2] != b"\r\n":
-            raise RemoteError("a message begins with half a line end")
+            error = RemoteError("a message begins with half a line end")
+            return self._break(frames, error, None)
         del self._buffer[:2]
         self._line_ends += 1
         if self._line_ends % 2 == 0:
@@ -108,94 +131,120 @@ class Framer:
         return True
 
     def _take_head(self, frames: list[Frame]) -> bool:
-        end = self._buffer.find(_END_OF_HEADER, self._searched)
+        end = self._buffer.find(_END_OF_HEADER, self._searched, MAX_MESSAGE)
         if end < 0:
+            if len(self._buffer) >= MAX_MESSAGE:
+                error = RemoteError("header too large", status=513)
+                return self._break(frames, error, None)
             # The next search may begin inside of a line end that is half here.
             self._searched = max(0, len(self._buffer) - len(_END_OF_HEADER) + 1)
-            end = len(self._buffer)
-            if end <= MAX_MESSAGE:
-                return False
-        if end > MAX_MESSAGE:
-            raise RemoteError("header too large", status=513)
-        head = bytes(self._buffer[:end])
+            return False
+        raw = bytes(self._buffer[:end])
         del self._buffer[: end + len(_END_OF_HEADER)]
         self._searched = 0
         self._line_ends = 0
-        length = _content_length(head)
+        try:
+            head = read_head(raw)
+            malformed = None
+        except RemoteError as error:
+            head = _salvage(raw)
+            malformed = Malformed(error, _skeleton(*head))
+        try:
+            length = _content_length(head[1])
+        except RemoteError as error:
+            return self._break(frames, error, _skeleton(*head))
         if end + len(_END_OF_HEADER) + length > MAX_MESSAGE:
-            frames.append(Malformed(RemoteError("message too large", status=513), _skeleton(head)))
+            too_large = RemoteError("message too large", status=513)
+            frames.append(Malformed(too_large, _skeleton(*head)))
             self._skip = length
         else:
-            self._head, self._length = head, length
+            self._head, self._length = malformed or head, length
         return True
 
-    def _take_body(self, head: bytes, frames: list[Frame]) -> bool:
+    def _take_body(self, head: tuple[str, Headers] | Malformed, frames: list[Frame]) -> bool:
         if len(self._buffer) < self._length:
             return False
         body = bytes(self._buffer[: self._length])
         del self._buffer[: self._length]
         self._head = None
-        frames.append(_frame(head, body))
+        frames.append(head if isinstance(head, Malformed) else _frame(*head, body))
         return True
 
+    def _break(self, frames: list[Frame], error: RemoteError, request: Request | None) -> bool:
+        frames.append(Broken(error, request))
+        self._broken = True
+        self._buffer.clear()
+        return False
 
-def frame_datagram(data: bytes) -> Frame | None:
+
+def frame_datagram(data: bytes) -> Message | Malformed | None:
     """Read one datagram (§18.3): its end is the body's where there is no Content-Length. None for a
     keep-alive.
     """
     data = data.lstrip(b"\r\n")
     if not data.strip(b"\x00"):
         return None  # keep-alives of NAT bindings: CRLF, zeros, or nothing
-    head, separator, body = data.partition(_END_OF_HEADER)
+    raw, separator, body = data.partition(_END_OF_HEADER)
     if not separator:
         return Malformed(RemoteError("the header does not end"), None)
-    return _frame(head, body)
-
-
-def _frame(head: bytes, body: bytes) -> Frame:
     try:
-        return build_message(head, body)
+        head = read_head(raw)
     except RemoteError as error:
-        return Malformed(error, _skeleton(head))
+        return Malformed(error, _skeleton(*_salvage(raw)))
+    return _frame(*head, body)
 
 
-def _content_length(head: bytes) -> int:
-    """Find where the body ends, whatever else is wrong with the header."""
-    values: set[bytes] = set()
-    for line in head.split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        if name.strip().lower() in (b"content-length", b"l"):
-            values.add(value.strip())
-    if len(values) > 1:
-        raise RemoteError("more than one Content-Length")
+def _frame(start_line: str, headers: Headers, body: bytes) -> Message | Malformed:
+    try:
+        return build_message(start_line, headers, body)
+    except RemoteError as error:
+        return Malformed(error, _skeleton(start_line, headers))
+
+
+def _content_length(headers: Headers) -> int:
+    """Find where the body ends."""
+    values = headers.get_all("Content-Length")
     if not values:
         return 0
-    text = values.pop().decode("latin-1")
-    return grammar.number(text, what="Content-Length", limit=_MAX_CONTENT_LENGTH)
+    if len(set(values)) > 1:
+        raise RemoteError("more than one Content-Length")
+    return grammar.number(values[0], what="Content-Length", limit=_MAX_CONTENT_LENGTH)
 
 
-def _skeleton(head: bytes) -> Request | None:
+def _salvage(raw: bytes) -> tuple[str, Headers]:
+    """Read from a broken header the fields that matter for its answer and its end."""
+    start_line, *lines = decode_lines(raw)
+    lengths: dict[str, None] = {}
+    others: list[str] = []
+    for line in unfold(lines):
+        name, colon, value = line.partition(":")
+        key = name.strip().lower()
+        if colon and key in ("content-length", "l"):
+            lengths[f"l:{value}"] = None
+        elif colon and key in _COPIED and "\r" not in value and "\n" not in value:
+            others.append(f"{key}:{value}")
+    if len(others) >= MAX_HEADER_FIELDS - 2:
+        others = []  # nobody waits for an answer to that
+    return start_line, Headers.parse([*list(lengths)[:2], *others])
+
+
+def _skeleton(start_line: str, headers: Headers) -> Request | None:
     """Save from a broken request what an answer copies (§8.2.6.2): None if it is a response or has
     no way back.
     """
-    start_line, *lines = head.split(b"\r\n")
-    if start_line[:4].upper() == b"SIP/":
+    if start_line[:4].upper() == "SIP/":
         return None
-    headers = Headers()
-    for name in ("Via", "From", "To", "Call-ID", "CSeq"):
-        for line in lines:
-            try:
-                _, field = read_head(b"\r\n" + line)
-            except RemoteError:
-                continue
-            value = field.get(name)
-            if value and (name == "Via" or name not in headers):
-                headers.add(name, value)
     try:
-        _ = headers.via, headers.from_, headers.to, headers.call_id
+        _ = headers.via
     except RemoteError:
         return None
-    method = start_line.split(b" ")[0].decode("latin-1")
+    answered = Headers()
+    answered.take(headers, "Via")
+    for name in ("From", "To", "Call-ID", "CSeq"):
+        value = headers.get(name)
+        if value:
+            answered.add(name, value)
+    method = start_line.partition(" ")[0]
     return Request(
-        method if grammar.is_token(method) else "UNKNOWN", Uri("sip", host="invalid"), headers
+        method if grammar.is_token(method) else "UNKNOWN", Uri("sip", host="invalid"), answered
     )

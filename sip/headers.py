@@ -1,20 +1,27 @@
 """Header fields (RFC 3261 §20): an ordered multi-map, and typed values read on demand.
 
-`Headers` keeps names, order and values as they came; compact names are expanded. Typed properties
-parse at each use: a call is a few dozen messages, and a cache that must be kept true costs more
-than it saves. Those that every message needs are read once by `sip.message.parse_message`, so that
-afterwards they cannot fail; the others raise `RemoteError`, which the agent turns into a 400.
-Whatever we add is refused if it could begin another header field: display names come from people.
+`Headers` keeps names, order and values as they came; compact names are expanded. Beside the fields
+stands an index by lower-case name, so that no lookup walks them, and what the five fields of every
+message mean is read once and forgotten when the field changes. Those five are read by
+`sip.message.parse_message`, so that afterwards they cannot fail; the others raise `RemoteError`,
+which the agent turns into a 400. Whatever we add is refused if it could begin another header field:
+display names come from people.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from sip import grammar
 from sip.errors import LocalError, RemoteError
 from sip.events import Reason
 from sip.uri import NO_PARAMETERS, NameAddr, Parameters
+
+_Value = TypeVar("_Value")
+
+# More than any message of a user agent carries; a proxy chain adds a handful.
+MAX_HEADER_FIELDS = 256
 
 # §7.3.3 and the registry of header fields.
 _COMPACT = {
@@ -39,17 +46,31 @@ _COMPACT = {
     "y": "Identity",
 }
 
+# How the usual fields are spelled, with the index's key and the name in full: most fields of most
+# messages are found here, and need no look at their letters.
+_SPELLED = {
+    name: (name.lower(), name)
+    for name in (
+        *_COMPACT.values(),
+        "Accept", "Alert-Info", "Allow", "Authorization", "CSeq", "Call-Info", "Date", "Diversion",
+        "Expires", "Max-Forwards", "Min-SE", "P-Asserted-Identity", "P-Preferred-Identity",
+        "Privacy", "Proxy-Authenticate", "Proxy-Authorization", "RAck", "RSeq", "Reason",
+        "Record-Route", "Remote-Party-ID", "Require", "Retry-After", "Route", "Server",
+        "User-Agent", "WWW-Authenticate", "Warning",
+    )
+}  # fmt: skip
+_SPELLED |= {short: _SPELLED[name] for short, name in _COMPACT.items()}
+
 _VIA = re.compile(
     rf"""
-    (?P<name>{grammar.TOKEN}) \s*/\s* (?P<version>{grammar.TOKEN})
-    \s*/\s* (?P<transport>{grammar.TOKEN})
-    \s+ (?P<host>{grammar.HOST}) \s* (?: :\s*(?P<port>[0-9]+) )? \s*
-    (?P<parameters> (?: ;.* )? )
+    (?i:SIP) \s*+/\s*+ 2\.0 \s*+/\s*+ ({grammar.TOKEN})
+    \s++ ({grammar.HOST}) \s*+ (?: :\s*+([0-9]++) )? \s*+
+    ((?: ;.*+ )?)
     """,
     re.VERBOSE | re.DOTALL,
 )
-_CSEQ = re.compile(rf"([0-9]+)\s+({grammar.TOKEN})")
-_RACK = re.compile(rf"([0-9]+)\s+([0-9]+)\s+({grammar.TOKEN})")
+_CSEQ = re.compile(rf"([0-9]++)\s++({grammar.TOKEN})")
+_RACK = re.compile(rf"([0-9]++)\s++([0-9]++)\s++({grammar.TOKEN})")
 
 # RFC 3261 §8.1.1.5: less than 2**31.
 _CSEQ_LIMIT = 2**31 - 1
@@ -74,14 +95,14 @@ class Via:
     @classmethod
     def parse(cls, text: str) -> "Via":
         match = _VIA.fullmatch(text.strip())
-        if match is None or match["name"].upper() != "SIP" or match["version"] != "2.0":
+        if match is None:
             raise RemoteError("malformed Via")
-        port = match["port"]
+        transport, host, port, parameters = match.groups()
         return cls(
-            match["transport"].upper(),
-            match["host"].strip("[]"),
+            transport.upper(),
+            host[1:-1] if host[0] == "[" else host,
             None if port is None else grammar.number(port, what="the port in Via", limit=65535),
-            Parameters.parse(match["parameters"]),
+            Parameters.parse(parameters),
         )
 
     @property
@@ -158,12 +179,43 @@ class SessionExpires:
 class Headers:
     """The header fields of one message."""
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_fields", "_index", "_read")
 
-    def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(self, fields: Iterable[tuple[str, object]] = ()) -> None:
         self._fields: list[tuple[str, str]] = []
+        self._index: dict[str, tuple[str, ...]] = {}  # values of each field, by lower-case name
+        self._read: dict[str, Any] = {}  # what the first of them means, once somebody asked
         for name, value in fields:
             self.add(name, value)
+
+    @classmethod
+    def parse(cls, lines: list[str]) -> "Headers":
+        """Read the lines of a header, without their line ends; folded ones are joined (§7.3.1).
+
+        Raises:
+            RemoteError: a line is no field, or there are too many.
+        """
+        headers = cls()
+        fields, index = headers._fields, headers._index
+        if len(lines) > MAX_HEADER_FIELDS:
+            lines = unfold(lines)
+            if len(lines) > MAX_HEADER_FIELDS:
+                raise RemoteError("too many header fields", status=513)
+        for line in lines:
+            name, colon, value = line.partition(":")
+            spelled = _SPELLED.get(name)
+            if spelled is None or not colon:
+                if line[:1] in (" ", "\t") and fields:
+                    return cls.parse(unfold(lines))
+                name = name.rstrip(" \t")
+                if not colon or not grammar.is_token(name):
+                    raise RemoteError("malformed header field")
+                spelled = _spell(name)
+            key, name = spelled
+            value = value.strip()
+            fields.append((name, value))
+            index[key] = (*index[key], value) if key in index else (value,)
+        return headers
 
     # --- fields as text
 
@@ -173,10 +225,12 @@ class Headers:
         Raises:
             LocalError: the name is no token, or the value would begin another field.
         """
-        if not grammar.is_token(name):
-            raise LocalError("a header field's name must be a token")
-        text = grammar.refuse_injection(str(value), what=f"the value of {name}")
-        self._fields.append((_COMPACT.get(name.lower(), name), text))
+        key, field = _field(name, value)
+        self._fields.append(field)
+        before = self._index.get(key, ())
+        self._index[key] = (*before, field[1])
+        if not before and isinstance(value, (Via, NameAddr, CSeq)):
+            self._read[key] = value
 
     def set(self, name: str, value: object) -> None:
         """Put one field in the place of all of this name."""
@@ -185,29 +239,58 @@ class Headers:
 
     def put_first(self, name: str, value: object) -> None:
         """Put a field in front of all others, as a Via goes."""
-        self.add(name, value)
-        self._fields.insert(0, self._fields.pop())
+        key, field = _field(name, value)
+        self._fields.insert(0, field)
+        self._index[key] = (field[1], *self._index.get(key, ()))
+        self._read.pop(key, None)
+        if isinstance(value, (Via, NameAddr, CSeq)):
+            self._read[key] = value
+
+    def take(self, other: "Headers", *names: str) -> None:
+        """Append the fields of these names from another message, as they stand there."""
+        for name in names:
+            key, name = _SPELLED.get(name) or _spell(name)
+            values = other._index.get(key)
+            if values is None:
+                continue
+            self._fields += [(name, value) for value in values]
+            if key in self._index:
+                values = (*self._index[key], *values)
+            elif key in other._read:
+                self._read[key] = other._read[key]
+            self._index[key] = values
 
     def remove(self, name: str) -> None:
-        self._fields = [field for field in self._fields if field[0].lower() != name.lower()]
+        key = name.lower()
+        if self._index.pop(key, None) is not None:
+            self._fields = [field for field in self._fields if field[0].lower() != key]
+            self._read.pop(key, None)
 
     def get(self, name: str) -> str | None:
         """Return the first value, None if there is none."""
-        same = name.lower()
-        return next((value for key, value in self._fields if key.lower() == same), None)
+        values = self._index.get(name.lower())
+        return None if values is None else values[0]
 
     def get_all(self, name: str) -> list[str]:
         """Return the value of each field of this name; lists within them are not cut."""
-        same = name.lower()
-        return [value for key, value in self._fields if key.lower() == same]
+        return list(self._index.get(name.lower(), ()))
+
+    def repeated(self, keys: Iterable[str]) -> str | None:
+        """Return the first of these lower-case names that more than one field has."""
+        for key in keys:
+            if key in self._index and len(self._index[key]) > 1:
+                return key
+        return None
 
     def copy(self) -> "Headers":
         other = Headers()
-        other._fields = list(self._fields)
+        other._fields = self._fields.copy()
+        other._index = self._index.copy()
+        other._read = self._read.copy()
         return other
 
     def __contains__(self, name: str) -> bool:
-        return self.get(name) is not None
+        return name.lower() in self._index
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._fields)
@@ -230,16 +313,15 @@ class Headers:
     @property
     def via(self) -> Via:
         """The topmost Via."""
-        top = next(grammar.split(self._required("Via"), ","), "")
-        return Via.parse(top)
+        return self._meaning("Via", "via", _topmost)
 
     @property
     def from_(self) -> NameAddr:
-        return NameAddr.parse(self._required("From"))
+        return self._meaning("From", "from", NameAddr.parse)
 
     @property
     def to(self) -> NameAddr:
-        return NameAddr.parse(self._required("To"))
+        return self._meaning("To", "to", NameAddr.parse)
 
     @property
     def call_id(self) -> str:
@@ -247,7 +329,7 @@ class Headers:
 
     @property
     def cseq(self) -> CSeq:
-        return CSeq.parse(self._required("CSeq"))
+        return self._meaning("CSeq", "cseq", CSeq.parse)
 
     # --- fields that some have
 
@@ -303,7 +385,8 @@ class Headers:
 
     def elements(self, name: str) -> list[str]:
         """Return the elements of a comma-separated list, over all fields of this name."""
-        return [piece for value in self.get_all(name) for piece in grammar.split(value, ",")]
+        values = self._index.get(name.lower(), ())
+        return [piece for value in values for piece in grammar.split(value, ",")]
 
     def tokens(self, name: str) -> frozenset[str]:
         """Return a list of option tags or the like, in lower case."""
@@ -318,6 +401,13 @@ class Headers:
         value = self.get(name)
         if not value:
             raise RemoteError(f"missing {name}")
+        return value
+
+    def _meaning(self, name: str, key: str, parse: Callable[[str], _Value]) -> _Value:
+        """Read a field once; what it means stays until the field changes."""
+        if key not in self._read:
+            self._read[key] = parse(self._required(name))
+        value: _Value = self._read[key]
         return value
 
 
@@ -336,3 +426,37 @@ def reason_value(reason: Reason) -> str:
     """Write a Reason header field's value (RFC 3326 §2)."""
     text = f";text={grammar.quote(reason.text)}" if reason.text else ""
     return f"{reason.protocol};cause={reason.cause}{text}"
+
+
+def _topmost(vias: str) -> Via:
+    return Via.parse(vias if "," not in vias else next(iter(grammar.split(vias, ",")), ""))
+
+
+def _spell(name: str) -> tuple[str, str]:
+    """Return the index's key of a field, and its name as it is written."""
+    key = name.lower()
+    if key == "content-length":
+        return _SPELLED["l"]  # the one that is written anew, and looked for when it is
+    return _SPELLED[key] if key in _COMPACT else (key, name)
+
+
+def _field(name: str, value: object) -> tuple[str, tuple[str, str]]:
+    """Return a new field with its key."""
+    spelled = _SPELLED.get(name)
+    if spelled is None:
+        if not grammar.is_token(name):
+            raise LocalError("a header field's name must be a token")
+        spelled = _spell(name)
+    key, name = spelled
+    return key, (name, grammar.refuse_injection(str(value), what=f"the value of {name}"))
+
+
+def unfold(lines: list[str]) -> list[str]:
+    """Join folded lines with a space (§7.3.1)."""
+    whole: list[list[str]] = []
+    for line in lines:
+        if line[:1] in (" ", "\t") and whole:
+            whole[-1].append(line.strip())
+        else:
+            whole.append([line])
+    return [" ".join(parts) for parts in whole]

@@ -17,9 +17,6 @@ from sip.events import Body
 from sip.headers import Headers
 from sip.uri import Uri
 
-# More than any message of a user agent carries; a proxy chain adds a handful.
-MAX_HEADER_FIELDS = 256
-
 # §20.22; a request that comes without it is taken as it is.
 MAX_FORWARDS = 70
 
@@ -27,8 +24,7 @@ MAX_FORWARDS = 70
 # said.
 _SINGLE = ("from", "to", "call-id", "cseq", "max-forwards", "content-type")
 
-_REQUEST_LINE = re.compile(rf"({grammar.TOKEN}) (\S+) (SIP/[0-9]+\.[0-9]+)", re.IGNORECASE)
-_STATUS_LINE = re.compile(r"(SIP/[0-9]+\.[0-9]+) ([0-9]{3})(?: ([^\r\n]*))?", re.IGNORECASE)
+_VERSION = re.compile(r"SIP/[0-9]+\.[0-9]+", re.IGNORECASE)
 
 # §21 and the registry: reason phrases of what we send.
 REASON_PHRASES = {
@@ -124,42 +120,44 @@ def parse_message(data: bytes) -> Message:
     head, separator, body = data.partition(b"\r\n\r\n")
     if not separator:
         raise RemoteError("the header does not end")
-    return build_message(head, body)
-
-
-def build_message(head: bytes, body: bytes) -> Message:
-    """Read a message whose header (without the empty line) and body are already apart."""
     start_line, headers = read_head(head)
+    return build_message(start_line, headers, body)
+
+
+def read_head(head: bytes) -> tuple[str, Headers]:
+    """Cut a header (without the empty line) into its start line and fields."""
+    lines = decode_lines(head)
+    line_ends = len(lines) - 1
+    if head.count(b"\r") != line_ends or head.count(b"\n") != line_ends:
+        raise RemoteError("half a line end")
+    return lines[0], Headers.parse(lines[1:])
+
+
+def decode_lines(head: bytes) -> list[str]:
+    try:
+        return head.decode().split("\r\n")
+    except UnicodeDecodeError:
+        return [_decode(line) for line in head.split(b"\r\n")]
+
+
+def build_message(start_line: str, headers: Headers, body: bytes) -> Message:
+    """Make a message of its parts; of the body counts what Content-Length says."""
     length = headers.integer("Content-Length")
-    if length is not None and length > len(body):
-        raise RemoteError("shorter than its Content-Length")
-    body = body if length is None else body[:length]
+    if length is not None and length != len(body):
+        if length > len(body):
+            raise RemoteError("shorter than its Content-Length")
+        body = body[:length]
     message = _start(start_line, headers, body)
     _check(message)
     return message
 
 
-def read_head(head: bytes) -> tuple[str, Headers]:
-    """Cut a header into start line and fields, folded lines joined (§7.3.1)."""
-    lines = head.split(b"\r\n")
-    start_line = _decode(lines[0])
-    unfolded: list[str] = []
-    for raw in lines[1:]:
-        line = _decode(raw)
-        if line[:1] in (" ", "\t") and unfolded:
-            unfolded[-1] = f"{unfolded[-1]} {line.strip()}"
-        else:
-            unfolded.append(line)
-    if len(unfolded) > MAX_HEADER_FIELDS:
-        raise RemoteError("too many header fields", status=513)
-    headers = Headers()
-    for line in unfolded:
-        name, colon, value = line.partition(":")
-        name = name.rstrip(" \t")
-        if not colon or not grammar.is_token(name) or "\r" in value or "\n" in value:
-            raise RemoteError("malformed header field")
-        headers.add(name, value.strip())
-    return start_line, headers
+def has_to_tag(headers: Headers) -> bool:
+    """Whether To has a tag; of one that cannot be read, which goes back in a 400, it has none."""
+    try:
+        return headers.to.tag is not None
+    except RemoteError:
+        return False
 
 
 def body_of(message: Message) -> Body | None:
@@ -178,44 +176,45 @@ def response_to(
         to_tag: added to To if that has none; needed for all but 100.
     """
     headers = Headers()
-    for name in (
-        "Via",
-        "From",
-        "To",
-        "Call-ID",
-        "CSeq",
-        *(("Timestamp",) if status == 100 else ()),
-    ):
-        for value in request.headers.get_all(name):
-            headers.add(name, value)
-    if to_tag is not None and "To" in headers and request.headers.to.tag is None:
-        headers.set("To", request.headers.to.with_tag(to_tag))
+    headers.take(request.headers, "Via", "From", "To", "Call-ID", "CSeq")
+    if status == 100:
+        headers.take(request.headers, "Timestamp")
+    if to_tag is not None and "To" in headers and not has_to_tag(headers):
+        try:
+            headers.set("To", headers.to.with_tag(to_tag))
+        except RemoteError:
+            headers.set("To", f"{headers.get('To')};tag={to_tag}")
     return Response(status, reason or REASON_PHRASES.get(status, "Unknown"), headers)
 
 
 def _start(line: str, headers: Headers, body: bytes) -> Message:
-    match = _STATUS_LINE.fullmatch(line)
-    if match is not None:
-        _check_version(match[1])
-        return Response(int(match[2]), match[3] or "", headers, body)
-    match = _REQUEST_LINE.fullmatch(line)
-    if match is None:
-        raise RemoteError("malformed start line")
-    _check_version(match[3])
-    return Request(match[1], Uri.parse(match[2]), headers, body)
+    first, _, rest = line.partition(" ")
+    if first[:4].upper() == "SIP/":
+        _check_version(first)
+        status, _, reason = rest.partition(" ")
+        if len(status) != 3 or not status.isdigit() or not status.isascii():
+            raise RemoteError("malformed status line")
+        return Response(int(status), reason, headers, body)
+    uri, _, version = rest.partition(" ")
+    if not grammar.is_token(first):
+        raise RemoteError("malformed request line")
+    _check_version(version)
+    return Request(first, Uri.parse(uri), headers, body)
 
 
 def _check_version(version: str) -> None:
-    if version.upper() != "SIP/2.0":
-        raise RemoteError("version not supported", status=505)
+    if version.upper() == "SIP/2.0":
+        return
+    if _VERSION.fullmatch(version) is None:
+        raise RemoteError("malformed start line")
+    raise RemoteError("version not supported", status=505)
 
 
 def _check(message: Message) -> None:
     headers = message.headers
-    names = [name.lower() for name, _ in headers]
-    for name in _SINGLE:
-        if names.count(name) > 1:
-            raise RemoteError(f"more than one {name}")
+    repeated = headers.repeated(_SINGLE)
+    if repeated is not None:
+        raise RemoteError(f"more than one {repeated}")
     # Reading them is the check.
     _ = headers.via, headers.from_, headers.to, headers.call_id, headers.integer("Max-Forwards")
     method = headers.cseq.method
@@ -234,7 +233,8 @@ def _decode(line: bytes) -> str:
 
 
 def _write(start_line: str, headers: Headers, body: bytes) -> bytes:
-    lines = [grammar.refuse_injection(start_line, what="the start line")]
-    lines += [f"{name}: {value}" for name, value in headers if name.lower() != "content-length"]
-    lines += [f"Content-Length: {len(body)}", "", ""]
-    return "\r\n".join(lines).encode() + body
+    grammar.refuse_injection(start_line, what="the start line")
+    fields = "".join(
+        [f"{name}: {value}\r\n" for name, value in headers if name != "Content-Length"]
+    )
+    return f"{start_line}\r\n{fields}Content-Length: {len(body)}\r\n\r\n".encode() + body

@@ -17,15 +17,16 @@ from sip.errors import LocalError, RemoteError
 # scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+\-.]*):(.*)", re.DOTALL)
 
-# [ userinfo ] hostport uri-parameters [ headers ]
+# ( "sip:" / "sips:" ) [ userinfo ] hostport uri-parameters [ headers ]
 # Wider in the user part: "#" and "[" occur unescaped in the field (dial strings).
-_SIP_REST = re.compile(
+_SIP = re.compile(
     rf"""
-    (?: (?P<user>[^@:\s<>"]+) (?: : (?P<password>[^@\s<>"]*) )? @ )?
-    (?P<host>{grammar.HOST})
-    (?: : (?P<port>[0-9]+) )?
-    (?P<parameters>(?:;[^;?\s<>"]*)*)
-    (?: \? (?P<headers>[^\s<>"]*) )?
+    (?i: (sips?) ) :
+    (?: ([^@:\s<>"]++) (?: : ([^@\s<>"]*+) )? @ )?
+    ({grammar.HOST})
+    (?: : ([0-9]++) )?
+    ((?: ;[^;?\s<>"]*+ )*+)
+    (?: \? ([^\s<>"]*+) )?
     """,
     re.VERBOSE,
 )
@@ -36,14 +37,19 @@ _OPAQUE_REST = re.compile(r'[^\s<>"]+')
 _SAFE_IN_USER = "-_.!~*'()&=+$,;?/"
 _SAFE_IN_NUMBER = "-_.!~*'()&=+$,/"
 _SAFE_IN_PASSWORD = "-_.!~*'()&=+$,"
+# What is safe in all of them.
+_UNESCAPED = re.compile(r"[A-Za-z0-9\-_.!~*'()&=+$,]*+")
 
-_PARAMETER = re.compile(rf"([^\s=;,\"<>]+)(?:\s*=\s*({grammar.GENERIC_VALUE}))?", re.DOTALL)
+_PARAMETER = re.compile(rf"([^\s=;,\"<>]++)(?:\s*+=\s*+({grammar.GENERIC_VALUE}))?", re.DOTALL)
+# Parameters without quotes and spaces, as nearly all are: these can be cut without a look at each.
+_PLAIN_PARAMETERS = re.compile(
+    r';[^\s=;,"<>]++(?:=[^\s;,"<>]*+)?(?:;[^\s=;,"<>]++(?:=[^\s;,"<>]*+)?)*+'
+)
 
 # name-addr = [ display-name ] LAQUOT addr-spec RAQUOT; wider: an unquoted display name may hold any
 # text.
 _NAME_ADDR = re.compile(
-    rf'(?P<display>{grammar.QUOTED_STRING}|[^"<>]*?)\s*<(?P<uri>[^<>]*)>\s*(?P<parameters>(?:;.*)?)',
-    re.DOTALL,
+    rf'({grammar.QUOTED_STRING}|[^"<>]*+)\s*+<([^<>]*+)>\s*+((?:;.*+)?)', re.DOTALL
 )
 
 # Parameters which, if either URI has them, must match (§19.1.4).
@@ -67,7 +73,14 @@ class Parameters:
         Raises:
             RemoteError: a piece is no parameter.
         """
+        if not text:
+            return NO_PARAMETERS
         pairs: list[tuple[str, str | None]] = []
+        if _PLAIN_PARAMETERS.fullmatch(text) is not None:
+            for piece in text[1:].split(";"):
+                name, equals, value = piece.partition("=")
+                pairs.append((name, value if equals else None))
+            return cls(tuple(pairs))
         for piece in grammar.split(text, ";"):
             match = _PARAMETER.fullmatch(piece)
             if match is None:
@@ -79,9 +92,10 @@ class Parameters:
         """Return the meaning of a value (quotes removed), "" for a name alone, None if it is not
         there.
         """
+        same = name.lower()
         for key, value in self.pairs:
-            if key.lower() == name.lower():
-                return grammar.unquote(value or "")
+            if key.lower() == same:
+                return grammar.unquote(value) if value else ""
         return None
 
     def with_(self, name: str, value: str | None = None) -> "Parameters":
@@ -104,10 +118,11 @@ class Parameters:
         return Parameters((*self.pairs, (name, value)))
 
     def without(self, name: str) -> "Parameters":
-        return Parameters(tuple(pair for pair in self.pairs if pair[0].lower() != name.lower()))
+        same = name.lower()
+        return Parameters(tuple(pair for pair in self.pairs if pair[0].lower() != same))
 
     def __contains__(self, name: str) -> bool:
-        return any(key.lower() == name.lower() for key, _ in self.pairs)
+        return name.lower() in [key.lower() for key, _ in self.pairs]
 
     def __iter__(self) -> Iterator[str]:
         return (key for key, _ in self.pairs)
@@ -155,12 +170,24 @@ class Uri:
         Raises:
             RemoteError: it is none.
         """
+        match = _SIP.fullmatch(text)
+        if match is not None:
+            scheme, user, password, host, port, parameters, headers = match.groups()
+            return cls(
+                scheme.lower(),
+                _unescape(user) if user else "",
+                host[1:-1] if host[0] == "[" else host,
+                None if port is None else grammar.number(port, what="the port", limit=65535),
+                Parameters.parse(parameters) if parameters else NO_PARAMETERS,
+                None if password is None else _unescape(password),
+                headers,
+            )
         match = _SCHEME.fullmatch(text)
         if match is None:
             raise RemoteError("URI without a scheme")
         scheme, rest = match[1].lower(), match[2]
         if scheme in ("sip", "sips"):
-            return cls._parse_sip(scheme, rest)
+            raise RemoteError("malformed SIP URI")
         if scheme == "tel":
             match = _TEL_REST.fullmatch(rest)
             if match is None:
@@ -171,23 +198,6 @@ class Uri:
         if _OPAQUE_REST.fullmatch(rest) is None:
             raise RemoteError("malformed URI")
         return cls(scheme, rest)
-
-    @classmethod
-    def _parse_sip(cls, scheme: str, rest: str) -> "Uri":
-        match = _SIP_REST.fullmatch(rest)
-        if match is None:
-            raise RemoteError("malformed SIP URI")
-        port = match["port"]
-        password = match["password"]
-        return cls(
-            scheme,
-            _unescape(match["user"] or ""),
-            match["host"].strip("[]"),
-            None if port is None else grammar.number(port, what="the port", limit=65535),
-            Parameters.parse(match["parameters"]),
-            None if password is None else _unescape(password),
-            match["headers"],
-        )
 
     def equivalent(self, other: "Uri") -> bool:
         """Whether both name the same resource (§19.1.4), as far as a user agent needs it."""
@@ -206,13 +216,11 @@ class Uri:
 
     def __str__(self) -> str:
         if self.scheme == "tel":
-            return f"tel:{quote(self.user, safe=_SAFE_IN_NUMBER)}{self.parameters}"
+            return f"tel:{_escape(self.user, _SAFE_IN_NUMBER)}{self.parameters}"
         if self.scheme not in ("sip", "sips"):
             return f"{self.scheme}:{self.user}"
-        password = (
-            "" if self.password is None else ":" + quote(self.password, safe=_SAFE_IN_PASSWORD)
-        )
-        user = f"{quote(self.user, safe=_SAFE_IN_USER)}{password}@" if self.user else ""
+        password = "" if self.password is None else ":" + _escape(self.password, _SAFE_IN_PASSWORD)
+        user = f"{_escape(self.user, _SAFE_IN_USER)}{password}@" if self.user else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
         headers = "" if self.headers is None else f"?{self.headers}"
@@ -244,10 +252,11 @@ class NameAddr:
         text = text.strip()
         match = _NAME_ADDR.fullmatch(text)
         if match is not None:
+            display, uri, parameters = match.groups()
             return cls(
-                Uri.parse(match["uri"].strip()),
-                grammar.unquote(match["display"].strip()),
-                Parameters.parse(match["parameters"]),
+                Uri.parse(uri.strip()),
+                grammar.unquote(display.strip()),
+                Parameters.parse(parameters),
             )
         # Without angle brackets, parameters belong to the header field, not to the URI (§20).
         address, _, parameters = text.partition(";")
@@ -273,7 +282,13 @@ class NameAddr:
         return f"{display}<{self.uri}>{self.parameters}"
 
 
+def _escape(text: str, safe: str) -> str:
+    return text if _UNESCAPED.fullmatch(text) is not None else quote(text, safe=safe)
+
+
 def _unescape(text: str) -> str:
+    if "%" not in text:
+        return text
     try:
         return unquote_to_bytes(text).decode()
     except UnicodeDecodeError:

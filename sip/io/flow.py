@@ -18,8 +18,7 @@ from functools import partial
 from typing import Protocol, cast
 
 from sip.agent import Flow
-from sip.errors import RemoteError
-from sip.framing import PONG, Frame, Framer, Malformed, Ping, frame_datagram
+from sip.framing import PONG, Broken, Frame, Framer, Malformed, Ping, frame_datagram
 from sip.io.resolver import Target
 from sip.io.tls import Renewed, check_peer, client_context, explain, server_name, system_authorities
 from sip.io.wirelog import shown
@@ -170,12 +169,7 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = asyncio.get_running_loop().time()
-        try:
-            frames = self._framer.feed(data)
-        except RemoteError as error:
-            self.abort(f"the other side sent what is not SIP ({error.reason})")
-            return
-        for frame in frames:
+        for frame in self._framer.feed(data):
             self._take(frame)
 
     def datagram_received(self, data: bytes, addr: object) -> None:
@@ -217,6 +211,10 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
             case Malformed(error, _):
                 logger.warning("%s sent a message that cannot be used: %s", self._name, error)
                 self._listener.flow_heard(self, frame)
+            case Broken(error, request):
+                if request is not None:
+                    self._listener.flow_heard(self, Malformed(error, request))
+                self.close(f"the other side sent what is not SIP ({error.reason})")
             case message:
                 self._log("<", message)
                 self._listener.flow_heard(self, message)

@@ -34,3 +34,8 @@ def test_unquote_leaves_other_text() -> None:
 def test_line_breaks_and_lone_surrogates_are_refused(text: str) -> None:
     with pytest.raises(LocalError):
         grammar.refuse_injection(text, what="it")
+
+
+def test_what_is_not_closed_goes_on_to_the_end() -> None:
+    assert grammar.split('a, "b, c', ",") == ["a", '"b, c']
+    assert grammar.split("a; <b; c", ";") == ["a", "<b; c"]

@@ -136,3 +136,55 @@ def test_the_called_party_is_read_or_left() -> None:
     assert headers.called_party == NameAddr.parse("<sip:+4930111222@example.net>")
     assert Headers([("P-Called-Party-ID", "<>")]).called_party is None
     assert Headers().called_party is None
+
+
+def test_a_changed_field_is_read_anew() -> None:
+    headers = Headers(
+        [("Via", "SIP/2.0/TLS a;branch=1"), ("CSeq", "1 INVITE"), ("To", "<sip:a@b>")]
+    )
+    assert (headers.via.branch, headers.cseq.number, headers.to.tag) == ("1", 1, None)
+    other = headers.copy()
+    headers.put_first("Via", "SIP/2.0/TLS b;branch=2")
+    headers.set("CSeq", "2 INVITE")
+    headers.set("To", headers.to.with_tag("t"))
+    assert (headers.via.branch, headers.cseq.number, headers.to.tag) == ("2", 2, "t")
+    headers.remove("CSeq")
+    with pytest.raises(RemoteError):
+        _ = headers.cseq
+    assert (other.via.branch, other.cseq.number, other.to.tag) == ("1", 1, None)
+
+
+def test_a_value_and_its_text_mean_the_same() -> None:
+    via = Via.parse("SIP/2.0/TLS 192.0.2.1:5061;rport;branch=z9hG4bK1")
+    headers = Headers([("Via", "SIP/2.0/TLS a;branch=1")])
+    headers.add("Via", via)  # below the first
+    assert headers.via.branch == "1"
+    headers.put_first("Via", via)
+    assert headers.via == via == Headers([("Via", str(via))]).via
+
+
+def test_fields_are_taken_from_another_message_as_they_stand() -> None:
+    request = Headers.parse(["v:SIP/2.0/TLS a;branch=1", "V: SIP/2.0/TLS b", "To: <sip:a@b>"])
+    answer = Headers([("To", "<sip:c@d>")])
+    answer.take(request, "Via", "From", "To")
+    assert list(answer) == [
+        ("To", "<sip:c@d>"),
+        ("Via", "SIP/2.0/TLS a;branch=1"),
+        ("Via", "SIP/2.0/TLS b"),
+        ("To", "<sip:a@b>"),
+    ]
+    assert (answer.via.branch, answer.to.uri.user) == ("1", "c")
+    assert answer.repeated(["from", "to", "via"]) == "to"
+
+
+def test_lines_are_read_as_fields_with_folded_ones_joined() -> None:
+    headers = Headers.parse(["s: one", "\t two", " three", "X-Y :z", "L:5"])
+    assert list(headers) == [("Subject", "one two three"), ("X-Y", "z"), ("Content-Length", "5")]
+
+
+@pytest.mark.parametrize(
+    "line", [" folded: before any field", "no colon", "Subject", "a b: c", ":"]
+)
+def test_a_line_that_is_no_field_is_refused(line: str) -> None:
+    with pytest.raises(RemoteError):
+        Headers.parse([line])

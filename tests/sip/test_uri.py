@@ -147,3 +147,16 @@ def test_a_parameter_that_says_more_than_it_should_is_refused(name: str, value: 
 
 def test_the_password_stays_out_of_the_representation() -> None:
     assert "hunter2" not in repr(Uri.parse("sip:alice:hunter2@example.net"))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "lr", "x-y"]), st.none() | st.sampled_from(["", "1", "[::1]"])
+        )
+    )
+)
+def test_plain_parameters_mean_what_spaced_ones_do(pairs: list[tuple[str, str | None]]) -> None:
+    plain = "".join(f";{name}" if value is None else f";{name}={value}" for name, value in pairs)
+    spaced = plain.replace(";", " ; ").replace("=", " = ")
+    assert Parameters.parse(plain) == Parameters.parse(spaced) == Parameters(tuple(pairs))

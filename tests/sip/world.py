@@ -19,7 +19,7 @@ from sip.events import (
     IncomingSession,
     Send,
 )
-from sip.framing import Framer, Malformed, Ping, frame_datagram
+from sip.framing import Broken, Frame, Framer, Malformed, Ping, frame_datagram
 from sip.headers import Headers, Via
 from sip.message import Message, Request, Response, parse_message, response_to
 from sip.session import Session
@@ -339,12 +339,16 @@ class Link:
         peer, _, _ = self._ends[sender.name]
         _, id, framer = self._ends[peer.name]
         if self.transport == "UDP":
-            frame = frame_datagram(data)
-            frames = [] if frame is None else [frame]
+            datagram = frame_datagram(data)
+            frames: list[Frame] = [] if datagram is None else [datagram]
         else:
             frames = framer.feed(data)
         for frame in frames:
-            if not isinstance(frame, Ping):
+            if isinstance(frame, Broken):
+                if frame.request is not None:
+                    peer.deliver(Malformed(frame.error, frame.request), id)
+                self.cut()
+            elif not isinstance(frame, Ping):
                 peer.deliver(frame, id)
 
 

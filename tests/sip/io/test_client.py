@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from sip.events import Event, Registered, RegistrationFailed
-from sip.framing import Framer, Malformed, Ping
+from sip.framing import Broken, Framer, Malformed, Ping
 from sip.io.client import GRACE, TrunkClient, TrunkDown, TrunkUp, refusal
 from sip.io.flow import Connection, FlowListener
 from sip.io.resolver import ResolveError, Target
@@ -92,7 +92,7 @@ class Network:
             for frame in framer.feed(data):
                 if isinstance(frame, Ping):
                     continue  # two pongs in a row look like one
-                assert not isinstance(frame, Malformed), frame
+                assert not isinstance(frame, Malformed | Broken), frame
                 for answer in there.take(frame):
                     loop.call_soon(transport.deliver, bytes(answer))
                     if isinstance(answer, Response) and answer.status == self.close_on:
