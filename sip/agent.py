@@ -96,6 +96,11 @@ class UserAgent:
         """Whether anything that we said still waits for its answer; a shutdown waits for it."""
         return self._core.transactions.waiting or self._sessions.closing
 
+    @property
+    def transactions(self) -> int:
+        """How many transactions live, of ours and the peer's; a while after the last call, none."""
+        return len(self._core.transactions)
+
     def poll(self) -> list[Output]:
         """Return what came about since the last call, in its order."""
         return self._core.take_outputs()

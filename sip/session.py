@@ -496,8 +496,9 @@ class Session:
         elif self._dialog is not None:
             if self._changes is not None:
                 self._changes.stop(now)
-            self._enter(State.TERMINATED, now)
+            # Said first: an offer of ours that the BYE overtook must not be the end that is told.
             self._end(200, by_peer=True, reason=reason)
+            self._enter(State.TERMINATED, now)
 
     def _receive_info(self, transaction: AnyServer, now: float) -> None:
         """RFC 6086; an INFO without a body or package only asks whether we are there."""
@@ -518,8 +519,8 @@ class Session:
             # The peer has no such dialog: there is nobody to say BYE to.
             if self._changes is not None:
                 self._changes.stop(now)
-            self._enter(State.TERMINATED, now)
             self._end(481, by_peer=True)
+            self._enter(State.TERMINATED, now)
         else:
             self._leave(status, now, headers=_reason_headers(Reason("SIP", status, why)))
 

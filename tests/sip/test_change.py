@@ -46,6 +46,18 @@ def test_a_refused_offer_leaves_the_session(alice: Phone, pbx: Script) -> None:
     assert session.established
 
 
+def test_a_bye_that_overtakes_our_offer_is_the_end_and_the_only_one(
+    alice: Phone, pbx: Script
+) -> None:
+    session = answered(alice, pbx)
+    reoffer(alice, session)
+    pbx.within(session, "BYE", seq=1)
+    (end,) = alice.all(SessionEnded)
+    assert (end.status, end.by_peer) == (200, True)
+    assert pbx.requests("BYE") == []
+    assert alice.agent.sessions == []
+
+
 @pytest.mark.parametrize(("incoming", "least", "most"), [(False, 2.1, 4.0), (True, 0.0, 2.0)])
 def test_glare_is_settled_by_offering_again(
     alice: Phone, pbx: Script, world: World, incoming: bool, least: float, most: float

@@ -275,15 +275,27 @@ class Weather:
     cut_after: int | None = None  # messages, in both directions together
 
 
+# An element in the path: what goes on in the place of a message, and what answers it at once.
+Proxy = Callable[[Message], tuple[Message | None, Response | None]]
+
+
 class Link:
     """A wire between two parties; a stream in order, or datagrams that may be lost."""
 
     _flow_ids = itertools.count(1)
 
     def __init__(
-        self, world: "World", one: Party, other: Party, transport: str, weather: Weather
+        self,
+        world: "World",
+        one: Party,
+        other: Party,
+        transport: str,
+        weather: Weather,
+        proxy: Proxy | None = None,
     ) -> None:
         self.world = world
+        self.silent = False  # open, and nothing arrives
+        self._proxy = proxy
         self.transport = transport
         self.weather = weather
         self.open = True
@@ -302,10 +314,15 @@ class Link:
 
     def carry(self, sender: Party, message: Message) -> None:
         self.world.wire.append((self.world.now, sender.name, message))
-        self.carry_bytes(sender, bytes(message))
+        onward, answer = (message, None) if self._proxy is None else self._proxy(message)
+        if onward is not None:
+            self.carry_bytes(sender, bytes(onward))
+        if answer is not None:
+            peer, _, _ = self._ends[sender.name]
+            self.carry_bytes(peer, bytes(answer))
 
     def carry_bytes(self, sender: Party, data: bytes) -> None:
-        if not self.open:
+        if not self.open or self.silent:
             return
         weather, chance = self.weather, self.world.random
         self._carried += 1
@@ -374,9 +391,15 @@ class World:
         return Phone(self, name, Trunk(**(values | settings)))  # type: ignore[arg-type]
 
     def link(
-        self, one: Party, other: Party, transport: str = "TLS", weather: Weather | None = None
+        self,
+        one: Party,
+        other: Party,
+        transport: str = "TLS",
+        weather: Weather | None = None,
+        *,
+        proxy: Proxy | None = None,
     ) -> Link:
-        return Link(self, one, other, transport, weather or Weather())
+        return Link(self, one, other, transport, weather or Weather(), proxy)
 
     def at(self, when: float, action: Callable[[], object]) -> None:
         heapq.heappush(self._queue, (when, next(self._order), action))
