@@ -46,6 +46,9 @@ from sip.events import (
     SessionOffered,
     SessionProgressed,
     SessionReanswered,
+    TransferEnded,
+    TransferProgressed,
+    TransferRequested,
 )
 from sip.io.client import TrunkClient, TrunkDown, TrunkUp
 
@@ -222,6 +225,7 @@ class Ringback:
             case (
                 IncomingSession() | SessionProgressed() | SessionAnswered() | SessionConfirmed()
                 | SessionOffered() | SessionReanswered() | SessionEnded()
+                | TransferProgressed() | TransferEnded() | TransferRequested()
             ):  # fmt: skip
                 self._exchange.receive_sip(trunk, event)
             case MessageReceived() | MessageSent():

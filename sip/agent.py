@@ -16,13 +16,17 @@ from sip.core import ALLOW, SUPPORTED, Core, Flow, Ids
 from sip.errors import LocalError, RemoteError
 from sip.events import Body, FlowFailed, Output
 from sip.framing import Malformed
+from sip.mailbox import MESSAGE_SUMMARY, Mailbox
 from sip.message import Message, Request, Response
 from sip.pager import Pager
 from sip.presentation import ACCOUNT, Presentation, present
+from sip.refer import Replaces, replaces_of
 from sip.registration import Registration
 from sip.session import Session
 from sip.sessions import Sessions
+from sip.subscription import EventName
 from sip.transaction import AnyServer, Failure, InviteServerTransaction, Outcome
+from sip.transfer import REFER_EVENT
 from sip.trunk import Trunk
 from sip.uri import NameAddr, Uri
 from sip.verifier import Verifier
@@ -40,17 +44,14 @@ PING_TIMEOUT = 10.0
 # What a body of a peer may be (§20.1).
 ACCEPT = "application/sdp, text/plain"
 
-# Events of NOTIFY that PBXs send without a subscription: message waiting (RFC 3842).
-_UNSOLICITED_EVENTS = ("message-summary",)
-
 # Methods that exist elsewhere in SIP but are not for a user agent like ours: 405, not 501 (§8.2.1).
-_KNOWN_ELSEWHERE = ("REGISTER", "SUBSCRIBE", "PUBLISH")
+_KNOWN_ELSEWHERE = ("REGISTER", "PUBLISH")
 
 # Header fields that the agent writes itself.
 _RESERVED = (
     "allow", "authorization", "call-id", "contact", "content-length", "content-type", "cseq",
-    "from", "max-forwards", "min-se", "proxy-authorization", "record-route", "require", "route",
-    "session-expires", "supported", "to", "user-agent", "via",
+    "from", "max-forwards", "min-se", "proxy-authorization", "record-route", "referred-by",
+    "replaces", "require", "route", "session-expires", "supported", "to", "user-agent", "via",
 )  # fmt: skip
 
 
@@ -67,6 +68,7 @@ class UserAgent:
         self._core = Core(trunk, ids=ids, product=product)
         self._registration = Registration(self._core)
         self._pager = Pager(self._core)
+        self._mailbox = Mailbox(self._core)
         self._sessions = Sessions(self._core)
         self._verifier = None
         if trunk.authenticate_peer is not None:
@@ -110,6 +112,7 @@ class UserAgent:
         deadlines = [
             self._core.transactions.deadline,
             self._registration.deadline,
+            self._mailbox.deadline,
             self._ping_deadline,
             self._sessions.deadline,
         ]
@@ -125,12 +128,19 @@ class UserAgent:
         now: float,
         caller: Presentation = ACCOUNT,
         headers: Iterable[tuple[str, str]] = (),
+        replaces: Replaces | None = None,
+        referred_by: NameAddr | None = None,
+        transferor: Session | None = None,
     ) -> Session:
         """Call someone (§13.2).
 
         Args:
             caller: what the called party is to see of us.
             headers: more header fields, such as Subject.
+            replaces: whose place the call takes at the callee (RFC 3891).
+            referred_by: who asked us to call (RFC 3892).
+            transferor: the session whose `TransferRequested` this call fulfils: its peer is told
+                how it goes.
 
         Raises:
             LocalError: something cannot be written into a message, or is not the user's to write.
@@ -139,7 +149,13 @@ class UserAgent:
         for name, _ in headers:
             if name.lower() in _RESERVED:
                 raise LocalError(f"{name} is written by the agent")
+        if replaces is not None:
+            # Without the demand, a callee that knows no Replaces would ring a second phone (§4).
+            headers += [("Replaces", str(replaces)), ("Require", "replaces")]
+        if referred_by is not None:
+            headers.append(("Referred-By", str(referred_by)))
         session = self._new_session(incoming=False, call_id=self._core.ids.call_id())
+        session.watcher = None if transferor is None else transferor.report
         sender, told = present(self._core.trunk, caller)
         session.place(target, offer, sender=sender, headers=[*told, *headers], now=now)
         self._sessions.keep(session)
@@ -171,6 +187,7 @@ class UserAgent:
 
     def unregister(self, *, now: float) -> None:
         """Remove our binding for good; `Unregistered` or `RegistrationFailed` says the outcome."""
+        self._mailbox.stop(now)
         self._registration.unregister(now)
 
     def ping(self, *, now: float) -> None:
@@ -208,6 +225,7 @@ class UserAgent:
         for session in self._sessions:
             session.flow_opened(now)
             self._core.touch(session.call_id)
+        self._visit_mailbox(now)
 
     def flow_closed(self, flow_id: int, now: float) -> None:
         """Lose a connection: what waits on it fails at once, answered calls go on without it."""
@@ -217,6 +235,8 @@ class UserAgent:
             self._ping_deadline = None
         self._core.transactions.flow_closed(flow_id, now)
         self._registration.flow_closed(flow_id)
+        if self._core.current is None:
+            self._mailbox.line_lost()
         for session in self._sessions:
             session.flow_closed(flow_id, now)
             self._core.touch(session.call_id)
@@ -235,11 +255,13 @@ class UserAgent:
                 logger.warning("%s: malformed message: %s", self._core.trunk.name, error)
                 if request is not None:
                     self._answer_statelessly(request, flow, error)
+        self._visit_mailbox(now)
 
     def handle_timer(self, now: float) -> None:
         """Do what has become due."""
         self._core.transactions.handle_timer(now)
         self._registration.handle_timer(now)
+        self._mailbox.handle_timer(now)
         self._sessions.handle_timer(now)
         if self._ping_deadline is not None and now >= self._ping_deadline:
             self._ping_deadline = None
@@ -301,33 +323,51 @@ class UserAgent:
         if self._verifier is not None and outside:
             self._verifier.admit(request, now)
         self._check(request)
-        session = None
         if request.headers.to.tag is not None:
-            session = self._session_of(request)
-            if session is None:
-                raise RemoteError("no such dialog", status=481)
-            session.admit(request)
+            self._dispatch_within(transaction, now)
+            return
         match request.method:
-            case "INVITE" if session is None:
+            case "INVITE":
                 self._receive_invite(transaction, now)
-            case "INVITE" | "BYE" | "UPDATE" | "PRACK" | "INFO":
-                if session is None:
-                    raise RemoteError("no dialog", status=481)
-                session.receive(transaction, now)
             case "MESSAGE":
                 self._pager.receive(transaction, now)
             case "OPTIONS":
                 self._core.respond(transaction, 200, now, headers=_CAPABILITIES)
             case "NOTIFY":
                 self._receive_notify(transaction, now)
-            case _:  # REFER, the only one that `_check` lets through besides
-                raise RemoteError("transfers are not done here", status=603)  # RFC 3515 §2.4.2
+            case "SUBSCRIBE":
+                raise RemoteError("nobody is notified of anything", status=489)
+            case "REFER":
+                # A stranger to our calls shall not make us dial (RFC 3515 §5.2).
+                raise RemoteError("no session to be transferred", status=403)
+            case _:
+                raise RemoteError("no dialog", status=481)
+
+    def _dispatch_within(self, transaction: AnyServer, now: float) -> None:
+        """Take a request that names a dialog (§12.2.2)."""
+        request = transaction.request
+        if request.method == "NOTIFY" and self._mailbox.owns(request):
+            self._mailbox.receive(transaction, now)
+            return
+        session = self._session_of(request)
+        if session is None:
+            raise RemoteError("no such dialog", status=481)
+        session.admit(request)
+        match request.method:
+            case "MESSAGE":
+                self._pager.receive(transaction, now)
+            case "OPTIONS":
+                self._core.respond(transaction, 200, now, headers=_CAPABILITIES)
+            case _:
+                session.receive(transaction, now)
 
     def _check(self, request: Request) -> None:
         """Refuse what no part of us can take (§8.2.1 to §8.2.3)."""
+        if "Replaces" in request.headers and request.method != "INVITE":
+            raise RemoteError("only an INVITE replaces", status=400)  # RFC 3891 §3
         if request.method in _KNOWN_ELSEWHERE:
             raise RemoteError("method not allowed", status=405)
-        if request.method not in (*ALLOW.split(", "), "REFER"):
+        if request.method not in (*ALLOW.split(", "), "SUBSCRIBE"):
             raise RemoteError("method not known", status=501)
         if request.uri.scheme not in ("sip", "sips", "tel"):
             raise RemoteError("URI scheme not supported", status=416)
@@ -345,7 +385,8 @@ class UserAgent:
             raise RemoteError("too many calls", status=503)
         call_id = transaction.request.headers.call_id
         session = self._new_session(incoming=True, call_id=call_id)
-        session.receive_invite(transaction, now)
+        replaced = self._replaced_by(transaction.request)
+        session.receive_invite(transaction, now, replaced=replaced)
         self._sessions.keep(session, transaction)
 
     def _receive_cancel(self, transaction: AnyServer, now: float) -> None:
@@ -359,12 +400,33 @@ class UserAgent:
         if session is not None:
             session.receive_cancel(transaction.request, now)
 
+    def _replaced_by(self, invite: Request) -> Session | None:
+        """Find the session whose place an INVITE shall take (RFC 3891 §3)."""
+        replaces = replaces_of(invite.headers)
+        if replaces is None:
+            return None
+        session = self._sessions.find(replaces.call_id, replaces.to_tag)
+        if session is None or not session.knows(replaces.from_tag) or not session.replaceable:
+            raise RemoteError("no such dialog to replace", status=481)
+        if session.ended:
+            raise RemoteError("the dialog to replace is over", status=603)
+        if session.established and replaces.early_only:
+            raise RemoteError("the call was answered already", status=486)
+        return session
+
     def _receive_notify(self, transaction: AnyServer, now: float) -> None:
-        """RFC 6665 §4.1.3; we subscribe to nothing, but PBXs tell of waiting messages unasked."""
-        event = (transaction.request.headers.get("Event") or "").partition(";")[0].strip().lower()
-        if event not in _UNSOLICITED_EVENTS:
+        """RFC 6665 §4.1.3; of what we did not subscribe to, waiting messages are taken."""
+        event = EventName.of(transaction.request.headers)
+        if event.package == REFER_EVENT:
+            raise RemoteError("no such subscription", status=481)
+        if event.package != MESSAGE_SUMMARY:
             raise RemoteError("event not known", status=489)
-        self._core.respond(transaction, 200, now)
+        self._mailbox.take(transaction, now)
+
+    def _visit_mailbox(self, now: float) -> None:
+        """Subscribe as soon as the line stands: registered, or connected where it does not."""
+        if self._core.current is not None and (self.registered or not self._core.trunk.register):
+            self._mailbox.line_stands(now)
 
     def _answer_statelessly(self, request: Request, flow: Flow, error: RemoteError) -> None:
         if request.method == "ACK":
@@ -404,7 +466,7 @@ def _refusal_headers(error: RemoteError) -> list[tuple[str, str]]:
         case 422:
             return [("Min-SE", str(timer.MIN_INTERVAL))]
         case 489:
-            return [("Allow-Events", ", ".join(_UNSOLICITED_EVENTS))]
+            return [("Allow-Events", REFER_EVENT)]  # what we notify of (RFC 6665 §8.3.2)
         case 503:
             return [("Retry-After", "5")]
         case _:

@@ -31,11 +31,11 @@ from sip.uri import NameAddr, Parameters, Uri
 
 logger = logging.getLogger(__name__)
 
-# Methods that we serve (§20.5). REFER is known and refused; SUBSCRIBE and PUBLISH are not for us.
-ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, NOTIFY, MESSAGE"
+# Methods that we serve (§20.5). SUBSCRIBE is answered, but invites nobody: there is nothing to see.
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, REFER, NOTIFY, MESSAGE"
 
-# Extensions that we speak (§20.37): RFC 3262 and RFC 4028.
-SUPPORTED = ("100rel", "timer")
+# Extensions that we speak (§20.37): RFC 3262, RFC 4028, RFC 3891 and RFC 4488.
+SUPPORTED = ("100rel", "timer", "replaces", "norefersub")
 
 # 401, 407, each once stale, and one more; a server that wants more goes in circles.
 MAX_ATTEMPTS = 5

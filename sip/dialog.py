@@ -61,8 +61,11 @@ class Dialog:
         return dialog
 
     @classmethod
-    def from_request(cls, request: Request, *, tag: str) -> "Dialog":
-        """Make the dialog of a server (§12.1.1).
+    def from_request(cls, request: Request, *, tag: str, local_seq: int = 0) -> "Dialog":
+        """Make the dialog of a server (§12.1.1), or that of a subscriber (RFC 6665 §4.4.1).
+
+        Args:
+            local_seq: the last number that we used, for a subscriber.
 
         Raises:
             RemoteError: the request has no Contact.
@@ -76,7 +79,7 @@ class Dialog:
             remote=request.headers.from_,
             target=contact.uri,
             route=tuple(request.headers.record_route),
-            local_seq=0,
+            local_seq=local_seq,
             remote_seq=request.headers.cseq.number,
         )
         dialog.refresh_target(request)

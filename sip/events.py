@@ -13,6 +13,7 @@ from sip.uri import NameAddr, Uri
 if TYPE_CHECKING:
     from sip.identity import Identity
     from sip.message import Message
+    from sip.refer import Replaces
     from sip.session import Session
 
 
@@ -105,6 +106,8 @@ class IncomingSession:
         identity: who calls, as far as the trunk may be believed.
         offer: the body, None if the INVITE had none (then our answer makes the offer).
         called_party: P-Called-Party-ID (RFC 7315), for peers that say the called number only there.
+        replaces: the session whose place it takes (RFC 3891); our answer ends that.
+        referred_by: who sent the caller here (RFC 3892), as the caller says.
     """
 
     session: "Session"
@@ -114,6 +117,8 @@ class IncomingSession:
     identity: "Identity"
     offer: Body | None
     called_party: NameAddr | None = None
+    replaces: "Session | None" = None
+    referred_by: NameAddr | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +218,84 @@ class SessionEnded:
     retry_after: int | None = None
 
 
+# --- transfer (RFC 3515, RFC 5589)
+
+
+@dataclass(frozen=True, slots=True)
+class TransferProgressed:
+    """The peer, whom we asked to call somebody else, tells how that goes on.
+
+    Attributes:
+        status: provisional response to the peer's call; 180 when the other phone rings.
+    """
+
+    session: "Session"
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferEnded:
+    """The outcome of `Session.transfer`, said exactly once for each.
+
+    After a success the session, and the one that was to be replaced, are ended by themselves. After
+    anything else they go on as they were.
+
+    Attributes:
+        status: final response to the peer's call; of the REFER if the peer refused to make one; 202
+            if the peer took it over and says no more; 408 and 503 if nobody can know.
+        reason: reason phrase or our words.
+    """
+
+    session: "Session"
+    status: int
+    reason: str
+
+    @property
+    def succeeded(self) -> bool:
+        return 200 <= self.status < 300 and self.status != 202
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRequested:
+    """The peer asks us to call somebody else; answer with `accept_transfer` or `decline_transfer`
+    within 16 seconds. The end of the session withdraws it.
+
+    Attributes:
+        target: whom to call, by `UserAgent.invite` with `transferor`.
+        replaces: to be handed to that `invite`, for an attended transfer.
+        referred_by: the same; who sends us, as the peer says.
+    """
+
+    session: "Session"
+    target: Uri
+    replaces: "Replaces | None"
+    referred_by: NameAddr | None
+
+
+# --- waiting messages (RFC 3842)
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesWaiting:
+    """What lies in our mailbox; said at each NOTIFY, changed or not.
+
+    Attributes:
+        waiting: whether anything new does.
+        account: where to call to hear the messages, if the peer says.
+        new: voice messages not heard yet, urgent ones among them; None if only `waiting` is known.
+        old: voice messages that were heard.
+        urgent_new: of the new ones.
+        urgent_old: of the old ones.
+    """
+
+    waiting: bool
+    account: Uri | None = None
+    new: int | None = None
+    old: int | None = None
+    urgent_new: int = 0
+    urgent_old: int = 0
+
+
 # --- MESSAGE (RFC 3428)
 
 
@@ -274,6 +357,10 @@ Event = (
     | SessionReanswered
     | DigitReceived
     | SessionEnded
+    | TransferProgressed
+    | TransferEnded
+    | TransferRequested
+    | MessagesWaiting
     | MessageReceived
     | MessageSent
 )

@@ -46,7 +46,7 @@ class Placement:
         *,
         timer: SessionTimer,
         acks: Acks,
-        progressed: Callable[[Response], None],
+        progressed: Callable[[Response, float], None],
         answered: Callable[[Dialog, Response, Body | None, float], None],
         unanswered: Callable[[Outcome, float], None],
     ) -> None:
@@ -129,7 +129,7 @@ class Placement:
             if not self._acknowledge(early, response, now):
                 return
             early.body = body_of(response) or early.body
-        self._progressed(response)
+        self._progressed(response, now)
 
     def _acknowledge(self, early: _Early, response: Response, now: float) -> bool:
         """Send the PRACK if one is due; False if the response is a repetition or out of order."""

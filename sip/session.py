@@ -1,9 +1,9 @@
 """The INVITE session (RFC 3261 §13 to §15): the signalling of what people call a phone call.
 
 One class for both directions, since after the answer there is no difference. Its parts lie beside
-it: `placement` (our INVITE until its answer), `change` (offers and refreshes after it), `dialog`
-(who and where), `reliable` (what is repeated end to end), `timer` (RFC 4028). The peer's INVITE is
-answered here. Bodies are opaque; what is kept is the state of offer and answer.
+it: `placement` (our INVITE until its answer), `change` (offers and refreshes after it), `transfer`
+(REFER), `dialog` (who and where), `reliable` (what is repeated end to end), `timer` (RFC 4028). The
+peer's INVITE is answered here. Bodies are opaque; what is kept is the state of offer and answer.
 
 The user is told of the end at once and exactly once; what the standard still demands after that
 (the 487 to our CANCEL, the 200 to our BYE, the ACK before which a callee may not send BYE) goes on
@@ -15,7 +15,7 @@ was cut off is sent again.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 
 from sip.change import Changes, refuse_for_now
@@ -37,6 +37,7 @@ from sip.identity import read_identity
 from sip.info import read_digit
 from sip.message import Message, Request, Response, body_of
 from sip.placement import Placement
+from sip.refer import ReferTo, Replaces, referred_by
 from sip.reliable import Acceptance, Acks, Provisionals
 from sip.timer import SessionTimer, check_interval
 from sip.transaction import (
@@ -47,6 +48,7 @@ from sip.transaction import (
     Outcome,
     Timers,
 )
+from sip.transfer import Transfers
 from sip.uri import NameAddr, Uri
 
 logger = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ class Session:
         local_tag: of its dialog.
         ended: whether `SessionEnded` was said.
         peer_agent: the peer's User-Agent or Server, None until it tells.
+        watcher: told of each response to our INVITE: status, reason phrase, now.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class Session:
         self.local_tag = local_tag
         self.ended = False
         self.peer_agent: str | None = None
+        self.watcher: Callable[[int, str, float], None] | None = None
         self._core = core
         self._state = State.INCOMING if incoming else State.CALLING
         self._timer = SessionTimer()
@@ -102,6 +106,8 @@ class Session:
         self._ringing: Response | None = None
         self._held_answer: Body | None = None  # waits for a PRACK
         self._acceptance: Acceptance | None = None
+        self._replaced: Session | None = None  # ends with our answer
+        self._transfers: Transfers | None = None
         self._moved = False  # to another flow, before the peer could be told
         self._bye_owed = False
         self._bye_headers: list[tuple[str, str]] = []
@@ -114,7 +120,13 @@ class Session:
     @property
     def finished(self) -> bool:
         """Whether nothing more is to be done on the wire either."""
-        return self._state is State.TERMINATED
+        transferring = self._transfers is not None and self._transfers.live
+        return self._state is State.TERMINATED and not transferring
+
+    @property
+    def replaceable(self) -> bool:
+        """Whether the peer may put another in its place (RFC 3891 §3): not before our answer."""
+        return self._state is not State.INCOMING
 
     @property
     def remote_tag(self) -> str | None:
@@ -128,6 +140,7 @@ class Session:
             None if self._changes is None else self._changes.deadline,
             None if self._acceptance is None else self._acceptance.deadline,
             None if self._provisionals is None else self._provisionals.deadline,
+            None if self._transfers is None else self._transfers.deadline,
         )
         return min((at for at in deadlines if at is not None), default=None)
 
@@ -173,6 +186,7 @@ class Session:
                 # If not even the CANCEL is answered (§9.1), after the INVITE's own patience.
                 self._timers.arm("give up", now + 2 * PATIENCE)
                 self._end(487, by_peer=False)
+                self._watch(487, "", now)
                 self._placement.cancel(now, headers=headers)
             case State.INCOMING:
                 self._refuse(480, now, headers=headers)
@@ -208,6 +222,50 @@ class Session:
         if self._changes is not None:
             self._changes.reject(status, now)
 
+    def transfer(
+        self,
+        target: Uri | None = None,
+        *,
+        now: float,
+        replaces: "Session | None" = None,
+        referred_by: NameAddr | None = None,
+    ) -> None:
+        """Ask the peer to call somebody else in our place: REFER (RFC 5589).
+
+        Blind with a `target` alone; attended with `replaces`, our session with that party, which
+        may be left to name its target. What comes of it is told by `TransferProgressed` and
+        `TransferEnded`, the latter once.
+
+        Args:
+            referred_by: who transfers; our address in this session if not given.
+
+        Raises:
+            LocalError: neither of the sessions can be transferred, one is being, or the target
+                cannot be written.
+        """
+        if replaces is not None and (replaces._dialog is None or replaces is self):
+            raise LocalError("the other session is not established")
+        if self._state in (State.CALLING, State.INCOMING) or self._dialog is None:
+            raise LocalError("the session is not established")
+        refer_to = _refer_to(target, None if replaces is None else replaces._dialog)
+        by = referred_by or self._dialog.local.without_tag()
+        self._transfer_usage().transfer(refer_to, replaced=replaces, by=by, now=now)
+
+    def accept_transfer(self, *, now: float) -> None:
+        """Do what `TransferRequested` asks; `UserAgent.invite` with `transferor` follows."""
+        if self._transfers is not None:
+            self._transfers.accept(now)
+
+    def decline_transfer(self, status: int = 603, *, now: float) -> None:
+        """Refuse `TransferRequested`; the session goes on as before.
+
+        Raises:
+            LocalError: `status` refuses nothing.
+        """
+        _expect_refusal(status)
+        if self._transfers is not None:
+            self._transfers.decline(status, now)
+
     # --- input
 
     def place(
@@ -238,8 +296,13 @@ class Session:
             now=now,
         )
 
-    def receive_invite(self, transaction: InviteServerTransaction, now: float) -> None:
+    def receive_invite(
+        self, transaction: InviteServerTransaction, now: float, *, replaced: "Session | None" = None
+    ) -> None:
         """Take the INVITE that opens the session (§13.3.1).
+
+        Args:
+            replaced: ends with our answer (RFC 3891).
 
         Raises:
             RemoteError: it cannot be taken.
@@ -248,6 +311,7 @@ class Session:
         check_interval(request)
         self._dialog = Dialog.from_request(request, tag=self.local_tag)
         self._invite = transaction
+        self._replaced = replaced
         self._learn(request)
         if "100rel" in request.headers.tokens("Require"):
             # RFC 3262 §3: the first number is drawn from the lower half of the range.
@@ -263,6 +327,8 @@ class Session:
                 identity=read_identity(request.headers, trusted=self._core.trunk.trust_identity),
                 offer=body_of(request),
                 called_party=request.headers.called_party,
+                replaces=replaced,
+                referred_by=referred_by(request.headers),
             )
         )
 
@@ -282,21 +348,27 @@ class Session:
         dialog.admit(request)
 
     def receive(self, transaction: AnyServer, now: float) -> None:
-        """Take an INVITE, UPDATE, BYE, PRACK or INFO within the dialog.
+        """Take a request within the dialog.
 
         Raises:
             RemoteError: it cannot be taken.
         """
         self._learn(transaction.request)
         match transaction.request.method:
+            case "REFER" | "NOTIFY" | "SUBSCRIBE" if self._dialog is not None:
+                self._transfer_usage().receive(transaction, now)
+            case _ if self._state is State.TERMINATED:
+                raise RemoteError("only a transfer is left of the dialog", status=481)
             case "BYE":
                 self._receive_bye(transaction, now)
             case "INVITE" | "UPDATE":
                 self._receive_offer(transaction, now)
             case "PRACK":
                 self._receive_prack(transaction, now)
-            case _:
+            case "INFO":
                 self._receive_info(transaction, now)
+            case _:
+                raise RemoteError("not before the dialog is confirmed", status=481)
 
     def receive_ack(self, ack: Request, now: float) -> None:
         """Take the ACK of a 2xx of ours (§13.3.1.4); a repeated one is dropped."""
@@ -336,6 +408,8 @@ class Session:
 
     def flow_opened(self, now: float) -> None:
         """Have a flow again: say what could not be said, and where we are now."""
+        if self._transfers is not None:
+            self._transfers.flow_opened(now)
         if self._bye_owed:
             self._bye(now)
         elif self._changes is not None and not self.ended:
@@ -351,6 +425,8 @@ class Session:
             self._refuse(504, now)
         if self._changes is not None and not self.ended:
             self._changes.handle_timer(now)
+        if self._transfers is not None:
+            self._transfers.handle_timer(now)
         while (name := self._timers.take_due(now)) is not None:
             if name == "ring":
                 self._ring_again(now)
@@ -361,8 +437,9 @@ class Session:
 
     # --- our INVITE
 
-    def _progressed(self, response: Response) -> None:
+    def _progressed(self, response: Response, now: float) -> None:
         self._learn(response)
+        self._watch(response.status, response.reason, now)
         self._core.emit(SessionProgressed(self, response.status, body_of(response)))
 
     def _answered(self, dialog: Dialog, response: Response, early: Body | None, now: float) -> None:
@@ -371,6 +448,7 @@ class Session:
         if self.ended:
             self._bye(now)  # the answer crossed our CANCEL
             return
+        self._watch(response.status, response.reason, now)
         self._enter(State.CONFIRMED, now)
         self._timer.accepted(response, now)
         answer = body_of(response) or early
@@ -379,6 +457,8 @@ class Session:
 
     def _unanswered(self, outcome: Outcome, now: float) -> None:
         self._enter(State.TERMINATED, now)
+        if not self.ended:
+            self._watch(outcome.status, outcome.reason, now)
         if isinstance(outcome, Failure):
             self._end(outcome.status, by_peer=False)
             return
@@ -424,6 +504,9 @@ class Session:
         )
         self._local = body
         self._acceptance = Acceptance(self._core, response, now)
+        if self._replaced is not None:
+            self._replaced.hang_up(now=now)  # RFC 3891 §3
+            self._replaced = None
 
     def _refuse(
         self,
@@ -583,6 +666,8 @@ class Session:
             self._timer.stop()
             if self._provisionals is not None:
                 self._provisionals.stop()
+            if self._transfers is not None:
+                self._transfers.session_ended(now)
         if state is State.TERMINATED:
             self._timers.clear()
             self._acceptance = None
@@ -590,6 +675,26 @@ class Session:
                 self._changes.close(now)
 
     # --- small parts
+
+    def _transfer_usage(self) -> Transfers:
+        if self._transfers is None:
+            assert self._dialog is not None, "a REFER is within a dialog"
+            self._transfers = Transfers(
+                self._core,
+                self,
+                self._dialog,
+                hang_up=lambda session, now: session.hang_up(now=now),
+            )
+        return self._transfers
+
+    def report(self, status: int, reason: str, now: float) -> None:
+        """Tell the peer how the call goes on that it asked us for (RFC 3515 §2.4.5)."""
+        if self._transfers is not None:
+            self._transfers.report(status, reason, now)
+
+    def _watch(self, status: int, reason: str, now: float) -> None:
+        if self.watcher is not None:
+            self.watcher(status, reason, now)
 
     def _dialog_of(self, remote_tag: str) -> Dialog | None:
         if self._dialog is not None:
@@ -603,6 +708,18 @@ class Session:
     def _expect_incoming(self) -> None:
         if not self.incoming:
             raise LocalError("only a session of the peer's making can be answered")
+
+
+def _refer_to(target: Uri | None, replaced: Dialog | None) -> ReferTo:
+    """Whom the peer shall call: the tags of Replaces are as seen by the called (RFC 3891 §3)."""
+    if replaced is None:
+        if target is None:
+            raise LocalError("a transfer needs a target")
+        return ReferTo(target)
+    replaces = Replaces(
+        replaced.call_id, to_tag=replaced.remote_tag, from_tag=replaced.local.tag or ""
+    )
+    return ReferTo(target or replaced.target, replaces)
 
 
 def _expect_refusal(status: int) -> None:

@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 
 from sip.digest import Account
+from sip.uri import Uri
 
 
 class CallerId(Enum):
@@ -81,6 +82,8 @@ class Trunk:
         insecure_transport: "tcp" or "udp" for a trunk that has nothing better; None is TLS.
         trust_identity: believe P-Asserted-Identity and the like (RFC 3325 §5). Only for a peer that
             is known to remove what callers write there themselves.
+        mailbox: whose waiting messages to ask for (RFC 3842); None where the peer tells unasked, as
+            most PBXs do, or has none.
         allow_md5: whether MD5 is good enough, either way round, where nothing better is offered
             (RFC 8760 §2.4).
         realms: who may ask for the password, by the name in the challenge; empty to believe the
@@ -105,6 +108,7 @@ class Trunk:
     tls: TlsSettings = TlsSettings()
     insecure_transport: str | None = None
     trust_identity: bool = False
+    mailbox: Uri | None = None
     allow_md5: bool = True
     realms: tuple[str, ...] = ()
     authenticate_peer: Account | None = None

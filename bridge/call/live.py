@@ -45,6 +45,9 @@ from sip.events import (
     SessionOffered,
     SessionProgressed,
     SessionReanswered,
+    TransferEnded,
+    TransferProgressed,
+    TransferRequested,
 )
 from sip.io.client import TrunkStatus
 from sip.session import Session
@@ -64,6 +67,9 @@ SessionEvent = (
     | SessionOffered
     | SessionReanswered
     | SessionEnded
+    | TransferProgressed
+    | TransferEnded
+    | TransferRequested
 )
 
 

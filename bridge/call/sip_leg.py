@@ -33,6 +33,7 @@ from sip.events import (
     SessionEnded,
     SessionOffered,
     SessionProgressed,
+    TransferRequested,
 )
 from sip.session import Session
 
@@ -206,6 +207,9 @@ class SipLeg:
                     session.reject_offer(488, now=now)
                 else:
                     self._events.append(Reoffered(sdp))
+            case TransferRequested(session=session):
+                # The new call would need an offer that the plane does not make yet.
+                session.decline_transfer(now=now)
             case SessionEnded():
                 self._end(self._reason(event), event.reason.text if event.reason else "")
             case _:

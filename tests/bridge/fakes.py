@@ -65,6 +65,9 @@ class FakeSession:
     def reject_offer(self, status: int, *, now: float) -> None:
         self.said.append(("reject_offer", status))
 
+    def decline_transfer(self, status: int = 603, *, now: float) -> None:
+        self.said.append(("decline_transfer", status))
+
     @property
     def real(self) -> Session:
         """Itself, for the events, which name the concrete class."""

@@ -10,8 +10,10 @@ from sip.events import (
     SessionEnded,
     SessionOffered,
     SessionProgressed,
+    TransferRequested,
 )
 from sip.session import Session
+from sip.uri import Uri
 from tests.bridge.fakes import FakeSession, incoming, sdp_body
 
 
@@ -194,3 +196,12 @@ def test_an_invite_without_an_offer_is_refused() -> None:
     leg = SipLeg.answering(incoming(session, offer=None), 1.0)
     assert session.said == [("reject", 488)]
     assert leg.poll(1.0) == [Ended(EndReason.MEDIA_INCOMPATIBLE, "the call came without an offer")]
+
+
+def test_a_phone_system_that_wants_to_send_us_elsewhere_is_declined_at_once() -> None:
+    leg, session = answering()
+    leg.answer("answer", 1.0)
+    target = Uri("sip", "1001", "pbx.example.org")
+    leg.receive(TransferRequested(session.real, target, None, None), 2.0)
+    assert session.said[-1] == ("decline_transfer", 603)
+    assert leg.poll(2.0) == []

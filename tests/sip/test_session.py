@@ -69,7 +69,8 @@ def test_a_call_is_placed_answered_and_hung_up(alice: Phone, pbx: Script, world:
     assert str(invite.headers.contact) == f"<sip:alice@198.51.100.1:{port};transport=tls>"
     assert "rport" in invite.headers.via.parameters
     assert "alias" in invite.headers.via.parameters
-    assert invite.headers.tokens("Supported") == {"100rel", "timer"}
+    supported = {"100rel", "timer", "replaces", "norefersub"}
+    assert invite.headers.tokens("Supported") == supported
     assert invite.body == OFFER.data
     pbx.reply(invite, 100)
     pbx.reply(invite, 180)
