@@ -51,6 +51,7 @@ from sip.events import (
     TransferRequested,
 )
 from sip.io.client import TrunkClient, TrunkDown, TrunkUp
+from sip.io.listener import Listener
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,8 @@ class Ringback:
         """Bring everything up.
 
         Raises:
-            DatabaseError, MatrixError, OSError: in words for a person; call `stop` then too.
+            DatabaseError, MatrixError, TlsSettingsError, OSError: in words for a person; call
+                `stop` then too.
         """
         self._stops.append(("homeserver", self._matrix.close))
         database = await databases.open(self._config.database.get_secret_value())
@@ -119,6 +121,10 @@ class Ringback:
         await self._texting.start()
         self._stops.append(("trunks", self._stop_trunks))
         self._stops.append(("calls", partial(self._exchange.stop, limit=CALLS_LIMIT)))
+        for settings in self._config.listener.to_settings():
+            listener = Listener(settings, clients=self._trunks.values())
+            self._stops.append(("SIP listener", listener.stop))
+            await listener.start()
         for client in self._trunks.values():
             await client.start()
         assert self._appservice is not None, "made with the people"

@@ -20,7 +20,7 @@ from bridge.document import ConfigError
 from bridge.matrix.appservice import Appservice
 from bridge.matrix.client import MatrixClient, MatrixError, MatrixRefused
 from bridge.matrix.events import RoomEvent
-from sip.io.probe import probe
+from sip.io.probe import probe, probe_listener
 
 # Nobody waits for minutes to learn that an address was mistyped.
 _LIMIT = 6.0
@@ -58,6 +58,10 @@ async def check(path: Path, environ: Mapping[str, str], say: Say) -> bool:
     for step in await check_homeserver(config):
         tell(step)
     tell(check_ports(config))
+    for settings in config.listener.to_settings():
+        for found in probe_listener(settings):
+            kind = settings.insecure_transport or "TLS"
+            tell(Step(found.ok, f"listener for {kind}, {found.name}: {found.text}"))
     for trunk in config.trunks:
         async for step in check_trunk(trunk):
             tell(step)

@@ -25,6 +25,7 @@ from bridge.log import set_up_logging
 from bridge.matrix.client import MatrixError
 from bridge.setting import Domain, Number, Secret, ServerName, SipUser, Url, UserId
 from bridge.setup import Answers, make_files, make_registration, tell_next_steps
+from sip.io.tls import TlsSettingsError
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +196,7 @@ def run(path: Path) -> None:
     set_up_logging(config.log.level, config.secrets())
     try:
         asyncio.run(_serve(config))
-    except (DatabaseError, MatrixError, OSError) as error:
+    except (DatabaseError, MatrixError, TlsSettingsError, OSError) as error:
         _give_up(f"Ringback cannot start: {error}")
 
 

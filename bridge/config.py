@@ -28,6 +28,7 @@ from pydantic import (
     ValidationError,
 )
 
+from bridge import consistency
 from bridge.document import ConfigError, Document, Mistake, Place
 from bridge.setting import (
     CODECS,
@@ -40,7 +41,9 @@ from bridge.setting import (
     ExistingFile,
     GhostPrefix,
     Host,
+    Listen,
     Localpart,
+    Networks,
     Number,
     Pins,
     PortRange,
@@ -56,11 +59,11 @@ from bridge.setting import (
     allowed,
     check_database,
     check_distinct,
-    parse_endpoint,
     parse_ports,
 )
 from sip.digest import Account
-from sip.trunk import CallerId, TlsSettings, Trunk
+from sip.io.listener import ListenerSettings
+from sip.trunk import CallerId, Inbound, TlsSettings, Trunk
 
 DEFAULT_FILE = "ringback.yaml"
 
@@ -101,9 +104,7 @@ class AppserviceSection(Section):
 
     id: Word = "ringback"
     url: Url = "http://127.0.0.1:29330"
-    listen: Annotated[
-        Endpoint, BeforeValidator(parse_endpoint), allowed("host:port, such as 127.0.0.1:29330")
-    ] = Endpoint("127.0.0.1", 29330)
+    listen: Listen = Endpoint("127.0.0.1", 29330)
     bot: Localpart = "ringback"
     ghost_prefix: GhostPrefix = "tel_"
     as_token: Secret
@@ -128,6 +129,57 @@ class MediaSection(Section):
         allowed(f"first-last, {FEWEST_PORTS} or more of 1024 to 65535, such as 40000-40999"),
     ] = PortRange(40000, 40999)
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
+
+
+class ListenerSection(Section):
+    """Where trunks may connect to us; nothing listens by default. See
+    `sip.io.listener.ListenerSettings`.
+
+    Attributes:
+        tls: what we bind for TLS.
+        insecure_tcp: what we bind for trunks with `insecure_transport: tcp`.
+        insecure_udp: the same for udp.
+        advertise: the host that peers come back to, when that is not what we bind (NAT).
+    """
+
+    tls: Listen | None = None
+    insecure_tcp: Listen | None = None
+    insecure_udp: Listen | None = None
+    certificate_file: ExistingFile | None = None
+    key_file: ExistingFile | None = None
+    ca_file: ExistingFile | None = None
+    advertise: Host | None = None
+
+    def to_settings(self) -> list[ListenerSettings]:
+        """One for each port that is wanted."""
+        ports = {None: self.tls, "tcp": self.insecure_tcp, "udp": self.insecure_udp}
+        return [
+            ListenerSettings(
+                host=listen.host,
+                port=listen.port,
+                certificate_file=self.certificate_file,
+                key_file=self.key_file,
+                ca_file=self.ca_file,
+                insecure_transport=transport,
+                advertise=self.advertise,
+            )
+            for transport, listen in ports.items()
+            if listen is not None
+        ]
+
+
+class InboundSection(Section):
+    """What a trunk shows when it connects to us; with nothing in it, it may not. See
+    `sip.trunk.Inbound`."""
+
+    certificate: Host | None = None
+    networks: Networks | None = None
+
+    def to_inbound(self) -> Inbound | None:
+        """The part of it that is SIP's business: all."""
+        if self.certificate is None and self.networks is None:
+            return None
+        return Inbound(self.certificate, self.networks or ())
 
 
 class TlsSection(Section):
@@ -171,6 +223,8 @@ class TrunkSection(Section):
     host: Host | None = None
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
     register_: Annotated[bool, Field(alias="register")] = True
+    connect: bool = True
+    inbound: InboundSection = InboundSection()
     expires: Annotated[int, Field(ge=60, le=86400)] = 300
     display_name: Text | None = None
     caller_id: Literal["from", "preferred", "asserted", "remote_party"] = "preferred"
@@ -195,6 +249,8 @@ class TrunkSection(Section):
             port=self.port,
             auth_username=self.auth_username,
             register=self.register_,
+            connect=self.connect,
+            inbound=self.inbound.to_inbound(),
             expires=self.expires,
             display_name=self.display_name,
             caller_id=CallerId(self.caller_id),
@@ -258,6 +314,7 @@ class Config(Section):
         allowed("sqlite:file.db or postgres://user:password@host/name"),
     ] = SecretStr("sqlite:ringback.db")
     media: MediaSection = MediaSection()
+    listener: ListenerSection = ListenerSection()
     trunks: Annotated[tuple[TrunkSection, ...], Field(min_length=1)]
     lines: Annotated[tuple[LineSection, ...], Field(min_length=1)]
     log: LogSection = LogSection()
@@ -316,7 +373,7 @@ def parse(text: str, path: Path, environ: Mapping[str, str]) -> Config:
     except ValidationError as error:
         for problem in error.errors(include_input=False, include_url=False):
             _explain(problem, document)
-    _cross_check(document)
+    consistency.check(document)
     if document.mistakes or config is None:
         raise document.error()
     return _complete(config)
@@ -414,12 +471,11 @@ def _resolve_paths(tree: Any, folder: Path) -> None:
     if isinstance(database, str) and database.startswith("sqlite:"):
         name = database.removeprefix("sqlite:").removeprefix("//")
         tree["database"] = f"sqlite:{folder / name}" if name else database
-    trunks = tree.get("trunks")
-    for trunk in trunks if isinstance(trunks, list) else ():
-        tls = trunk.get("tls") if isinstance(trunk, dict) else None
+    holders = [trunk.get("tls") for trunk in consistency.items(tree, "trunks")]
+    for holder in (*holders, tree.get("listener")):
         for key in ("ca_file", "certificate_file", "key_file"):
-            if isinstance(tls, dict) and isinstance(tls.get(key), str):
-                tls[key] = str(folder / tls[key])
+            if isinstance(holder, dict) and isinstance(holder.get(key), str):
+                holder[key] = str(folder / holder[key])
 
 
 def _explain(problem: Any, document: Document) -> None:
@@ -508,77 +564,6 @@ def _bounds(info: Any) -> str:
     least = next((remark.ge for remark in remarks if hasattr(remark, "ge")), None)
     most = next((remark.le for remark in remarks if hasattr(remark, "le")), None)
     return f"{least} to {most}" if least is not None and most is not None else ""
-
-
-def _cross_check(document: Document) -> None:
-    """What one setting says of another. Works on raw values: the rest may be wrong."""
-    trunks = _list(document.tree, "trunks")
-    lines = _list(document.tree, "lines")
-    names = [trunk.get("name") for trunk in trunks]
-    _complain_of_repeats(document, "trunks", names)
-    _complain_of_repeats(document, "lines", [line.get("name") for line in lines])
-    usernames = {trunk.get("name"): trunk.get("username") for trunk in trunks}
-    taken: dict[tuple[str, str], int] = {}
-    for i, line in enumerate(lines):
-        trunk = line.get("trunk")
-        if isinstance(trunk, str) and trunk not in names:
-            known = ", ".join(dict.fromkeys(str(name) for name in names if name))
-            document.complain(("lines", i, "trunk"), f"there is no trunk {trunk}", known)
-        called = line.get("called")
-        if not isinstance(called, list) or not called:
-            called = [line.get("number") or usernames.get(trunk)]
-        for user in called:
-            if not isinstance(user, str) or not isinstance(trunk, str):
-                continue
-            other = taken.setdefault((trunk, user), i)
-            if other != i:
-                text = f"{user} on trunk {trunk} means lines[{other}] already"
-                document.complain(("lines", i), text, "one line for each called address")
-    where: Place
-    for i, trunk in enumerate(trunks):
-        tls = trunk.get("tls")
-        if isinstance(tls, dict) and bool(tls.get("certificate_file")) != bool(tls.get("key_file")):
-            text = "a certificate and its key belong together"
-            document.complain(("trunks", i, "tls"), text, "certificate_file and key_file, or none")
-        peer = trunk.get("authenticate_peer")
-        if isinstance(peer, dict) and bool(peer.get("username")) != bool(peer.get("password")):
-            text = "a name and its password belong together"
-            where = ("trunks", i, "authenticate_peer")
-            document.complain(where, text, "username and password, or none")
-        if (
-            isinstance(tls, dict)
-            and tls.get("pins")
-            and tls.get("insecure_skip_verification") == "true"
-        ):
-            text = "verification is skipped and asked for at once"
-            allowed = "pins or insecure_skip_verification"
-            document.complain(("trunks", i, "tls", "pins"), text, allowed)
-    appservice = document.tree.get("appservice") if isinstance(document.tree, dict) else None
-    if isinstance(appservice, dict):
-        bot = appservice.get("bot", "ringback")
-        prefix = appservice.get("ghost_prefix", "tel_")
-        if isinstance(bot, str) and isinstance(prefix, str) and prefix and bot.startswith(prefix):
-            where = ("appservice", "bot" if "bot" in appservice else "ghost_prefix")
-            document.complain(
-                where, f"the bot {bot} would be a ghost", f"none that starts {prefix}"
-            )
-
-
-def _list(tree: Any, name: str) -> list[dict[str, Any]]:
-    items = tree.get(name) if isinstance(tree, dict) else None
-    # An item of another kind keeps its place, so that the numbers of the others stay right.
-    return (
-        [item if isinstance(item, dict) else {} for item in items]
-        if isinstance(items, list)
-        else []
-    )
-
-
-def _complain_of_repeats(document: Document, section: str, names: list[Any]) -> None:
-    for i, name in enumerate(names):
-        if isinstance(name, str) and name in names[:i]:
-            first = names.index(name)
-            document.complain((section, i, "name"), f"{name} is the name of {section}[{first}] too")
 
 
 def _complete(config: Config) -> Config:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import phonenumbers
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 # Fewer would not carry two calls with all their candidates.
 FEWEST_PORTS = 20
@@ -79,7 +79,17 @@ def _matches(pattern: str, what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def parse_endpoint(value: Any) -> Any:
+def _check_network(text: str) -> str:
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"not a network ({error})") from None
+    if network.prefixlen == 0:
+        raise ValueError("names everybody")
+    return text
+
+
+def _parse_endpoint(value: Any) -> Any:
     return Endpoint.parse(value) if isinstance(value, str) else value
 
 
@@ -231,5 +241,12 @@ Suite = Literal[
 ]
 CODECS: tuple[Codec, ...] = get_args(Codec)
 SUITES: tuple[Suite, ...] = get_args(Suite)
+Listen = Annotated[
+    Endpoint, BeforeValidator(_parse_endpoint), allowed("host:port, such as 127.0.0.1:29330")
+]
+Network = Annotated[
+    str, AfterValidator(_check_network), allowed("an address or a network: 192.0.2.0/24")
+]
+Networks = Annotated[tuple[Network, ...], AfterValidator(check_distinct)]
 Codecs = Annotated[tuple[Codec, ...], AfterValidator(check_distinct)]
 Suites = Annotated[tuple[Suite, ...], AfterValidator(check_distinct)]

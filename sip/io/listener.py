@@ -117,7 +117,7 @@ class Listener:
             wants_certificates = any(door.inbound.certificate for door in self._doors)
             self._renewed = _renewed(self._settings, ask=wants_certificates)
             self._renewed.context()
-        self._socket = _bind(self._settings)
+        self._socket = bind(self._settings)
         for door in self._doors:
             door.client.listens_at(self._settings.advertise, self.port)
         self._accepting = asyncio.create_task(self._accept(self._socket), name="sip listener")
@@ -266,14 +266,23 @@ def _warn_of_end(file: Path) -> None:
         logger.warning("our certificate %s ends in %d days: renew it", file, days)
 
 
-def _bind(settings: ListenerSettings) -> socket.socket:
+def bind(settings: ListenerSettings) -> socket.socket:
+    """Open the port.
+
+    Raises:
+        OSError: in words that name it.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listening = socket.create_server(
-        (settings.host, settings.port),
-        family=family,
-        backlog=BACKLOG,
-        dualstack_ipv6=settings.host == "::" and socket.has_dualstack_ipv6(),
-    )
+    try:
+        listening = socket.create_server(
+            (settings.host, settings.port),
+            family=family,
+            backlog=BACKLOG,
+            dualstack_ipv6=settings.host == "::" and socket.has_dualstack_ipv6(),
+        )
+    except OSError as error:
+        text = f"cannot listen on {settings.host}, port {settings.port}: {error.strerror}"
+        raise OSError(error.errno, text) from error
     listening.setblocking(False)
     return listening
 

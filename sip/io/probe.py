@@ -7,6 +7,7 @@ asked with OPTIONS (§11).
 """
 
 import asyncio
+import errno
 import itertools
 import ssl
 from collections.abc import AsyncIterator
@@ -15,10 +16,12 @@ from dataclasses import dataclass, replace
 from sip.core import Core
 from sip.events import Send
 from sip.framing import Malformed
+from sip.io.certificate import Certificate
 from sip.io.client import RandomIds, refusal
 from sip.io.flow import CONNECT_LIMIT, Connection, connect
+from sip.io.listener import ListenerSettings, bind
 from sip.io.resolver import DnsResolver, ResolveError, Resolver, Target
-from sip.io.tls import TlsSettingsError, UntrustedPeer, explain, peer_certificate
+from sip.io.tls import TlsSettingsError, UntrustedPeer, explain, peer_certificate, server_context
 from sip.message import Message, Response
 from sip.transaction import Failure, Outcome
 from sip.trunk import TlsSettings, Trunk
@@ -50,6 +53,10 @@ async def probe(
         limit: seconds for each step.
         resolver: finds addresses.
     """
+    if not trunk.connect:
+        text = "not tried: this trunk connects to us"
+        yield ProbeStep("connection", True, text)
+        return
     try:
         async with asyncio.timeout(limit):
             targets = await (resolver or DnsResolver()).resolve(trunk)
@@ -70,6 +77,28 @@ async def probe(
             yield await _ask(trunk, question, limit)
     finally:
         await question.close()
+
+
+def probe_listener(settings: ListenerSettings) -> list[ProbeStep]:
+    """Look at our own certificate and port; the running bridge may hold the port already."""
+    steps = []
+    if settings.certificate_file is not None:
+        try:
+            server_context(settings.certificate_file, settings.key_file, ca_file=settings.ca_file)
+            text = str(Certificate.of_file(settings.certificate_file))
+            steps.append(ProbeStep("certificate", True, text))
+        except (TlsSettingsError, ValueError, OSError) as error:
+            steps.append(ProbeStep("certificate", False, str(error)))
+    where = f"{settings.host}, port {settings.port}"
+    try:
+        bind(settings).close()
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        text = f"{where} is taken: by the running bridge?" if taken else str(error.strerror)
+        steps.append(ProbeStep("port", taken, text))
+    else:
+        steps.append(ProbeStep("port", True, f"{where} is free"))
+    return steps
 
 
 async def _reach(

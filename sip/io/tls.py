@@ -52,7 +52,11 @@ def client_context(settings: TlsSettings) -> ssl.SSLContext:
 
 
 def server_context(
-    certificate_file: Path, key_file: Path | None, *, ca_file: Path | None, ask: bool
+    certificate_file: Path,
+    key_file: Path | None,
+    *,
+    ca_file: Path | None = None,
+    ask: bool = True,
 ) -> ssl.SSLContext:
     """Make the context for connections that peers open.
 

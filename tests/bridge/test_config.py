@@ -9,7 +9,8 @@ from bridge.document import ConfigError
 from bridge.setting import CODECS, SUITES, Endpoint, PortRange
 from media.plane import SessionSettings
 from sip.digest import Account
-from sip.trunk import CallerId, TlsSettings
+from sip.io.listener import ListenerSettings
+from sip.trunk import CallerId, Inbound, TlsSettings
 
 ROOT = Path(__file__).parents[2]
 
@@ -112,6 +113,94 @@ def test_half_an_account_of_the_peer_is_a_mistake(tmp_path: Path) -> None:
     assert "trunks[0].authenticate_peer: a name and its password belong together" in " ".join(
         mistakes(GOOD.replace("password: secret-p", more), tmp_path)
     )
+
+
+def test_a_listener_becomes_what_sip_needs(tmp_path: Path) -> None:
+    (tmp_path / "us.pem").write_text("x")
+    text = GOOD.replace(
+        "name: home",
+        "name: home\n    register: false\n    connect: false\n"
+        "    inbound: {certificate: pbx.example.org, networks: [192.0.2.0/24, 2001:db8::1]}",
+    )
+    text += (
+        "listener:\n  tls: 0.0.0.0:5061\n  insecure_udp: '[::]:5060'\n"
+        "  certificate_file: us.pem\n  advertise: us.example.org\n"
+    )
+    config = read(text, tmp_path)
+    trunk = config.trunks[0].to_trunk()
+    assert not trunk.connect
+    assert trunk.inbound == Inbound("pbx.example.org", ("192.0.2.0/24", "2001:db8::1"))
+    tls, udp = config.listener.to_settings()
+    assert tls == ListenerSettings(
+        "0.0.0.0", 5061, certificate_file=tmp_path / "us.pem", advertise="us.example.org"
+    )
+    assert (udp.host, udp.port, udp.insecure_transport) == ("::", 5060, "udp")
+    assert read(GOOD, tmp_path).listener.to_settings() == []
+    assert read(GOOD, tmp_path).trunks[0].to_trunk().inbound is None
+
+
+INBOUND = "inbound: {networks: [192.0.2.0/24]}"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (INBOUND, "inbound: nothing listens for this trunk; allowed: listener.tls"),
+        (f"insecure_transport: udp\n    {INBOUND}", "allowed: listener.insecure_udp"),
+        ("connect: false\n    register: false", "connect: neither side would connect"),
+        ("inbound: {networks: []}", "networks: empty"),
+    ],
+)
+def test_a_trunk_that_could_not_connect_is_a_mistake(
+    settings: str, words: str, tmp_path: Path
+) -> None:
+    said = mistakes(GOOD.replace("name: home", f"name: home\n    {settings}"), tmp_path)
+    assert len(said) == 1
+    assert words in said[0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("certificate: a.example", "certificate: A.example", True),
+        ("certificate: a.example", "certificate: b.example", False),
+        ("certificate: a.example", "networks: [192.0.2.1]", True),
+        ("networks: [192.0.2.0/24]", "networks: [198.51.100.1, 192.0.2.7]", True),
+        ("networks: [192.0.2.0/24]", "networks: [198.51.100.1]", False),
+        ("networks: [192.0.2.0/24]", "networks: ['2001:db8::/32']", False),
+        (
+            "certificate: a.example, networks: [192.0.2.1]",
+            "certificate: a.example, networks: [192.0.2.2]",
+            False,
+        ),
+    ],
+)
+def test_one_peer_cannot_be_two_trunks(one: str, other: str, same: bool, tmp_path: Path) -> None:
+    (tmp_path / "us.pem").write_text("x")
+    trunk = GOOD[GOOD.index("  - name: home") : GOOD.index("lines:")]
+    first = trunk.replace("name: home", f"name: home\n    inbound: {{{one}}}")
+    second = trunk.replace("name: home", f"name: other\n    inbound: {{{other}}}")
+    text = GOOD.replace(trunk, first + second)
+    text += "listener: {tls: 0.0.0.0:5061, certificate_file: us.pem}\n"
+    if same:
+        (said,) = mistakes(text, tmp_path)
+        assert "trunks[1].inbound: what trunks[0] shows would do here too" in said
+    else:
+        assert len(read(text, tmp_path).trunks) == 2
+
+
+@pytest.mark.parametrize(
+    ("network", "words"), [("192.0.2.1/24", "not a network"), ("0.0.0.0/0", "names everybody")]
+)
+def test_a_network_is_one(network: str, words: str, tmp_path: Path) -> None:
+    inbound = f"inbound: {{networks: [{network}]}}"
+    said = mistakes(GOOD.replace("name: home", f"name: home\n    {inbound}"), tmp_path)
+    assert any(f"networks[0]: {words}" in text for text in said)
+
+
+def test_a_trunk_that_registers_must_connect(tmp_path: Path) -> None:
+    said = mistakes(GOOD.replace("name: home", "name: home\n    connect: false"), tmp_path)
+    assert any("we cannot register without connecting" in text for text in said)
 
 
 # --- secrets
@@ -270,7 +359,10 @@ def test_a_wrong_value_says_what_would_be_right(
         ("database: mysql://x/y", "not a database that we know"),
         ("log: {level: loud}", "allowed: 'debug', 'info' or 'warning'"),
         ("log: info", "not a section"),
-        ("colour: red", "allowed: homeserver, appservice, database, media, trunks, lines, log"),
+        ("colour: red", "homeserver, appservice, database, media, listener, trunks, lines, log"),
+        ("listener: {insecure_udp: 5061}", "not a host and a port"),
+        ("listener: {tls: 0.0.0.0:5061}", "listener.tls: cannot be without a certificate"),
+        ("listener: {key_file: /etc/passwd}", "a certificate and its key belong together"),
     ],
 )
 def test_a_mistake_at_the_top_level(setting: str, words: str, tmp_path: Path) -> None:
@@ -412,6 +504,7 @@ def test_the_example_says_the_defaults(tmp_path: Path) -> None:
     small = read(GOOD, tmp_path)
     assert example.media == small.media
     assert example.log == small.log
+    assert example.listener == small.listener
     assert example.database == small.database
     secret = {"as_token", "hs_token", "password"}
     for one, other in (

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from sip.io.probe import ProbeStep, probe
+from sip.io.listener import ListenerSettings
+from sip.io.probe import ProbeStep, probe, probe_listener
 from sip.io.resolver import ResolveError, Target
 from sip.trunk import TlsSettings, Trunk
 from tests.sip.io.authority import Authority, pin_of
@@ -206,3 +207,34 @@ async def test_second_address_is_tried_when_the_first_refuses(
         found = {step.name: step async for step in probe(trunk, resolver=Two())}
     assert all(step.ok for step in found.values())
     assert "(but not" in found["connection"].text
+
+
+async def test_trunk_that_connects_to_us_is_not_tried(authority: Authority) -> None:
+    found = await steps(replace(a_trunk(authority, 1), register=False, connect=False))
+    assert [(step.name, step.ok) for step in found.values()] == [("connection", True)]
+
+
+# --- the listener
+
+
+def test_free_port_and_good_certificate_are_said(authority: Authority) -> None:
+    ours = authority.issue("us.example")
+    found = probe_listener(ListenerSettings("127.0.0.1", 0, ours, ca_file=authority.file))
+    assert [(step.name, step.ok) for step in found] == [("certificate", True), ("port", True)]
+    assert found[0].text.startswith("for us.example; valid until")
+
+
+def test_taken_port_may_be_our_own() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (found,) = probe_listener(ListenerSettings("127.0.0.1", port, insecure_transport="tcp"))
+    assert found.ok
+    assert "is taken: by the running bridge?" in found.text
+
+
+def test_address_that_is_not_ours_and_missing_certificate_are_named(authority: Authority) -> None:
+    settings = ListenerSettings("192.0.2.1", 5061, authority.folder / "none.pem")
+    found = probe_listener(settings)
+    assert [(step.name, step.ok) for step in found] == [("certificate", False), ("port", False)]
+    assert "none.pem" in found[0].text
+    assert "cannot listen on 192.0.2.1, port 5061" in found[1].text
