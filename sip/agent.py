@@ -16,9 +16,10 @@ from sip.core import ALLOW, SUPPORTED, Core, Flow, Ids
 from sip.errors import LocalError, RemoteError
 from sip.events import Body, FlowFailed, Output
 from sip.framing import Malformed
+from sip.imdn import Kind, NotificationsWanted, Status, Wish
 from sip.mailbox import MESSAGE_SUMMARY, Mailbox
 from sip.message import Message, Request, Response
-from sip.pager import Pager
+from sip.pager import TEXT_TYPES, Pager
 from sip.presentation import ACCOUNT, Presentation, present
 from sip.refer import Replaces, replaces_of
 from sip.registration import Registration
@@ -42,7 +43,7 @@ MAX_SESSIONS = 1000
 PING_TIMEOUT = 10.0
 
 # What a body of a peer may be (§20.1).
-ACCEPT = "application/sdp, text/plain"
+ACCEPT = f"application/sdp, {TEXT_TYPES}"
 
 # Methods that exist elsewhere in SIP but are not for a user agent like ours: 405, not 501 (§8.2.1).
 _KNOWN_ELSEWHERE = ("REGISTER", "PUBLISH")
@@ -169,21 +170,41 @@ class UserAgent:
         now: float,
         sender: Presentation = ACCOUNT,
         key: str | None = None,
+        wishes: frozenset[Wish] = frozenset(),
+        sent_at: str = "",
     ) -> str:
         """Send a text (RFC 3428) and return the id that its `MessageSent` will carry.
 
         Args:
             sender: what the recipient is to see of us.
             key: names the text over repeats: the same key is the same text to the peer.
+            wishes: what we want to be told of its fate, by `MessageNotified`; the text then goes as
+                message/cpim, which not every peer can read.
+            sent_at: date and time of RFC 3339, for a text with wishes.
 
         Raises:
             LocalError: something cannot be written into a message.
         """
-        return self._pager.send(target, body, sender=sender, key=key, now=now)
+        return self._pager.send(
+            target, body, sender=sender, key=key, wishes=wishes, sent_at=sent_at, now=now
+        )
 
-    def answer_message(self, id: str, status: int, *, now: float) -> None:
-        """Answer a `MessageReceived`: 200 when the text is stored."""
-        self._pager.answer(id, status, now=now)
+    def answer_message(
+        self, id: str, status: int, *, now: float, sender: Presentation = ACCOUNT
+    ) -> None:
+        """Answer a `MessageReceived`: 200 when the text is stored.
+
+        Args:
+            sender: what a sender that wants to know of the delivery is to see of us.
+        """
+        self._pager.answer(id, status, sender=sender, now=now)
+
+    def notify_displayed(
+        self, wanted: NotificationsWanted, *, now: float, sender: Presentation = ACCOUNT
+    ) -> None:
+        """Tell the sender of a text that it was read, if it asked (RFC 5438)."""
+        if Wish.DISPLAY in wanted.wishes:
+            self._pager.notify(wanted, Kind.DISPLAY, Status.DISPLAYED, sender=sender, now=now)
 
     def unregister(self, *, now: float) -> None:
         """Remove our binding for good; `Unregistered` or `RegistrationFailed` says the outcome."""

@@ -12,6 +12,7 @@ from sip.uri import NameAddr, Uri
 
 if TYPE_CHECKING:
     from sip.identity import Identity
+    from sip.imdn import Kind, NotificationsWanted, Status
     from sip.message import Message
     from sip.refer import Replaces
     from sip.session import Session
@@ -314,6 +315,8 @@ class MessageReceived:
         identity: who writes, as far as the trunk may be believed.
         body: the text.
         called_party: P-Called-Party-ID.
+        wanted: what the sender wants to be told; None for nothing. That it was delivered is told
+            with the answer, that it was read by `UserAgent.notify_displayed`.
     """
 
     id: str
@@ -324,6 +327,7 @@ class MessageReceived:
     identity: "Identity"
     body: Body
     called_party: NameAddr | None = None
+    wanted: "NotificationsWanted | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,6 +346,24 @@ class MessageSent:
     status: int
     reason: str
     answered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MessageNotified:
+    """The recipient of a text says what became of it (RFC 5438). Anybody could have written that
+    who knows the id.
+
+    Attributes:
+        id: what `UserAgent.send_message` returned, if the text is one of ours.
+        kind: what is said of it.
+        status: that.
+        sender: From of the notification.
+    """
+
+    id: str
+    kind: "Kind"
+    status: "Status"
+    sender: NameAddr
 
 
 Event = (
@@ -363,6 +385,7 @@ Event = (
     | MessagesWaiting
     | MessageReceived
     | MessageSent
+    | MessageNotified
 )
 
 Output = Send | Event

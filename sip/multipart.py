@@ -101,15 +101,23 @@ def description_of(message: Message) -> Body | None:
     return _description_in(body, message.headers, whole=True, depth=0)
 
 
-def _part(data: bytes) -> Part:
-    """Read one part; the line break that ends its boundary line is still in front."""
-    data = data.removeprefix(b"\r").removeprefix(b"\n")
+def read_part(data: bytes) -> Part:
+    """Read header fields, an empty line, and content; the first two may be missing.
+
+    Raises:
+        RemoteError: the header fields are malformed.
+    """
     if data[:1] in (b"\r", b"\n"):  # no header fields at all
         return Part(Headers(), data.removeprefix(b"\r").removeprefix(b"\n"))
     head, *content = _EMPTY_LINE.split(data, maxsplit=1)
     # A part has no start line; its lines may end in a line feed alone.
     _, headers = read_head(b"\r\n" + _LINE_END.sub(b"\r\n", head))
     return Part(headers, content[0] if content else b"")
+
+
+def _part(data: bytes) -> Part:
+    """Read what is between two boundaries; the line break that ends the first is still in front."""
+    return read_part(data.removeprefix(b"\r").removeprefix(b"\n"))
 
 
 def _description_in(body: Body, headers: Headers, *, whole: bool, depth: int) -> Body | None:

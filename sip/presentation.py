@@ -17,7 +17,7 @@ that only passes the request on does not give us away. Toward a PBX that we tell
 REMOTE_PARTY the account stays in From, for the reason above: that PBX is the one to remove it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sip.trunk import CallerId, Trunk
 from sip.uri import NameAddr, Uri
@@ -45,21 +45,34 @@ class Presentation:
 ACCOUNT = Presentation()
 
 
+def shown(trunk: Trunk, presentation: Presentation) -> NameAddr:
+    """Return the address by which the other side is to know us."""
+    if presentation.withheld:
+        return ANONYMOUS
+    return _address(trunk, presentation)
+
+
 def present(trunk: Trunk, presentation: Presentation) -> tuple[NameAddr, list[tuple[str, str]]]:
     """Return the From of a request, without its tag, and the header fields that go with it."""
-    name = presentation.display_name
-    name = (trunk.display_name or "") if name is None else name
+    address = _address(trunk, presentation)
     account = Uri("sip", trunk.username, trunk.domain)
-    shown = account if presentation.user is None else Uri("sip", presentation.user, trunk.domain)
-    beside = NameAddr(shown, name)
     if not presentation.withheld:
-        if trunk.caller_id is CallerId.FROM or shown == account:
-            return beside, []
-        return NameAddr(account, name), [_told(trunk.caller_id, beside, withheld=False)]
-    told = [_told(trunk.caller_id, beside, withheld=True), ("Privacy", "id")]
+        if trunk.caller_id is CallerId.FROM or address.uri == account:
+            return address, []
+        told = [_told(trunk.caller_id, address, withheld=False)]
+        return replace(address, uri=account), told
+    told = [_told(trunk.caller_id, address, withheld=True), ("Privacy", "id")]
     if trunk.caller_id in (CallerId.ASSERTED, CallerId.REMOTE_PARTY):
         return NameAddr(account, ANONYMOUS.display_name), told
     return ANONYMOUS, told
+
+
+def _address(trunk: Trunk, presentation: Presentation) -> NameAddr:
+    name = presentation.display_name
+    user = trunk.username if presentation.user is None else presentation.user
+    return NameAddr(
+        Uri("sip", user, trunk.domain), (trunk.display_name or "") if name is None else name
+    )
 
 
 def _told(form: CallerId, address: NameAddr, *, withheld: bool) -> tuple[str, str]:

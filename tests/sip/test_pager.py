@@ -2,8 +2,11 @@
 
 import pytest
 
+from sip.cpim import Cpim
 from sip.errors import LocalError
-from sip.events import Body, MessageReceived, MessageSent
+from sip.events import Body, MessageNotified, MessageReceived, MessageSent
+from sip.imdn import Imdn, Kind, Status, Wish
+from sip.pager import MAX_NOTIFYING
 from sip.presentation import Presentation
 from sip.uri import Uri
 from tests.sip.world import Phone, Script, World
@@ -156,7 +159,170 @@ def test_an_unwelcome_kind_of_text_is_told_what_is_welcome(
     alice.agent.answer_message(alice.last(MessageReceived).id, 415, now=world.now)
     alice.pump()
     world.settle()
-    assert pbx.last_response().headers.get("Accept") == "text/plain"
+    assert pbx.last_response().headers.get("Accept") == (
+        "text/plain, message/cpim, message/imdn+xml"
+    )
+
+
+# --- message/cpim and notifications
+
+
+def cpim(*lines: str, content: str = "text/plain", body: str = "hello") -> Body:
+    head = ["From: <im:carol@example.net>", "DateTime: 2026-01-01T00:00:00Z", *lines, ""]
+    return Body(
+        "Message/CPIM;charset=UTF-8",
+        "\r\n".join([*head, f"Content-Type: {content}", "", body]).encode(),
+    )
+
+
+ASKS = (
+    "NS: imdn <urn:ietf:params:imdn>",
+    "imdn.Message-ID: m1",
+    "imdn.Disposition-Notification: positive-delivery, display",
+)
+
+
+def accept(phone: Phone, status: int = 200) -> MessageReceived:
+    event = phone.last(MessageReceived)
+    phone.agent.answer_message(event.id, status, now=phone.now, sender=Presentation("+4930111222"))
+    phone.pump()
+    phone.world.settle()
+    return event
+
+
+def test_a_text_inside_a_message_is_told_as_if_it_came_bare(alice: Phone, pbx: Script) -> None:
+    pbx.request("MESSAGE", body=cpim(content="text/plain;charset=utf-8", body="grüße"))
+    event = accept(alice)
+    assert event.body == Body("text/plain;charset=utf-8", "grüße".encode())
+    assert event.sender.uri.user == "+15550100"  # as SIP says; the message's From proves nothing
+    assert event.wanted is None
+    assert pbx.requests("MESSAGE") == []
+
+
+def test_a_sender_that_asks_is_told_of_the_delivery_and_then_of_the_display(
+    alice: Phone, pbx: Script, world: World
+) -> None:
+    pbx.request("MESSAGE", body=cpim(*ASKS))
+    assert pbx.requests("MESSAGE") == []
+    event = accept(alice)
+    assert [response.status for response in pbx.responses()] == [200]
+    told = pbx.last_request("MESSAGE")
+    assert str(told.uri) == "sip:+15550100@example.net"
+    assert told.headers.get("P-Preferred-Identity") == "<sip:+4930111222@example.net>"
+    message = Cpim.parse(told.body)
+    assert message.headers.get("To") == "<im:carol@example.net>"
+    assert Imdn.parse(message.body.data) == Imdn(
+        "m1", Kind.DELIVERY, Status.DELIVERED, "2026-01-01T00:00:00Z", "sip:alice@example.net"
+    )
+    assert event.wanted is not None
+    alice.agent.notify_displayed(event.wanted, now=world.now)
+    alice.pump()
+    world.settle()
+    message = Cpim.parse(pbx.last_request("MESSAGE").body)
+    assert Imdn.parse(message.body.data).status is Status.DISPLAYED
+    for request in pbx.requests("MESSAGE"):
+        pbx.reply(request, 200)
+    assert alice.all(MessageSent) == []
+    world.run(60)
+    assert alice.agent.deadline() is None
+
+
+def test_a_text_that_was_refused_is_not_told_as_delivered(alice: Phone, pbx: Script) -> None:
+    pbx.request("MESSAGE", body=cpim(*ASKS))
+    accept(alice, 404)
+    assert pbx.requests("MESSAGE") == []
+
+
+def test_who_does_not_ask_for_the_display_is_not_told(
+    alice: Phone, pbx: Script, world: World
+) -> None:
+    pbx.request("MESSAGE", body=cpim(*ASKS[:2], "imdn.Disposition-Notification: processing"))
+    event = accept(alice)
+    assert event.wanted is not None
+    alice.agent.notify_displayed(event.wanted, now=world.now)
+    alice.pump()
+    world.settle()
+    assert pbx.requests("MESSAGE") == []
+
+
+def test_an_unknown_sender_is_not_told(world: World) -> None:
+    alice, pbx = world.phone(), Script(world)
+    world.link(alice, pbx)
+    request = pbx.request("MESSAGE", body=cpim(*ASKS), send=False)
+    request.headers.set("From", '"Anonymous" <sip:anonymous@anonymous.invalid>;tag=1')
+    pbx.send(request)
+    accept(alice)
+    assert pbx.requests("MESSAGE") == []
+
+
+def test_a_flood_of_questions_has_a_bounded_number_of_answers(
+    alice: Phone, pbx: Script, world: World
+) -> None:
+    for seq in range(50):
+        pbx.request("MESSAGE", body=cpim(*ASKS), seq=seq + 1)
+        accept(alice)
+    assert len(pbx.requests("MESSAGE")) == MAX_NOTIFYING
+    for request in pbx.requests("MESSAGE"):
+        pbx.reply(request, 403)
+    pbx.request("MESSAGE", body=cpim(*ASKS), seq=99)
+    accept(alice)
+    assert len(pbx.requests("MESSAGE")) == MAX_NOTIFYING + 1
+
+
+DELIVERED = bytes(Imdn("m7", Kind.DELIVERY, Status.DELIVERED)).decode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        Body("message/imdn+xml", DELIVERED.encode()),
+        cpim(*ASKS, content="message/imdn+xml", body=DELIVERED),
+    ],
+)
+def test_a_notification_is_told_and_never_notified_of(
+    alice: Phone, pbx: Script, body: Body
+) -> None:
+    pbx.request("MESSAGE", body=body)
+    event = alice.last(MessageNotified)
+    assert (event.id, event.kind, event.status) == ("m7", Kind.DELIVERY, Status.DELIVERED)
+    assert event.sender.uri.user == "+15550100"
+    assert [response.status for response in pbx.responses()] == [200]
+    assert pbx.requests("MESSAGE") == []
+    assert alice.all(MessageReceived) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (Body("message/cpim", b"nonsense"), 400),
+        (Body("message/imdn+xml", b"<imdn/>"), 400),
+        (Body("text/plain; ;=", b"x"), 400),
+        (cpim(content="text/plain\r\nContent-Transfer-Encoding: gzip"), 415),
+    ],
+)
+def test_what_cannot_be_read_is_refused(alice: Phone, pbx: Script, body: Body, status: int) -> None:
+    pbx.request("MESSAGE", body=body)
+    assert pbx.last_response().status == status
+    assert alice.events == []
+
+
+def test_two_agents_notify_each_other(alice: Phone, bob: Phone, world: World) -> None:
+    world.link(alice, bob)
+    id = alice.agent.send_message(
+        BOB,
+        TEXT,
+        now=world.now,
+        key="$event:example.net",
+        wishes=frozenset({Wish.POSITIVE_DELIVERY}),
+        sent_at="2026-01-01T00:00:00Z",
+    )
+    alice.pump()
+    world.settle()
+    assert accept(bob).body == TEXT
+    notified = alice.last(MessageNotified)
+    assert (notified.id, notified.status) == (id, Status.DELIVERED)
+    assert bob.all(MessageNotified) == []
+    assert [type(event) for event in bob.events] == [MessageReceived]
 
 
 def test_two_agents_text_each_other(alice: Phone, bob: Phone, world: World) -> None:
