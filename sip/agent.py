@@ -124,7 +124,7 @@ class UserAgent:
     def invite(
         self,
         target: Uri,
-        offer: Body,
+        offer: Body | None,
         *,
         now: float,
         caller: Presentation = ACCOUNT,
@@ -136,6 +136,7 @@ class UserAgent:
         """Call someone (§13.2).
 
         Args:
+            offer: our description; None asks for the callee's, which `SessionOffered` will tell.
             caller: what the called party is to see of us.
             headers: more header fields, such as Subject.
             replaces: whose place the call takes at the callee (RFC 3891).

@@ -270,9 +270,9 @@ class Core:
         stops = [request.uri]
         if request.headers.to.tag is not None:
             stops += [route.uri for route in request.headers.route]
-        return all(self._is_own_host(stop.host.lower(), flow) for stop in stops)
+        return all(self.is_own_host(stop.host.lower(), flow) for stop in stops)
 
-    def _is_own_host(self, host: str, flow: Flow) -> bool:
+    def is_own_host(self, host: str, flow: Flow) -> bool:
         domain = self.trunk.domain.lower()
         if host in ("", domain, (self.trunk.host or domain).lower(), flow.remote_host):
             return True  # "" is a telephone number's: it goes where the trunk is

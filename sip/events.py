@@ -42,6 +42,21 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class SipWarning:
+    """The Warning header of a refusal (RFC 3261 §20.43): more than its status tells.
+
+    Attributes:
+        code: 3xx, such as 304 for media that are not available and 399 for anything else.
+        text: words for a person.
+        agent: who says so, "" for us.
+    """
+
+    code: int
+    text: str
+    agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Send:
     """Bytes for a flow: one message to be written as it is."""
 
@@ -210,6 +225,8 @@ class SessionEnded:
         by_peer: True when the peer ended it.
         reason: the peer's Reason header if any (RFC 3326).
         retry_after: seconds, from a refusal's Retry-After.
+        warning: from a refusal's Warning.
+        contacts: where a 3xx sends the caller, the best first; nobody was called there.
     """
 
     session: "Session"
@@ -217,6 +234,8 @@ class SessionEnded:
     by_peer: bool
     reason: Reason | None = None
     retry_after: int | None = None
+    warning: SipWarning | None = None
+    contacts: tuple[NameAddr, ...] = ()
 
 
 # --- transfer (RFC 3515, RFC 5589)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from sip import grammar
 from sip.errors import LocalError, RemoteError
-from sip.events import Reason
+from sip.events import Reason, SipWarning
 from sip.uri import NO_PARAMETERS, NameAddr, Parameters
 
 _Value = TypeVar("_Value")
@@ -71,6 +71,8 @@ _VIA = re.compile(
 )
 _CSEQ = re.compile(rf"([0-9]++)\s++({grammar.TOKEN})")
 _RACK = re.compile(rf"([0-9]++)\s++([0-9]++)\s++({grammar.TOKEN})")
+
+_WARNING = re.compile(rf"([1-9][0-9]{{2}})[ \t]+(\S+)[ \t]+({grammar.QUOTED_STRING})", re.DOTALL)
 
 # RFC 3261 §8.1.1.5: less than 2**31.
 _CSEQ_LIMIT = 2**31 - 1
@@ -369,6 +371,15 @@ class Headers:
         return next((r for r in reasons if r.protocol == "Q.850"), reasons[0] if reasons else None)
 
     @property
+    def warning(self) -> SipWarning | None:
+        """The first Warning that is readable (§20.43)."""
+        for value in self.elements("Warning"):
+            match = _WARNING.fullmatch(value)
+            if match is not None:
+                return SipWarning(int(match[1]), grammar.unquote(match[3]), match[2])
+        return None
+
+    @property
     def session_expires(self) -> SessionExpires | None:
         value = self.get("Session-Expires")
         return None if value is None else SessionExpires.parse(value)
@@ -420,6 +431,15 @@ def parse_reason(value: str) -> Reason | None:
     except RemoteError:
         return None
     return Reason(protocol.strip().upper(), cause, parameters.get("text") or "")
+
+
+def warning_value(warning: SipWarning, *, agent: str) -> str:
+    """Write a Warning header field's value (RFC 3261 §20.43).
+
+    Args:
+        agent: our name, a token or a host, where the warning names none.
+    """
+    return f"{warning.code} {warning.agent or agent} {grammar.quote(warning.text)}"
 
 
 def reason_value(reason: Reason) -> str:

@@ -2,15 +2,16 @@
 
 `Acceptance` is our 2xx to an INVITE until its ACK (RFC 3261 §13.3.1.4), `Acks` are our ACKs for as
 long as the peer repeats its 2xx (§13.2.2.4), `Provisionals` are reliable provisional responses
-until their PRACK (RFC 3262 §3), for callers that require them. All of it on reliable transports
+until their PRACK (RFC 3262 §3). All of it on reliable transports
 too: the hop is reliable, the path behind it may not be.
 """
 
 from collections import deque
 from collections.abc import Callable
 
-from sip.core import Core
+from sip.core import Core, with_body
 from sip.dialog import Dialog
+from sip.events import Body
 from sip.headers import RAck
 from sip.message import Request, Response
 from sip.transaction import PATIENCE, T1, T2
@@ -56,11 +57,16 @@ class Acks:
         self._core = core
         self._sent: dict[tuple[str, int], Request] = {}
 
-    def send(self, dialog: Dialog, invite: Request, response: Response) -> None:
+    def send(
+        self, dialog: Dialog, invite: Request, response: Response, body: Body | None = None
+    ) -> None:
         """Acknowledge a 2xx, with the credentials of its INVITE (RFC 3261 §22.1).
 
         Deviation: not where the ACK goes to another host than the trunk's. Nobody can challenge an
         ACK, and a proof of our password is none of that host's business.
+
+        Args:
+            body: our answer, where the 2xx made the offer.
         """
         number = response.headers.cseq.number
         ack = self._core.dress(dialog.ack(number))
@@ -69,6 +75,7 @@ class Acks:
             for name in ("Authorization", "Proxy-Authorization"):
                 for value in invite.headers.get_all(name):
                     ack.headers.add(name, value)
+        ack = with_body(ack, body)
         self._sent[response.headers.to.tag or "", number] = ack
         self._put(ack)
 
@@ -106,16 +113,25 @@ class Provisionals:
         return self._current is not None
 
     @property
+    def describing(self) -> bool:
+        """Whether a response with a body still waits: then no 2xx may be sent (RFC 3262 §3)."""
+        waiting = (self._current, *self._waiting)
+        return any(response is not None and response.body for response in waiting)
+
+    @property
     def deadline(self) -> float | None:
         return min(self._again_at, self._give_up_at) if self.pending else None
 
-    def put(self, response: Response, now: float) -> None:
-        """Send a response reliably, now or after those before it."""
+    def put(self, response: Response, now: float) -> bool:
+        """Send a response reliably, now or after those before it; False if too many wait."""
         response.headers.add("Require", "100rel")
         if self._current is None:
             self._begin(response, now)
         elif len(self._waiting) < MAX_WAITING:
             self._waiting.append(response)
+        else:
+            return False
+        return True
 
     def acknowledge(self, rack: RAck, now: float) -> bool:
         """Take a PRACK; False if it is about nothing that waits (then 481)."""

@@ -1,9 +1,11 @@
 """The INVITE session (RFC 3261 §13 to §15): the signalling of what people call a phone call.
 
 One class for both directions, since after the answer there is no difference. Its parts lie beside
-it: `placement` (our INVITE until its answer), `change` (offers and refreshes after it), `transfer`
-(REFER), `dialog` (who and where), `reliable` (what is repeated end to end), `timer` (RFC 4028). The
-peer's INVITE is answered here. Bodies are opaque; what is kept is the state of offer and answer.
+it: `placement` (our INVITE until its answer), `arrival` (the peer's), `change` (offers, answers and
+refreshes of one dialog), `negotiation` (where these stand), `transfer` (REFER), `dialog` (who and
+where), `reliable` (what is repeated end to end), `timer` (RFC 4028). Here is what holds them
+together: who may do what now, and how it ends. Bodies are opaque; what is kept is the state of
+offer and answer.
 
 The user is told of the end at once and exactly once; what the standard still demands after that
 (the 487 to our CANCEL, the 200 to our BYE, the ACK before which a callee may not send BYE) goes on
@@ -16,9 +18,11 @@ was cut off is sent again.
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from enum import Enum
 
-from sip.change import Changes, refuse_for_now
+from sip.arrival import Arrival
+from sip.change import Changes
 from sip.core import Core
 from sip.dialog import Dialog
 from sip.errors import LocalError, RemoteError
@@ -28,17 +32,19 @@ from sip.events import (
     IncomingSession,
     Reason,
     SessionAnswered,
-    SessionConfirmed,
     SessionEnded,
+    SessionOffered,
     SessionProgressed,
+    SipWarning,
 )
-from sip.headers import reason_value
+from sip.headers import reason_value, warning_value
 from sip.identity import read_identity
 from sip.info import read_digit
 from sip.message import Message, Request, Response, body_of
-from sip.placement import Placement
+from sip.placement import Offered, Placement
+from sip.redirect import contacts_of
 from sip.refer import ReferTo, Replaces, referred_by
-from sip.reliable import Acceptance, Acks, Provisionals
+from sip.reliable import Acks
 from sip.timer import SessionTimer, check_interval
 from sip.transaction import (
     PATIENCE,
@@ -52,9 +58,6 @@ from sip.transfer import Transfers
 from sip.uri import NameAddr, Uri
 
 logger = logging.getLogger(__name__)
-
-# §13.3.1.1: a proxy gives up on an INVITE of which it heard nothing for three minutes (timer C).
-RING_AGAIN = 60.0
 
 
 class State(Enum):
@@ -94,18 +97,12 @@ class Session:
         self._core = core
         self._state = State.INCOMING if incoming else State.CALLING
         self._timer = SessionTimer()
-        self._timers = Timers()  # "ring", "give up"
+        self._timers = Timers()  # "give up"
         self._acks = Acks(core)
-        self._dialog: Dialog | None = None
-        self._changes: Changes | None = None  # once the session is established
-        self._local: Body | None = None
         self._placement: Placement | None = None  # of an outgoing session
-        # of an incoming session
-        self._invite: InviteServerTransaction | None = None
-        self._provisionals: Provisionals | None = None
-        self._ringing: Response | None = None
-        self._held_answer: Body | None = None  # waits for a PRACK
-        self._acceptance: Acceptance | None = None
+        self._arrival: Arrival | None = None  # of an incoming session
+        self._dialog: Dialog | None = None
+        self._changes: Changes | None = None  # of the dialog
         self._replaced: Session | None = None  # ends with our answer
         self._transfers: Transfers | None = None
         self._moved = False  # to another flow, before the peer could be told
@@ -135,13 +132,8 @@ class Session:
 
     @property
     def deadline(self) -> float | None:
-        deadlines = (
-            self._timers.deadline,
-            None if self._changes is None else self._changes.deadline,
-            None if self._acceptance is None else self._acceptance.deadline,
-            None if self._provisionals is None else self._provisionals.deadline,
-            None if self._transfers is None else self._transfers.deadline,
-        )
+        parts = (self._timers, self._changes, self._placement, self._arrival, self._transfers)
+        deadlines = (None if part is None else part.deadline for part in parts)
         return min((at for at in deadlines if at is not None), default=None)
 
     # --- verbs of the user
@@ -151,21 +143,37 @@ class Session:
         self._provide(180, None, now)
 
     def progress(self, body: Body, *, now: float) -> None:
-        """Give the caller early media: 183 with a body."""
+        """Give the caller early media: 183 with a body.
+
+        To a caller that supports 100rel it is sent reliably and is the answer, or our offer if the
+        INVITE had none; otherwise it is a preview, or is left out if the INVITE had no offer.
+        """
         self._provide(183, body, now)
 
     def answer(self, body: Body, *, now: float) -> None:
-        """Take the call: 200. The body answers the offer, or makes one if the INVITE had none."""
-        self._expect_incoming()
-        if self._state is not State.INCOMING or self._held_answer is not None:
-            return
-        if self._provisionals is not None and self._provisionals.pending:
-            self._held_answer = body  # RFC 3262 §3: not before the PRACK of an early answer
-        else:
-            self._accept(body, now)
+        """Take the call: 200. The body answers the offer, or makes one if the INVITE had none.
 
-    def reject(self, status: int, *, now: float, reason: Reason | None = None) -> None:
+        It waits for the PRACK of a body that was sent reliably. Then that one stands, and this one
+        is left out; a change is for `reoffer`.
+        """
+        arrival = self._expect_incoming()
+        if self._state is State.INCOMING:
+            arrival.answer(body, now)
+            self._touch()
+
+    def reject(
+        self,
+        status: int,
+        *,
+        now: float,
+        reason: Reason | None = None,
+        warning: SipWarning | None = None,
+        retry_after: int | None = None,
+    ) -> None:
         """Refuse the call.
+
+        Args:
+            retry_after: seconds, for a refusal that will pass.
 
         Raises:
             LocalError: `status` refuses nothing.
@@ -173,54 +181,63 @@ class Session:
         self._expect_incoming()
         _expect_refusal(status)
         if self._state is State.INCOMING:
-            self._refuse(status, now, headers=_reason_headers(reason))
+            headers = [*_reason_headers(reason), *self._warning_headers(warning)]
+            if retry_after is not None:
+                headers.append(("Retry-After", str(retry_after)))
+            self._refuse(status, now, headers=headers)
 
     def hang_up(self, *, now: float, reason: Reason | None = None) -> None:
         """End the session by whatever its state demands: CANCEL, BYE or a refusal."""
         headers = _reason_headers(reason)
         match self._state:
             case State.CALLING:
-                assert self._placement is not None, "calling means that an INVITE was placed"
-                self._bye_headers = headers  # if the answer crosses
-                self._enter(State.CLOSING, now)
-                # If not even the CANCEL is answered (§9.1), after the INVITE's own patience.
-                self._timers.arm("give up", now + 2 * PATIENCE)
-                self._end(487, by_peer=False)
-                self._watch(487, "", now)
-                self._placement.cancel(now, headers=headers)
+                self._cancel(487, now, headers=headers)
             case State.INCOMING:
                 self._refuse(480, now, headers=headers)
             case State.ACCEPTED | State.CONFIRMED:
                 self._leave(200, now, headers=headers)
 
-    def reoffer(self, body: Body, *, now: float) -> None:
-        """Offer a changed session: re-INVITE (§14.1).
+    def reoffer(self, body: Body | None, *, now: float) -> None:
+        """Offer a changed session, or ask the peer for its offer (None): re-INVITE (§14.1).
 
-        It waits for an offer under way in either direction, and is repeated after glare. A later
-        one takes the place of one that waits.
+        Before the answer it is an UPDATE or goes with a PRACK, in the early dialog that was heard
+        of last. It waits for an offer under way in either direction, and is repeated after glare. A
+        later one takes the place of one that waits.
 
         Raises:
-            LocalError: the session was never established.
+            LocalError: nothing was agreed on yet that could change.
         """
-        if self._state in (State.CALLING, State.INCOMING):
-            raise LocalError("the session is not established")
-        if self._changes is not None and not self.ended:
-            self._changes.offer(body, now)
+        changes = self._current_changes()
+        early = self._state in (State.CALLING, State.INCOMING)
+        if early and (changes is None or not changes.negotiation.rounds):
+            raise LocalError("nothing is agreed on that could change")
+        if changes is not None and not self.ended:
+            changes.offer(body, now)
+            self._touch()
 
     def accept_offer(self, body: Body, *, now: float) -> None:
         """Answer the peer's `SessionOffered`; makes the offer if the peer asked for ours."""
-        if self._changes is not None:
+        if self._state is State.CALLING and self._placement is not None:
+            self._placement.accept(body, now)
+        elif self._changes is not None:
             self._changes.accept(body, now)
+        self._touch()
 
-    def reject_offer(self, status: int, *, now: float) -> None:
+    def reject_offer(self, status: int, *, now: float, warning: SipWarning | None = None) -> None:
         """Refuse the peer's `SessionOffered`; the session goes on as before.
+
+        An offer that came in a response cannot be refused (RFC 6337 §3.2): the session ends then.
 
         Raises:
             LocalError: `status` refuses nothing.
         """
         _expect_refusal(status)
-        if self._changes is not None:
-            self._changes.reject(status, now)
+        headers = self._warning_headers(warning)
+        if self._state is State.CALLING and self._placement is not None:
+            self._placement.reject(status, now, headers=headers)
+        elif self._changes is not None:
+            self._changes.reject(status, now, headers=headers)
+        self._touch()
 
     def transfer(
         self,
@@ -271,19 +288,20 @@ class Session:
     def place(
         self,
         target: Uri,
-        offer: Body,
+        offer: Body | None,
         *,
         sender: NameAddr,
         headers: Iterable[tuple[str, str]],
         now: float,
     ) -> None:
         """Send the INVITE that opens the session (§13.2.1)."""
-        self._local = offer
         self._placement = Placement(
             self._core,
             timer=self._timer,
             acks=self._acks,
+            open_dialog=self._open_dialog,
             progressed=self._progressed,
+            offered=self._offered,
             answered=self._answered,
             unanswered=self._unanswered,
         )
@@ -310,13 +328,19 @@ class Session:
         request = transaction.request
         check_interval(request)
         self._dialog = Dialog.from_request(request, tag=self.local_tag)
-        self._invite = transaction
+        self._arrival = Arrival(
+            self._core,
+            transaction,
+            tag=self.local_tag,
+            timer=self._timer,
+            accepted=self._accepted,
+            expired=self._refuse,
+            now=now,
+        )
+        self._changes = self._open_dialog(self._dialog, lambda _, offer: self._offered(offer))
+        self._arrival.begin(self._changes)
         self._replaced = replaced
         self._learn(request)
-        if "100rel" in request.headers.tokens("Require"):
-            # RFC 3262 §3: the first number is drawn from the lower half of the range.
-            first = 1 + int(self._core.chance() * (2**31 - 1))
-            self._provisionals = Provisionals(first=first, send=transaction.respond)
         self._core.respond(transaction, 100, now)
         self._core.emit(
             IncomingSession(
@@ -325,7 +349,7 @@ class Session:
                 to=request.headers.to,
                 caller=request.headers.from_,
                 identity=read_identity(request.headers, trusted=self._core.trunk.trust_identity),
-                offer=body_of(request),
+                offer=self._arrival.offer,
                 called_party=request.headers.called_party,
                 replaces=replaced,
                 referred_by=referred_by(request.headers),
@@ -334,7 +358,7 @@ class Session:
 
     def knows(self, remote_tag: str) -> bool:
         """Whether a request with this From tag belongs to a dialog of the session."""
-        return self._dialog_of(remote_tag) is not None
+        return self._changes_of(remote_tag) is not None
 
     def admit(self, request: Request) -> None:
         """Check a request's place in its dialog (§12.2.2).
@@ -342,10 +366,10 @@ class Session:
         Raises:
             RemoteError: it is out of order, or of no dialog of ours.
         """
-        dialog = self._dialog_of(request.headers.from_.tag or "")
-        if dialog is None:
+        changes = self._changes_of(request.headers.from_.tag or "")
+        if changes is None:
             raise RemoteError("no such dialog", status=481)
-        dialog.admit(request)
+        changes.dialog.admit(request)
 
     def receive(self, transaction: AnyServer, now: float) -> None:
         """Take a request within the dialog.
@@ -372,21 +396,12 @@ class Session:
 
     def receive_ack(self, ack: Request, now: float) -> None:
         """Take the ACK of a 2xx of ours (§13.3.1.4); a repeated one is dropped."""
-        if self._acceptance is None:
-            if self._changes is not None:
-                self._changes.receive_ack(ack, now)
+        if self._changes is None or not self._changes.receive_ack(ack, now):
             return
-        if not self._acceptance.is_acknowledged_by(ack):
-            return
-        self._acceptance = None
         if self._state is State.CLOSING:
             self._bye(now)  # the user did not wait for it, but the standard makes us (§15)
-            return
-        assert self._invite is not None, "accepted means that an INVITE came"
-        offer, body = body_of(self._invite.request), body_of(ack)
-        self._enter(State.CONFIRMED, now)
-        self._core.emit(SessionConfirmed(self, body))
-        self._establish(body if offer is None else offer, now)
+        elif self._state is State.ACCEPTED:
+            self._enter(State.CONFIRMED, now)
 
     def receive_cancel(self, cancel: Request, now: float) -> None:
         """Take the CANCEL of the INVITE that opened the session (§9.2), if it is not too late."""
@@ -399,9 +414,11 @@ class Session:
 
     def flow_closed(self, flow_id: int, now: float) -> None:
         """Lose a flow; our own requests on it have failed before."""
+        if self._placement is not None:
+            self._placement.flow_closed(flow_id)
         if self._changes is not None:
             self._changes.flow_closed(flow_id)
-        lost = self._invite is not None and self._invite.flow == flow_id
+        lost = self._arrival is not None and self._arrival.invite.flow == flow_id
         if self._state is State.INCOMING and lost:
             self._enter(State.TERMINATED, now)
             self._end(503, by_peer=False)
@@ -418,42 +435,43 @@ class Session:
             self._moved = True
 
     def handle_timer(self, now: float) -> None:
-        if self._acceptance is not None and not self._acceptance.handle_timer(now):
-            self._acceptance = None
-            self._break(408, "no ACK", now)
-        if self._provisionals is not None and not self._provisionals.handle_timer(now):
-            self._refuse(504, now)
-        if self._changes is not None and not self.ended:
+        if self._placement is not None and self._dialog is None:
+            self._placement.handle_timer(now)
+        if self._arrival is not None:
+            self._arrival.handle_timer(now)
+        if self._changes is not None:
             self._changes.handle_timer(now)
         if self._transfers is not None:
             self._transfers.handle_timer(now)
-        while (name := self._timers.take_due(now)) is not None:
-            if name == "ring":
-                self._ring_again(now)
-            elif self._placement is not None and self._dialog is None:
+        while self._timers.take_due(now) is not None:
+            if self._placement is not None and self._dialog is None:
                 self._placement.stop(now)  # §9.1: it counts as cancelled
             else:
                 self._enter(State.TERMINATED, now)
 
     # --- our INVITE
 
-    def _progressed(self, response: Response, now: float) -> None:
+    def _progressed(self, response: Response, early: Body | None, now: float) -> None:
         self._learn(response)
         self._watch(response.status, response.reason, now)
-        self._core.emit(SessionProgressed(self, response.status, body_of(response)))
+        self._core.emit(SessionProgressed(self, response.status, early))
 
-    def _answered(self, dialog: Dialog, response: Response, early: Body | None, now: float) -> None:
+    def _answered(
+        self, changes: Changes, response: Response, offer: Body | None, now: float
+    ) -> None:
         self._learn(response)
-        self._dialog = dialog
+        self._dialog, self._changes = changes.dialog, changes
         if self.ended:
             self._bye(now)  # the answer crossed our CANCEL
             return
         self._watch(response.status, response.reason, now)
         self._enter(State.CONFIRMED, now)
         self._timer.accepted(response, now)
-        answer = body_of(response) or early
-        self._core.emit(SessionAnswered(self, answer))
-        self._establish(answer, now)
+        self._core.emit(SessionAnswered(self, changes.negotiation.remote))
+        if offer is not None:
+            self._offered(offer)
+        if self._moved:
+            changes.flow_opened(now)
 
     def _unanswered(self, outcome: Outcome, now: float) -> None:
         self._enter(State.TERMINATED, now)
@@ -463,47 +481,28 @@ class Session:
             self._end(outcome.status, by_peer=False)
             return
         self._learn(outcome)
-        headers = outcome.headers
-        self._end(
-            outcome.status, by_peer=True, reason=headers.reason, retry_after=headers.retry_after
-        )
+        self._end(outcome.status, by_peer=True, refusal=outcome)
+
+    def _cancel(self, status: int, now: float, *, headers: list[tuple[str, str]]) -> None:
+        """Give up our call before its answer (§9.1)."""
+        assert self._placement is not None, "calling means that an INVITE was placed"
+        self._bye_headers = headers  # if the answer crosses
+        self._enter(State.CLOSING, now)
+        # If not even the CANCEL is answered (§9.1), after the INVITE's own patience.
+        self._timers.arm("give up", now + 2 * PATIENCE)
+        self._end(status, by_peer=False)
+        self._watch(487, "", now)
+        self._placement.cancel(now, headers=headers)
 
     # --- the peer's INVITE (§13.3)
 
     def _provide(self, status: int, body: Body | None, now: float) -> None:
-        self._expect_incoming()
-        if self._state is not State.INCOMING or self._held_answer is not None:
-            return
-        assert self._invite is not None, "incoming means that an INVITE came"
-        response = self._core.response(
-            self._invite.request,
-            status,
-            to_tag=self.local_tag,
-            headers=self._opening_headers(),
-            body=body,
-        )
-        if self._provisionals is not None:
-            self._provisionals.put(response, now)
-            return
-        self._ringing = response
-        self._timers.arm("ring", now + RING_AGAIN)
-        self._invite.respond(response, now)
+        arrival = self._expect_incoming()
+        if self._state is State.INCOMING:
+            arrival.provide(status, body, now)
 
-    def _ring_again(self, now: float) -> None:
-        if self._invite is not None and self._ringing is not None:
-            self._timers.arm("ring", now + RING_AGAIN)
-            self._invite.respond(self._ringing, now)
-
-    def _accept(self, body: Body, now: float) -> None:
-        assert self._invite is not None, "incoming means that an INVITE came"
+    def _accepted(self, now: float) -> None:
         self._enter(State.ACCEPTED, now)
-        self._timers.stop("ring")
-        headers = [*self._opening_headers(), *self._timer.accept(self._invite.request, now)]
-        response = self._core.respond(
-            self._invite, 200, now, to_tag=self.local_tag, headers=headers, body=body
-        )
-        self._local = body
-        self._acceptance = Acceptance(self._core, response, now)
         if self._replaced is not None:
             self._replaced.hang_up(now=now)  # RFC 3891 §3
             self._replaced = None
@@ -517,58 +516,45 @@ class Session:
         reason: Reason | None = None,
         headers: Iterable[tuple[str, str]] = (),
     ) -> None:
-        assert self._invite is not None, "incoming means that an INVITE came"
+        assert self._arrival is not None, "incoming means that an INVITE came"
+        if self._changes is not None:
+            self._changes.stop(now)
+        self._arrival.refuse(status, now, headers=headers)
         self._enter(State.TERMINATED, now)
-        self._core.respond(self._invite, status, now, to_tag=self.local_tag, headers=headers)
         self._end(status, by_peer=by_peer, reason=reason)
 
     def _receive_prack(self, transaction: AnyServer, now: float) -> None:
-        """RFC 3262 §3."""
-        if transaction.request.body:
-            raise RemoteError("no offer in PRACK", status=488)
-        rack = transaction.request.headers.rack
-        if self._provisionals is None or not self._provisionals.acknowledge(rack, now):
+        if self._arrival is None or self._state is not State.INCOMING:
             raise RemoteError("nothing to acknowledge", status=481)
-        self._core.respond(transaction, 200, now)
-        answer = self._held_answer
-        if answer is not None and not self._provisionals.pending:
-            self._held_answer = None
-            self._accept(answer, now)
-
-    def _opening_headers(self) -> list[tuple[str, str]]:
-        """What makes the dialog at the peer's end: our Contact, and the way there (§12.1.1)."""
-        assert self._invite is not None, "incoming means that an INVITE came"
-        routes = self._invite.request.headers.get_all("Record-Route")
-        return [*(("Record-Route", route) for route in routes), *self._core.target_headers]
+        self._arrival.receive_prack(transaction, now)
 
     # --- within the dialog
 
-    def _establish(self, remote: Body | None, now: float) -> None:
-        """Begin the part in which both ends are alike; the dialog is confirmed."""
-        assert self._dialog is not None, "confirmed means that there is a dialog"
-        self._changes = Changes(
+    def _open_dialog(self, dialog: Dialog, offered: Offered) -> Changes:
+        return Changes(
             self._core,
             self,
-            self._dialog,
+            dialog,
             timer=self._timer,
             acks=self._acks,
-            local=self._local,
-            remote=remote,
+            offered=offered,
             broken=self._break,
+            settled=self._settled,
         )
-        if self._moved:
-            self._changes.flow_opened(now)
+
+    def _offered(self, offer: Body | None) -> None:
+        self._core.emit(SessionOffered(self, offer))
+
+    def _settled(self, now: float) -> None:
+        if self._arrival is not None and self._state is State.INCOMING:
+            self._arrival.settle(now)
 
     def _receive_offer(self, transaction: AnyServer, now: float) -> None:
         """A re-INVITE or UPDATE."""
-        if self.ended:
+        changes = self._changes_of(transaction.request.headers.from_.tag or "")
+        if self.ended or changes is None:
             raise RemoteError("the session is over", status=481)
-        if self._changes is not None:
-            self._changes.receive(transaction, now)
-        elif self._state is State.CALLING:
-            raise RemoteError("our offer has no answer yet", status=491)
-        else:
-            refuse_for_now(self._core, transaction, now)
+        changes.receive(transaction, now)
 
     def _receive_bye(self, transaction: AnyServer, now: float) -> None:
         """§15.1.2. An early dialog of ours is not the callee's to end: its refusal will do that."""
@@ -598,24 +584,27 @@ class Session:
 
     def _break(self, status: int, why: str, now: float) -> None:
         """End because the peer no longer does its part (§12.2.1.2, RFC 5057 §5)."""
-        if status == 481:
+        headers = _reason_headers(Reason("SIP", status, why))
+        if self._state is State.CALLING:
+            self._cancel(status, now, headers=headers)
+        elif status == 481:
             # The peer has no such dialog: there is nobody to say BYE to.
             if self._changes is not None:
                 self._changes.stop(now)
             self._end(481, by_peer=True)
             self._enter(State.TERMINATED, now)
         else:
-            self._leave(status, now, headers=_reason_headers(Reason("SIP", status, why)))
+            self._leave(status, now, headers=headers)
 
     def _leave(self, status: int, now: float, *, headers: list[tuple[str, str]]) -> None:
         """End an established session: BYE as soon as it is allowed; a callee waits for its ACK."""
-        if self._changes is not None:
-            self._changes.stop(now)
+        assert self._changes is not None, "established means that there is a dialog"
         if not self.ended:
             self._bye_headers = headers
+        self._changes.stop(now)
         self._enter(State.CLOSING, now)
         self._end(status, by_peer=False)
-        if self._acceptance is None:
+        if not self._changes.awaits_ack:
             self._bye(now)
 
     def _bye(self, now: float) -> None:
@@ -651,26 +640,35 @@ class Session:
         *,
         by_peer: bool,
         reason: Reason | None = None,
-        retry_after: int | None = None,
+        refusal: Response | None = None,
     ) -> None:
         """Tell the user, once."""
-        if not self.ended:
-            self.ended = True
-            self._core.emit(SessionEnded(self, status, by_peer, reason, retry_after))
+        if self.ended:
+            return
+        self.ended = True
+        event = SessionEnded(self, status, by_peer, reason)
+        if refusal is not None:
+            event = replace(
+                event,
+                reason=refusal.headers.reason,
+                retry_after=refusal.headers.retry_after,
+                warning=refusal.headers.warning,
+                contacts=contacts_of(refusal),
+            )
+        self._core.emit(event)
 
     def _enter(self, state: State, now: float) -> None:
         logger.debug("session %s: %s -> %s", self.id, self._state, state)
         self._state = state
-        self._core.touch(self.call_id)
+        self._touch()
         if state in (State.CLOSING, State.TERMINATED):
             self._timer.stop()
-            if self._provisionals is not None:
-                self._provisionals.stop()
+            if self._arrival is not None:
+                self._arrival.stop()
             if self._transfers is not None:
                 self._transfers.session_ended(now)
         if state is State.TERMINATED:
             self._timers.clear()
-            self._acceptance = None
             if self._changes is not None:
                 self._changes.close(now)
 
@@ -696,18 +694,33 @@ class Session:
         if self.watcher is not None:
             self.watcher(status, reason, now)
 
-    def _dialog_of(self, remote_tag: str) -> Dialog | None:
-        if self._dialog is not None:
-            return self._dialog if self._dialog.remote_tag == remote_tag else None
-        return None if self._placement is None else self._placement.dialog_of(remote_tag)
+    def _changes_of(self, remote_tag: str) -> Changes | None:
+        """The dialog with a peer, early or confirmed."""
+        if self._changes is not None:
+            return self._changes if self._changes.dialog.remote_tag == remote_tag else None
+        return None if self._placement is None else self._placement.changes_of(remote_tag)
+
+    def _current_changes(self) -> Changes | None:
+        early = None if self._placement is None else self._placement.early
+        return self._changes or early
+
+    def _touch(self) -> None:
+        """Have our deadline looked at again."""
+        self._core.touch(self.call_id)
+
+    def _warning_headers(self, warning: SipWarning | None) -> list[tuple[str, str]]:
+        if warning is None:
+            return []
+        return [("Warning", warning_value(warning, agent=self._core.product))]
 
     def _learn(self, message: Message) -> None:
         headers = message.headers
         self.peer_agent = headers.get("User-Agent") or headers.get("Server") or self.peer_agent
 
-    def _expect_incoming(self) -> None:
-        if not self.incoming:
+    def _expect_incoming(self) -> Arrival:
+        if self._arrival is None:
             raise LocalError("only a session of the peer's making can be answered")
+        return self._arrival
 
 
 def _refer_to(target: Uri | None, replaced: Dialog | None) -> ReferTo:

@@ -80,6 +80,7 @@ class Trunk:
         caller_id: where to say which number calls, when it is not the account's own.
         tls: certificates.
         insecure_transport: "tcp" or "udp" for a trunk that has nothing better; None is TLS.
+        follow_redirects: let a 3xx to a call send it to another address of the same trunk.
         trust_identity: believe P-Asserted-Identity and the like (RFC 3325 §5). Only for a peer that
             is known to remove what callers write there themselves.
         mailbox: whose waiting messages to ask for (RFC 3842); None where the peer tells unasked, as
@@ -107,6 +108,7 @@ class Trunk:
     caller_id: CallerId = CallerId.PREFERRED
     tls: TlsSettings = TlsSettings()
     insecure_transport: str | None = None
+    follow_redirects: bool = False
     trust_identity: bool = False
     mailbox: Uri | None = None
     allow_md5: bool = True

@@ -194,6 +194,9 @@ class Call:
                 self._media.offer(self._caller_side, sdp)
             case Source.CALLEE, Reoffered(sdp) if self._media_answered:
                 self._media.offer(self._callee_side, sdp)
+            case Source.CALLER | Source.CALLEE, Reoffered():  # before there are media to change
+                leg = self._caller if source is Source.CALLER else self._callee
+                leg.update(None, now)
             case Source.MEDIA, Connected():
                 self._note("connected", now)
             case Source.MEDIA, Flowing(side):

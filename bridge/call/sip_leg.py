@@ -200,9 +200,7 @@ class SipLeg:
                 self._events.append(Answered(_sdp(answer)))
             case SessionOffered(session=session, offer=offer):
                 sdp = _sdp(offer)
-                if not self._established:
-                    session.reject_offer(491, now=now)
-                elif sdp is None:
+                if sdp is None:
                     # Asks for an offer of ours, which the plane cannot make on a live session yet.
                     session.reject_offer(488, now=now)
                 else:

@@ -203,6 +203,14 @@ def test_a_reoffer_that_the_plane_refuses_is_refused_to_its_own_side() -> None:
     assert call.state is not State.ENDED
 
 
+def test_a_reoffer_before_there_are_media_is_refused_to_its_own_side() -> None:
+    call, script = make(early_media=False)
+    play(call, OFFER, OFFER_READY, PROGRESS)
+    del script.said[:]
+    play(call, CALLEE_REOFFERED, REOFFERED)
+    assert script.said == [("callee", "update", None), ("caller", "update", None)]
+
+
 @pytest.mark.parametrize(
     ("failure", "reason"),
     [

@@ -177,8 +177,12 @@ def test_the_peers_second_offer_is_to_come_back(alice: Phone, pbx: Script, world
     assert refusal.status == 500
     assert refusal.headers.retry_after in range(11)
     accept(alice, session)
-    pbx.within(session, "UPDATE", seq=4, body=HOLD)  # the 200 has no ACK yet
-    assert pbx.last_response("UPDATE").status == 500
+    pbx.within(session, "INVITE", seq=4, body=HOLD)  # the 200 has no ACK yet
+    assert pbx.last_response("INVITE").status == 500
+    # An UPDATE needs no more than that no offer is open (RFC 3311 §5.2).
+    pbx.within(session, "UPDATE", seq=5, body=HOLD)
+    accept(alice, session)
+    assert pbx.last_response("UPDATE").status == 200
 
 
 def test_glare_between_two_agents_ends_with_both_offers_answered(
