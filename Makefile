@@ -15,7 +15,7 @@ LOCKED := $(VENV)/installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 
-.PHONY: help venv unit storm lint lab lab-setup test demo bench clean
+.PHONY: help venv unit storm search lint lab lab-setup test demo bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -49,6 +49,9 @@ unit: $(LOCKED)-dev  ## unit tests, under a minute
 
 storm: $(LOCKED)-dev  ## a thousand virtual storms over two SIP user agents; STORM="FIRST COUNT" for others
 	@$(RUN)/python -m tests.sip.storm $(STORM)
+
+search: $(LOCKED)-dev  ## every order of inputs to transactions and sessions; SEARCH="DEPTH DEPTH"
+	@$(RUN)/python -m tests.sip.search $(SEARCH)
 
 lint: $(LOCKED)-dev  ## style, types, import rules
 	@$(QUIET) "ruff check" $(RUN)/ruff check .
