@@ -174,12 +174,12 @@ class InboundSection(Section):
 
     certificate: Host | None = None
     networks: Networks | None = None
+    digest: bool = False
 
     def to_inbound(self) -> Inbound | None:
         """The part of it that is SIP's business: all."""
-        if self.certificate is None and self.networks is None:
-            return None
-        return Inbound(self.certificate, self.networks or ())
+        inbound = Inbound(self.certificate, self.networks or (), self.digest)
+        return None if inbound == Inbound() else inbound
 
 
 class TlsSection(Section):

@@ -110,6 +110,10 @@ def _check_listeners(document: Document, trunks: list[dict[str, Any]]) -> None:
         if not listener.get(port):
             text = "nothing listens for this trunk"
             document.complain(("trunks", i, "inbound"), text, f"listener.{port}")
+        peer = trunk.get("authenticate_peer")
+        if _by_digest(trunk) and not (isinstance(peer, dict) and peer.get("username")):
+            text = "there is no password that it could prove"
+            document.complain(("trunks", i, "inbound", "digest"), text, "authenticate_peer")
         for j, other in enumerate(trunks[:i]):
             if _accepts(other) and _could_be_both(trunk, other):
                 text = f"what trunks[{j}] shows would do here too"
@@ -119,7 +123,13 @@ def _check_listeners(document: Document, trunks: list[dict[str, Any]]) -> None:
 
 def _accepts(trunk: dict[str, Any]) -> bool:
     inbound = trunk.get("inbound")
-    return isinstance(inbound, dict) and any(inbound.values())
+    if not isinstance(inbound, dict):
+        return False
+    return bool(inbound.get("certificate") or inbound.get("networks") or _by_digest(trunk))
+
+
+def _by_digest(trunk: dict[str, Any]) -> bool:
+    return bool(trunk["inbound"].get("digest") == "true")
 
 
 def _could_be_both(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -127,6 +137,8 @@ def _could_be_both(one: dict[str, Any], other: dict[str, Any]) -> bool:
     mine, theirs = one["inbound"], other["inbound"]
     if one.get("insecure_transport") != other.get("insecure_transport"):
         return False
+    if _by_digest(one) != _by_digest(other):
+        return False  # who needs no password is looked for first
     names = [str(inbound.get("certificate") or "").lower() for inbound in (mine, theirs)]
     if all(names) and names[0] != names[1]:
         return False

@@ -231,6 +231,21 @@ class UserAgent:
         self._ping_flow, self._ping_deadline = flow.id, now + PING_TIMEOUT
         self._core.start(request, flow.id, self._receive_pong, now)
 
+    def recognise(self, request: Request, *, now: float) -> Response | None:
+        """Judge a stranger who is no flow of ours yet by what he asks: None if it proves that he is
+        the peer (`Trunk.authenticate_peer`), else the answer to give him.
+
+        Raises:
+            LocalError: this trunk's peer has no password.
+        """
+        if self._verifier is None:
+            raise LocalError("nobody is known by a password here")
+        try:
+            self._verifier.admit(request, now, spend=False)
+        except RemoteError as error:
+            return self._core.response(request, error.status, headers=_refusal_headers(error))
+        return None
+
     # --- inputs
 
     def flow_opened(self, flow: Flow, now: float) -> None:

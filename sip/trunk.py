@@ -52,10 +52,12 @@ class Inbound:
         certificate: the name that its client certificate must carry (mutual TLS, RFC 5922 §7.4).
         networks: where it may come from, such as "192.0.2.0/24". By itself a proof only as good as
             the network between: whoever has such an address is the peer.
+        digest: whether its first request must prove the password of `Trunk.authenticate_peer`.
     """
 
     certificate: str | None = None
     networks: tuple[str, ...] = ()
+    digest: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,8 +69,12 @@ class Verifier:
             for algorithm in self._algorithms
         ]
 
-    def verify(self, request: Request, now: float) -> Verdict:
-        """Judge a request by its Authorization; those of other realms are not looked at."""
+    def verify(self, request: Request, now: float, *, spend: bool = True) -> Verdict:
+        """Judge a request by its Authorization; those of other realms are not looked at.
+
+        Args:
+            spend: whether the nonce counts as used; False where the same request is judged again.
+        """
         given = (Credentials.parse(value) for value in request.headers.get_all("Authorization"))
         ours = next((found for found in given if found and found.realm == self._realm), None)
         if ours is None:
@@ -79,15 +83,19 @@ class Verifier:
             return Verdict.WRONG
         if not _names(ours.uri, request.uri):
             return Verdict.ELSEWHERE
-        return Verdict.ACCEPTED if self._is_first(ours, now) else Verdict.STALE
+        if not self._is_first(ours, now):
+            return Verdict.STALE
+        if spend:
+            self._spend(ours)
+        return Verdict.ACCEPTED
 
-    def admit(self, request: Request, now: float) -> None:
+    def admit(self, request: Request, now: float, *, spend: bool = True) -> None:
         """Let a request of the account pass.
 
         Raises:
             RemoteError: 401 with challenges; 400 for credentials that are right for another target.
         """
-        match self.verify(request, now):
+        match self.verify(request, now, spend=spend):
             case Verdict.ACCEPTED:
                 return
             case Verdict.ELSEWHERE:
@@ -112,17 +120,16 @@ class Verifier:
         made = self._time_of(given.nonce)
         if made is None or not 0 <= now - made <= NONCE_LIFE or made <= self._oldest:
             return False
-        count = int(given.nc, 16)
-        if count <= self._counts.get(given.nonce, 0):
-            return False
-        self._counts[given.nonce] = count
+        return int(given.nc, 16) > self._counts.get(given.nonce, 0)
+
+    def _spend(self, given: Credentials) -> None:
+        self._counts[given.nonce] = int(given.nc, 16)
         self._counts.move_to_end(given.nonce)
         while len(self._counts) > MAX_NONCES:
             forgotten, _ = self._counts.popitem(last=False)
             made = self._time_of(forgotten)
             assert made is not None, "only nonces of ours are counted"
             self._oldest = max(self._oldest, made)
-        return True
 
     def _nonce(self, now: float) -> str:
         self._made += 1

@@ -67,6 +67,7 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
             connection; raises ssl.SSLError to end it.
 
     Attributes:
+        listener: hears what happens; another one after `hand_over`.
         refused: what `check` raised.
         transport_name: "TLS", "TCP" or "UDP".
         heard_at: loop time at which something was received last.
@@ -89,7 +90,7 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
         self.transport_name = transport or (insecure or "tls").upper()
         self.heard_at = 0.0
         self._trunk = trunk
-        self._listener = listener
+        self.listener = listener
         self._check = check
         self._framer = Framer()
         self._transport: asyncio.Transport | None = None
@@ -117,7 +118,7 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
 
     def hand_over(self, *, id: int, trunk: Trunk, listener: FlowListener) -> None:
         """Let a connection whose peer has proven itself be a flow of its trunk."""
-        self.id, self._trunk, self._listener = id, trunk, listener
+        self.id, self._trunk, self.listener = id, trunk, listener
         listener.flow_made(self)
 
     def extra(self, name: str) -> object:
@@ -165,7 +166,7 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
                 self.refused = error
                 self.abort(explain(error))
                 return
-        self._listener.flow_made(self)
+        self.listener.flow_made(self)
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = asyncio.get_running_loop().time()
@@ -194,7 +195,7 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
         self._why_closed = reason
         self._lost.set()
         if self.refused is None:
-            self._listener.flow_lost(self, reason)
+            self.listener.flow_lost(self, reason)
 
     # ---
 
@@ -210,14 +211,14 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
                 self._write(PONG)
             case Malformed(error, _):
                 logger.warning("%s sent a message that cannot be used: %s", self._name, error)
-                self._listener.flow_heard(self, frame)
+                self.listener.flow_heard(self, frame)
             case Broken(error, request):
                 if request is not None:
-                    self._listener.flow_heard(self, Malformed(error, request))
+                    self.listener.flow_heard(self, Malformed(error, request))
                 self.close(f"the other side sent what is not SIP ({error.reason})")
             case message:
                 self._log("<", message)
-                self._listener.flow_heard(self, message)
+                self.listener.flow_heard(self, message)
 
     def _log(self, direction: str, message: Message) -> None:
         if wire.isEnabledFor(logging.DEBUG):

@@ -2,14 +2,16 @@
 
 Nothing listens unless it is wanted. Who connects is a stranger until he has proven to be the peer
 of one trunk, by all that this trunk's `Inbound` names: the address that he comes from, the name in
-a client certificate that we verified within the handshake (mutual TLS, RFC 5922 §7.4). Then the
+a client certificate that we verified within the handshake (mutual TLS, RFC 5922 §7.4), a digest of
+his password under his first request (RFC 3261 §22.1). Then the
 connection becomes a flow of that trunk's agent (RFC 5923: our requests may go back over it), and of
 no other: a connection has one owner, found by what was verified and never by its address alone
 where more was asked for.
 
 A stranger costs little and learns nothing: an address that no trunk names is hung up on before a
 byte of TLS, everybody else has a few seconds and a few places, and nobody is sent a byte of SIP
-before he has proven himself.
+before he has proven himself, but for the challenge where a password is wanted, which is the same
+for everybody and everything.
 """
 
 import asyncio
@@ -35,12 +37,13 @@ from sip.io.tls import (
     server_context,
     system_authorities,
 )
-from sip.message import Message
+from sip.message import Message, Request
 from sip.trunk import Inbound
 
 logger = logging.getLogger(__name__)
 
-HANDSHAKE_LIMIT = 5.0  # three round trips across the world, and a slow telephone exchange
+HANDSHAKE_LIMIT = 5.0  # to become somebody: some round trips across the world, and a slow PBX
+MAX_QUESTIONS = 8  # requests that a stranger may try to prove himself with
 MAX_STRANGERS = 64  # handshakes at once: a third of a megabyte each at their worst
 MAX_STRANGERS_PER_ADDRESS = 8  # a cluster behind one address that restarts
 BACKLOG = 64
@@ -165,16 +168,16 @@ class Listener:
     async def _shake_hands(self, accepted: socket.socket, address: str) -> None:
         loop = asyncio.get_running_loop()
         insecure = self._settings.insecure_transport
-        nobody = _Nobody()
+        stranger = _Stranger()
 
         def make() -> Connection:
             return Connection(
                 id=0,
                 trunk=None,
-                listener=nobody,
+                listener=stranger,
                 transport=(insecure or "tls").upper(),
                 inbound=True,
-                check=partial(self._admit, nobody, address),
+                check=partial(self._admit, stranger, address),
             )
 
         try:
@@ -182,8 +185,11 @@ class Listener:
                 _, connection = await loop.connect_accepted_socket(
                     make, accepted, ssl=None if self._renewed is None else self._renewed.context()
                 )
+                if connection.refused is None:
+                    await stranger.settled.wait()
         except (OSError, TimeoutError) as error:
             logger.info("%s was not let in: %s", address, str(error) or "too slow")
+            stranger.turn_away("too slow")
             accepted.close()
         else:
             if connection.refused is not None:
@@ -192,13 +198,15 @@ class Listener:
             self._strangers[address] -= 1
             self._strangers += Counter()  # forget who has no connection
 
-    def _admit(self, nobody: "_Nobody", address: str, secure: ssl.SSLObject | None) -> None:
+    def _admit(self, stranger: "_Stranger", address: str, secure: ssl.SSLObject | None) -> None:
         certificate = None if secure is None else peer_certificate(secure)
         found = [door for door in self._doors if door.opens_to(address, certificate)]
         if not found:
             shown = certificate or "no certificate"
             raise UntrustedPeer(f"nobody that we wait for ({shown})")
-        nobody.owner = max(found, key=lambda door: door.inbound.certificate is not None).client
+        # Who needs no password to be known has been found; a certificate says more than an address.
+        door = min(found, key=lambda door: (door.inbound.digest, not door.inbound.certificate))
+        stranger.meets(door)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +219,7 @@ class _Door:
     def is_open_to(self, address: str) -> bool:
         """Whether somebody at `address` can be the peer."""
         if not self.inbound.networks:
-            return self.inbound.certificate is not None
+            return self.inbound.certificate is not None or self.inbound.digest
         ip = ipaddress.ip_address(address)
         return any(
             ip in ipaddress.ip_network(network, strict=False) for network in self.inbound.networks
@@ -224,21 +232,61 @@ class _Door:
         return named and self.is_open_to(address)
 
 
-class _Nobody:
-    """Listens to a stranger; hands him on once `owner` is known."""
+class _Stranger:
+    """Stands at a door until he is let in or sent away.
+
+    Attributes:
+        settled: set when that is decided.
+    """
 
     def __init__(self) -> None:
-        self.owner: TrunkClient | None = None
+        self.settled = asyncio.Event()
+        self._door: _Door | None = None
+        self._connection: Connection | None = None
+        self._questions = 0
+
+    def meets(self, door: _Door) -> None:
+        """Let what he showed so far be enough for `door`."""
+        self._door = door
+
+    def turn_away(self, reason: str) -> None:
+        """Hang up, if he is still a stranger."""
+        if self._connection is not None and not self.settled.is_set():
+            self._connection.abort(reason)
+
+    # --- FlowListener
 
     def flow_made(self, connection: Connection) -> None:
-        if self.owner is None or not self.owner.adopt(connection):
-            connection.abort("no room for another connection")
+        self._connection = connection
+        assert self._door is not None, "the check lets nobody pass who has met no door"
+        if not self._door.inbound.digest:
+            self._let_in(connection, self._door)
 
     def flow_heard(self, connection: Connection, message: Message | Malformed) -> None:
-        """Nothing is heard from one who was not let in."""
+        assert self._door is not None, "nobody is heard before he met a door"
+        if not isinstance(message, Request) or message.method == "ACK":
+            return
+        self._questions += 1
+        client = self._door.client
+        answer = client.agent.recognise(message, now=client.now())
+        if answer is None:
+            self._let_in(connection, self._door)
+            connection.listener.flow_heard(connection, message)
+        elif self._questions > MAX_QUESTIONS:
+            self.turn_away("he asked too often")
+        elif message.method != "CANCEL":  # which cannot be challenged (§22.1)
+            connection.send(answer)
 
     def flow_lost(self, connection: Connection, reason: str) -> None:
+        self.settled.set()
         logger.info("a stranger is gone: %s", reason)
+
+    # ---
+
+    def _let_in(self, connection: Connection, door: _Door) -> None:
+        self.settled.set()
+        if not door.client.adopt(connection):
+            connection.abort("no room for another connection")
 
 
 def _renewed(settings: ListenerSettings, *, ask: bool) -> Renewed:

@@ -139,6 +139,7 @@ def test_a_listener_becomes_what_sip_needs(tmp_path: Path) -> None:
     assert read(GOOD, tmp_path).trunks[0].to_trunk().inbound is None
 
 
+DIGEST = "digest: true"
 INBOUND = "inbound: {networks: [192.0.2.0/24]}"
 
 
@@ -149,6 +150,7 @@ INBOUND = "inbound: {networks: [192.0.2.0/24]}"
         (f"insecure_transport: udp\n    {INBOUND}", "allowed: listener.insecure_udp"),
         ("connect: false\n    register: false", "connect: neither side would connect"),
         ("inbound: {networks: []}", "networks: empty"),
+        ("inbound: {digest: false}\n    connect: false\n    register: false", "neither side"),
     ],
 )
 def test_a_trunk_that_could_not_connect_is_a_mistake(
@@ -168,6 +170,8 @@ def test_a_trunk_that_could_not_connect_is_a_mistake(
         ("networks: [192.0.2.0/24]", "networks: [198.51.100.1, 192.0.2.7]", True),
         ("networks: [192.0.2.0/24]", "networks: [198.51.100.1]", False),
         ("networks: [192.0.2.0/24]", "networks: ['2001:db8::/32']", False),
+        ("networks: [192.0.2.0/24]", f"{DIGEST}", False),
+        (f"{DIGEST}", f"{DIGEST}", True),
         (
             "certificate: a.example, networks: [192.0.2.1]",
             "certificate: a.example, networks: [192.0.2.2]",
@@ -178,9 +182,10 @@ def test_a_trunk_that_could_not_connect_is_a_mistake(
 def test_one_peer_cannot_be_two_trunks(one: str, other: str, same: bool, tmp_path: Path) -> None:
     (tmp_path / "us.pem").write_text("x")
     trunk = GOOD[GOOD.index("  - name: home") : GOOD.index("lines:")]
+    trunk += "    authenticate_peer: {username: pbx, password: secret-q}\n"
     first = trunk.replace("name: home", f"name: home\n    inbound: {{{one}}}")
     second = trunk.replace("name: home", f"name: other\n    inbound: {{{other}}}")
-    text = GOOD.replace(trunk, first + second)
+    text = GOOD[: GOOD.index("  - name: home")] + first + second + GOOD[GOOD.index("lines:") :]
     text += "listener: {tls: 0.0.0.0:5061, certificate_file: us.pem}\n"
     if same:
         (said,) = mistakes(text, tmp_path)
@@ -196,6 +201,11 @@ def test_a_network_is_one(network: str, words: str, tmp_path: Path) -> None:
     inbound = f"inbound: {{networks: [{network}]}}"
     said = mistakes(GOOD.replace("name: home", f"name: home\n    {inbound}"), tmp_path)
     assert any(f"networks[0]: {words}" in text for text in said)
+
+
+def test_a_digest_needs_a_password(tmp_path: Path) -> None:
+    said = mistakes(GOOD.replace("name: home", f"name: home\n    inbound: {{{DIGEST}}}"), tmp_path)
+    assert any("there is no password that it could prove" in text for text in said)
 
 
 def test_a_trunk_that_registers_must_connect(tmp_path: Path) -> None:

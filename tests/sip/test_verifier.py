@@ -77,6 +77,13 @@ def test_session_keys_are_accepted() -> None:
     assert gate.verify(request(credentials), 1.0) is Verdict.ACCEPTED
 
 
+def test_nonce_that_is_only_looked_at_can_be_used_once_more() -> None:
+    gate = verifier()
+    credentials = request(proof(challenges(gate)[0]))
+    verdicts = [gate.verify(credentials, 1.0, spend=spend) for spend in (False, True, False, True)]
+    assert verdicts == [Verdict.ACCEPTED, Verdict.ACCEPTED, Verdict.STALE, Verdict.STALE]
+
+
 def test_without_credentials_of_our_realm_there_are_none() -> None:
     gate = verifier()
     assert gate.verify(request(), 0.0) is Verdict.MISSING

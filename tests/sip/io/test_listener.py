@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from sip.digest import Account, Challenge, answer
 from sip.events import Body, IncomingSession, MessageReceived, MessageSent, SessionEnded
 from sip.framing import Framer
 from sip.io.client import MAX_INBOUND, TrunkClient, TrunkUp
-from sip.io.listener import MAX_STRANGERS_PER_ADDRESS, Listener, ListenerSettings
+from sip.io.listener import MAX_QUESTIONS, MAX_STRANGERS_PER_ADDRESS, Listener, ListenerSettings
 from sip.io.tls import TlsSettingsError, peer_certificate
 from sip.message import Message, Request, Response, response_to
 from sip.trunk import Inbound, TlsSettings, Trunk
@@ -277,6 +278,97 @@ async def test_ipv6(authority: Authority) -> None:
         contact = answer.headers.contact
         assert contact is not None
         assert f"@[::1]:{bench.listener.port};" in str(contact.uri)
+
+
+# --- who proves himself with a password
+
+
+BY_DIGEST = Inbound(digest=True)
+PEER = Account("pbx", "pbx-pw")
+
+
+def prove(request: Request, challenge: Response, password: str) -> Request:
+    (first, *_) = Challenge.parse(challenge.headers.get("WWW-Authenticate") or "")
+    account = replace(PEER, password=password)
+    headers = request.headers.copy()
+    headers.set("CSeq", f"{request.headers.cseq.number + 1} {request.method}")
+    headers.set("Via", f"{request.headers.get('Via')}again")
+    uri = str(request.uri)
+    credentials = answer(account, first, method=request.method, uri=uri, cnonce="c", count=1)
+    headers.set("Authorization", str(credentials))
+    return replace(request, headers=headers)
+
+
+def by_digest() -> Trunk:
+    return replace(a_trunk(BY_DIGEST), authenticate_peer=PEER)
+
+
+async def refused(caller: Caller) -> Response:
+    response = await caller.receive()
+    assert isinstance(response, Response)
+    assert response.status == 401
+    return response
+
+
+async def test_password_under_the_first_request_opens_the_door(authority: Authority) -> None:
+    async with listening(authority, [by_digest()]) as bench:
+        client, inbox = bench.clients[0], bench.inboxes[0]
+        caller = await call(bench.listener.port, showing(None))
+        invite = a_request("INVITE", uri="sip:bridge@us.example")
+        caller.send(invite)
+        caller.send(prove(invite, await refused(caller), "pbx-pw"))
+        await inbox.expect(IncomingSession)
+        client.agent.sessions[0].reject(486, now=client.now())
+        client.pump()
+        while isinstance(response := await caller.receive(), Response) and response.status < 200:
+            pass
+        assert isinstance(response, Response)
+        assert response.status == 486
+
+
+@pytest.mark.parametrize("method", ["INVITE", "MESSAGE", "OPTIONS", "REGISTER", "BYE", "FOO"])
+async def test_stranger_is_asked_for_a_password_whatever_he_wants(
+    authority: Authority, method: str
+) -> None:
+    async with listening(authority, [by_digest()]) as bench:
+        caller = await call(bench.listener.port, showing(None))
+        for user in ("bridge", "nobody"):
+            request = a_request(method, uri=f"sip:{user}@us.example", call_id=user)
+            caller.send(request)
+            challenge = await refused(caller)
+            caller.send(prove(request, challenge, "guessed"))
+            await refused(caller)
+        assert [type(said) for said in bench.inboxes[0].said] == [TrunkUp]
+        client = bench.clients[0]
+        client.agent.invite(
+            Uri.parse("sip:1@pbx.example"), Body("application/sdp", b"v=0"), now=client.now()
+        )
+        client.pump()
+        # Our own calls do not go to somebody who stands before the door.
+        assert (await bench.inboxes[0].expect(SessionEnded)).status == 503
+
+
+async def test_guesses_and_time_are_counted(authority: Authority) -> None:
+    async with listening(authority, [by_digest()], handshake_limit=0.5) as bench:
+        caller = await call(bench.listener.port, showing(None))
+        for seq in range(MAX_QUESTIONS + 1):
+            caller.send(options(seq + 1))
+        answers = (await caller.read_to_end()).count(b"SIP/2.0 401")
+        assert 0 < answers <= MAX_QUESTIONS
+        slow = await call(bench.listener.port, showing(None))
+        slow.send(options())
+        await refused(slow)
+        assert await slow.read_to_end() == b""
+
+
+async def test_network_or_certificate_of_another_trunk_goes_before_the_password(
+    authority: Authority,
+) -> None:
+    named = a_trunk(BY_NAME, name="named")
+    async with listening(authority, [by_digest(), named]) as bench:
+        caller = await call(bench.listener.port, showing(authority.issue("pbx.example")))
+        caller.send(replace(a_request("MESSAGE", uri="sip:bridge@us.example"), body=b"x"))
+        await bench.inboxes[1].expect(MessageReceived)
 
 
 # --- what strangers cost
