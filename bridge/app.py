@@ -38,6 +38,7 @@ from media.plane import MediaPlane
 from sip.events import (
     Event,
     IncomingSession,
+    MessageNotified,
     MessageReceived,
     MessageSent,
     SessionAnswered,
@@ -234,7 +235,7 @@ class Ringback:
                 | TransferProgressed() | TransferEnded() | TransferRequested()
             ):  # fmt: skip
                 self._exchange.receive_sip(trunk, event)
-            case MessageReceived() | MessageSent():
+            case MessageReceived() | MessageSent() | MessageNotified():
                 self._texting.receive_sip(trunk, event)
             case TrunkDown(text):
                 self._told_down.add(trunk)

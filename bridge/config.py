@@ -211,6 +211,7 @@ class TrunkSection(Section):
     Attributes:
         codecs: what we offer, in order of preference.
         suites: SRTP suites that we offer and accept, in order of preference.
+        delivery_receipts: send texts as message/cpim and ask whether they were delivered.
         early_media: answer the Matrix call when the trunk sends audio before the answer, so that
             announcements are heard.
     """
@@ -237,6 +238,7 @@ class TrunkSection(Section):
     codecs: Codecs = CODECS
     suites: Suites = SUITES
     early_media: bool = True
+    delivery_receipts: bool = False
 
     def to_trunk(self) -> Trunk:
         """The part of the settings that is SIP's business."""

@@ -18,9 +18,12 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol
 
 from bridge import wording
+from bridge.charset import decode_text
 from bridge.config import LineSection
 from bridge.db.texts import IncomingText, IncomingTexts, OutgoingText, OutgoingTexts
 from bridge.ghost import Ghosts
@@ -33,8 +36,10 @@ from bridge.task import Tasks
 from bridge.txn import txn_id
 from sip.agent import UserAgent
 from sip.errors import LocalError
-from sip.events import Body, MessageReceived, MessageSent
+from sip.events import Body, MessageNotified, MessageReceived, MessageSent
+from sip.imdn import Status, Wish
 from sip.io.client import TrunkStatus
+from sip.presentation import ACCOUNT, Presentation
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +51,8 @@ FIRST_DELAY = 1.0  # between two attempts to reach a homeserver that is down
 LONGEST_DELAY = 60.0
 MAX_STORING = 100  # MESSAGEs that wait for the database at once; more are told to come again
 MAX_TOLD = 4096
+MAX_UNCONFIRMED = 1024  # texts whose receipt may still come; a recipient may be offline for days
+DELIVERY = frozenset({Wish.POSITIVE_DELIVERY, Wish.NEGATIVE_DELIVERY})
 
 
 class TrunkPort(Protocol):
@@ -120,6 +127,7 @@ class Texting:
         self._tasks = Tasks()
         self._queues = _Queues(self._tasks)
         self._answers: dict[tuple[str, str], asyncio.Future[MessageSent]] = {}
+        self._unconfirmed: dict[tuple[str, str], OutgoingText] = {}  # wait for their receipt
         self._told: dict[str, None] = {}
         self._storing = 0
 
@@ -219,6 +227,7 @@ class Texting:
             return MessageSent("", 503, trunk.status.text, True)
         await self._outgoing.sending(text.event_id)
         body = Body(PLAIN, text.body.encode("utf-8", "replace"))
+        wishes = DELIVERY if self._routing.trunks[line.trunk].delivery_receipts else frozenset()
         target = self._routing.target(line, number)
         try:
             id = trunk.agent.send_message(
@@ -227,10 +236,16 @@ class Texting:
                 now=trunk.now(),
                 sender=self._routing.presentation(line),
                 key=text.event_id,
+                wishes=wishes,
+                sent_at=_iso_time(text.created_ms),
             )
         except LocalError as error:
             return MessageSent("", 500, str(error), True)
         key = (line.trunk, id)
+        if wishes:
+            self._unconfirmed[key] = text
+            while len(self._unconfirmed) > MAX_UNCONFIRMED:
+                del self._unconfirmed[next(iter(self._unconfirmed))]
         self._answers[key] = asyncio.get_running_loop().create_future()
         try:
             trunk.pump()
@@ -241,11 +256,32 @@ class Texting:
         finally:
             del self._answers[key]
 
+    def _receive_notification(self, trunk: str, event: MessageNotified) -> None:
+        """The recipient says whether one of our texts was delivered (RFC 5438)."""
+        text = self._unconfirmed.get((trunk, event.id))
+        if text is None or event.status not in (Status.DELIVERED, Status.FAILED):
+            return
+        del self._unconfirmed[trunk, event.id]
+        delivered = event.status is Status.DELIVERED
+        # Behind the sending itself, whose answer may still be on its way.
+        work = partial(self._confirm, text, delivered=delivered)
+        self._queues.add(("out", text.line, text.number), work)
+
+    async def _confirm(self, text: OutgoingText, *, delivered: bool) -> None:
+        await self._outgoing.done(text.event_id, "sent" if delivered else "refused")
+        if not delivered:
+            words = wording.text_lost(PhoneNumber(text.number))
+            await self._reply(text, words, about="text lost")
+
     async def _tell_doubt(self, text: OutgoingText) -> None:
         await self._reply(text, wording.text_in_doubt(PhoneNumber(text.number)))
 
-    async def _reply(self, text: OutgoingText, words: str) -> None:
-        """A notice that answers the text, by the ghost in a portal and by the bot elsewhere."""
+    async def _reply(self, text: OutgoingText, words: str, *, about: str = "text outcome") -> None:
+        """A notice that answers the text, by the ghost in a portal and by the bot elsewhere.
+
+        Args:
+            about: there is one of each kind for each text.
+        """
         portal = self._portals.by_room(text.room_id)
         sender = self._matrix.bot_id if portal is None else self._ghosts.user_id(portal.number)
         content = {
@@ -259,20 +295,22 @@ class Texting:
                 "m.room.message",
                 content,
                 sender=sender,
-                txn_id=txn_id("text outcome", text.event_id),
+                txn_id=txn_id(about, text.event_id),
             )
         except MatrixUnavailable:
-            await self._reply_later(text, words, portal)
+            await self._reply_later(text, words, portal, about)
         except MatrixError as error:
             log.warning("the outcome of a text could not be told: %s", error)
 
-    async def _reply_later(self, text: OutgoingText, words: str, portal: Portal | None) -> None:
+    async def _reply_later(
+        self, text: OutgoingText, words: str, portal: Portal | None, about: str
+    ) -> None:
         """The homeserver is away: leave the outcome as a notice, which waits in the database."""
         line = self._routing.line(text.line)
         if portal is None or line is None:
             log.warning("the homeserver is away, and the outcome of a text could not be told")
             return
-        key = f"outcome:{text.event_id}"
+        key = f"{about}:{text.event_id}"
         await self.leave_notice(line, portal.number, portal.user, words, name="", key=key)
 
     async def _tell_once(self, portal: Portal, words: str) -> None:
@@ -290,44 +328,60 @@ class Texting:
 
     # --- phone to room
 
-    def receive_sip(self, trunk: str, event: MessageReceived | MessageSent) -> None:
-        """Take a text of a phone, or the outcome of one of ours; returns at once."""
-        if isinstance(event, MessageSent):
-            answer = self._answers.get((trunk, event.id))
-            if answer is not None and not answer.done():
-                answer.set_result(event)
-            return
+    def receive_sip(
+        self, trunk: str, event: MessageReceived | MessageSent | MessageNotified
+    ) -> None:
+        """Take a text of a phone, or what became of one of ours; returns at once."""
+        match event:
+            case MessageSent():
+                answer = self._answers.get((trunk, event.id))
+                if answer is not None and not answer.done():
+                    answer.set_result(event)
+            case MessageNotified():
+                self._receive_notification(trunk, event)
+            case MessageReceived():
+                self._receive_text(trunk, event)
+
+    def _receive_text(self, trunk: str, event: MessageReceived) -> None:
         line = self._routing.called_line(trunk, event)
+        text = decode_text(event.body)
         if line is None:
             self._answer(trunk, event, 404)
-        elif not _is_plain(event.body):
+        elif text is None:
             self._answer(trunk, event, 415)
         elif self._storing >= MAX_STORING:
             self._answer(trunk, event, 503)
         else:
             self._storing += 1
-            self._tasks.start("store a text", self._store(trunk, line, event))
+            self._tasks.start("store a text", self._store(trunk, line, event, text))
 
-    def _answer(self, trunk: str, event: MessageReceived, status: int) -> None:
+    def _answer(
+        self, trunk: str, event: MessageReceived, status: int, *, sender: Presentation = ACCOUNT
+    ) -> None:
         port = self._trunks[trunk]
-        port.agent.answer_message(event.id, status, now=port.now())
+        port.agent.answer_message(event.id, status, now=port.now(), sender=sender)
         port.pump()
 
-    async def _store(self, trunk: str, line: LineSection, event: MessageReceived) -> None:
+    async def _store(
+        self, trunk: str, line: LineSection, event: MessageReceived, body: str
+    ) -> None:
         remote = self._routing.remote(event, line)
-        body = event.body.data.decode("utf-8", "replace").replace("\x00", "\ufffd")
+        said = [("m.text", f"sip:{trunk}:{event.key}", body)]
+        if (doubt := wording.sender_comes(remote)) is not None:
+            said.insert(0, ("m.notice", f"sender:{trunk}:{event.key}", doubt))
         copies = [
             IncomingText(
-                key=f"sip:{trunk}:{event.key}",
+                key=key,
                 user_id=user,
                 line=line.name,
                 number=remote.number.text,
                 name=remote.name,
-                msgtype="m.text",
-                body=body,
+                msgtype=msgtype,
+                body=words,
                 created_ms=_now_ms(),
             )
             for user in line.users
+            for msgtype, key, words in said
         ]
         try:
             fresh = await self._incoming.store(copies if body.strip() else [])
@@ -337,7 +391,7 @@ class Texting:
             return
         finally:
             self._storing -= 1
-        self._answer(trunk, event, 200)
+        self._answer(trunk, event, 200, sender=self._routing.presentation(line))
         for text in fresh:
             self._queue_in(text)
 
@@ -402,21 +456,17 @@ class Texting:
                 return
 
 
-def _is_plain(body: Body) -> bool:
-    """Whether this is text that we can read: text/plain in UTF-8, or in ASCII, its subset."""
-    kind, *parameters = (part.strip().lower() for part in body.content_type.split(";"))
-    charset = next(
-        (part[8:].strip('" ') for part in parameters if part.startswith("charset=")), "utf-8"
-    )
-    return kind == "text/plain" and charset in ("utf-8", "utf8", "us-ascii", "ascii")
-
-
 def _without_quote(text: Text) -> str:
     """A reply without the quotation that older clients put in front of it."""
     lines = text.body.split("\n")
     while lines and lines[0].startswith("> "):
         lines.pop(0)
     return "\n".join(lines).lstrip("\n") or text.body
+
+
+def _iso_time(ms: int) -> str:
+    """Date and time of RFC 3339."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")
 
 
 def _now_ms() -> int:

@@ -6,6 +6,8 @@ themselves; what they cannot know is what the phone network answered.
 
 from bridge.call.events import EndReason
 from bridge.numbers import PhoneNumber
+from bridge.routing import Remote
+from sip.identity import Verstat
 
 # Why a call to `{number}` over trunk `{trunk}` ended. What is not here needs no words.
 _CALL_OUT = {
@@ -69,8 +71,46 @@ def call_out_ended(
     return line.format(number=number.show(), trunk=trunk, said=told)
 
 
-def call_in_ended(reason: EndReason, caller: str, said: str, *, answered: bool) -> str | None:
-    """What to say to a called user when a call from a phone has ended; None for nothing."""
+def checked(verstat: Verstat | None) -> str:
+    """What the phone network found about a number, for the middle of a sentence: in front of what
+    the caller says of itself, where nobody can imitate it."""
+    if verstat is None:
+        return ""
+    if verstat.vouches_for_number:
+        return " (number verified)"
+    return " (the number may be forged)" if verstat is Verstat.FAILED else ""
+
+
+def caller_comes(remote: Remote) -> str | None:
+    """What to say of a call from a phone while it rings; None for nothing."""
+    told = []
+    if remote.forwarded_by is not None:
+        by = remote.forwarded_by
+        told.append(f"Call forwarded{'' if by.is_anonymous else f' from {by.show()}'}.")
+    if remote.verstat is Verstat.FAILED:
+        told.append(_FORGED.format(what="call"))
+    return " ".join(told) or None
+
+
+def sender_comes(remote: Remote) -> str | None:
+    """What to say in front of a text from a phone; None for nothing."""
+    return _FORGED.format(what="text") if remote.verstat is Verstat.FAILED else None
+
+
+_FORGED = (
+    "Careful: the phone network could not confirm that the {what} comes from this number. It may "
+    "be forged."
+)
+
+
+def call_in_ended(
+    reason: EndReason, caller: str, said: str, *, answered: bool, mark: str = ""
+) -> str | None:
+    """What to say to a called user when a call from a phone has ended; None for nothing.
+
+    Args:
+        mark: what the network found about the caller's number, from `checked`.
+    """
     if answered:
         if reason is EndReason.SHUTDOWN:
             return _CALL_OUT[reason]
@@ -78,9 +118,9 @@ def call_in_ended(reason: EndReason, caller: str, said: str, *, answered: bool) 
             return f"The call was lost{f' ({said})' if said else ''}."
         return None
     if reason in _MISSED:
-        return f"Missed call from {caller}."
+        return f"Missed call{mark} from {caller}."
     if reason in (EndReason.MEDIA_FAILED, EndReason.MEDIA_INCOMPATIBLE, EndReason.ERROR):
-        return f"A call from {caller} could not be connected{f' ({said})' if said else ''}."
+        return f"A call{mark} from {caller} could not be connected{f' ({said})' if said else ''}."
     return None
 
 
@@ -101,6 +141,10 @@ def text_refused(number: PhoneNumber, status: int, said: str) -> str:
         513: "the text is too long",
     }.get(status, said or f"the phone system said {status}")
     return f"Not delivered to {number.show()}: {why}."
+
+
+def text_lost(number: PhoneNumber) -> str:
+    return f"Not delivered to {number.show()}: the phone system could not pass it on."
 
 
 def text_sent(number: PhoneNumber) -> str:

@@ -39,7 +39,7 @@ from bridge.matrix.events import (
 )
 from bridge.numbers import PhoneNumber
 from bridge.portal import Portal, Portals
-from bridge.routing import Routing
+from bridge.routing import Remote, Routing
 from bridge.task import Tasks
 from bridge.txn import txn_id
 from media.plane import (
@@ -283,9 +283,10 @@ class Exchange:
             remote.number,
             caller,
             ForkLeg(),
-            find=lambda: self._find_users(live, line, remote.number),
+            find=lambda: self._find_users(live, line, remote),
             name=remote.name,
         )
+        live.verstat = remote.verstat
         live.record.mark("invite_received", now)
         self._by_session[(trunk, event.session.id)] = live
         settings = self._routing.trunks[trunk]
@@ -295,11 +296,11 @@ class Exchange:
         )
 
     async def _find_users(
-        self, live: LiveCall, line: LineSection, number: PhoneNumber
+        self, live: LiveCall, line: LineSection, remote: Remote
     ) -> tuple[MatrixLeg, ...]:
         """The rooms of the line's users, made where there are none, and a leg in each."""
         found = await asyncio.gather(
-            *(self._portals.open(line, number, user, live.name) for user in line.users),
+            *(self._portals.open(line, remote.number, user, live.name) for user in line.users),
             return_exceptions=True,
         )
         portals = [portal for portal in found if isinstance(portal, Portal)]
@@ -309,7 +310,7 @@ class Exchange:
         for portal in portals:
             leg = MatrixLeg(
                 room_id=portal.room_id,
-                ghost=self._ghosts.user_id(number),
+                ghost=self._ghosts.user_id(remote.number),
                 user=portal.user,
                 call_id=f"~{self._token()}",
                 party_id=self._token(),
@@ -317,7 +318,16 @@ class Exchange:
             )
             self._by_room[(leg.room_id, leg.call_id)] = live
             legs.append(leg)
+        if (text := wording.caller_comes(remote)) is not None:
+            self._tasks.start("tell of a caller", self._tell_of_caller(live, text))
         return tuple(legs)
+
+    async def _tell_of_caller(self, live: LiveCall, text: str) -> None:
+        """Say what the phone shows of a caller beside the number, while it rings."""
+        for user in live.line.users:
+            await self._notices.leave_notice(
+                live.line, live.number, user, text, name=live.name, key=f"caller:{live.key}"
+            )
 
     # --- both
 
@@ -455,7 +465,8 @@ class Exchange:
                 text: str | None = wording.answered_elsewhere(caller, winner)
             else:
                 said = live.call.text
-                text = wording.call_in_ended(reason, caller, said, answered=answered)
+                mark = wording.checked(live.verstat)
+                text = wording.call_in_ended(reason, caller, said, answered=answered, mark=mark)
             if text is not None:
                 await self._notices.leave_notice(
                     live.line,
@@ -463,5 +474,5 @@ class Exchange:
                     user,
                     text,
                     name=live.name,
-                    key=f"call:{live.record.started_at.isoformat()}:{live.record.id}",
+                    key=f"call:{live.key}",
                 )

@@ -49,6 +49,7 @@ from sip.events import (
     TransferProgressed,
     TransferRequested,
 )
+from sip.identity import Verstat
 from sip.io.client import TrunkStatus
 from sip.session import Session
 
@@ -155,6 +156,7 @@ class LiveCall:
         self.line = line
         self.number = number
         self.name = ""
+        self.verstat: Verstat | None = None
         self.caller = caller
         self.callee = callee
         self.call: Call
@@ -169,6 +171,11 @@ class LiveCall:
         self._overflow = False
         self._finding = False
         self._linger: float | None = None
+
+    @property
+    def key(self) -> str:
+        """Names the call over restarts."""
+        return f"{self.record.started_at.isoformat()}:{self.record.id}"
 
     @property
     def sip_leg(self) -> SipLeg:

@@ -28,6 +28,7 @@ from sip.errors import LocalError
 from sip.events import Body, IncomingSession, Reason
 from sip.headers import Headers
 from sip.identity import read_identity
+from sip.imdn import Wish
 from sip.io.client import TrunkStatus
 from sip.presentation import ACCOUNT, Presentation
 from sip.session import Session
@@ -175,7 +176,8 @@ class FakeAgent:
         self.sessions: list[FakeSession] = []
         self.invites: list[tuple[str, str]] = []
         self.messages: list[tuple[str, str, str]] = []
-        self.callers: list[Presentation] = []  # of invites and messages
+        self.callers: list[Presentation] = []  # of invites, messages and answers
+        self.wishes: list[tuple[frozenset[Wish], str]] = []  # of messages
         self.answers: list[tuple[str, int]] = []
         self.broken = False
 
@@ -198,17 +200,23 @@ class FakeAgent:
         now: float,
         sender: Presentation = ACCOUNT,
         key: str | None = None,
+        wishes: frozenset[Wish] = frozenset(),
+        sent_at: str = "",
     ) -> str:
         if self.broken:
             raise LocalError("no flow")
         id = f"m{len(self.messages)}"
         self.messages.append((id, str(target), body.data.decode()))
         self.callers.append(sender)
+        self.wishes.append((wishes, sent_at))
         assert body.content_type == "text/plain;charset=UTF-8"
         return id
 
-    def answer_message(self, id: str, status: int, *, now: float) -> None:
+    def answer_message(
+        self, id: str, status: int, *, now: float, sender: Presentation = ACCOUNT
+    ) -> None:
         self.answers.append((id, status))
+        self.callers.append(sender)
 
 
 class FakeTrunk:

@@ -657,6 +657,33 @@ async def test_an_asserted_identity_is_who_calls() -> None:
 
 
 @virtual
+async def test_a_forwarded_call_says_from_whom_while_it_rings() -> None:
+    async with world() as w:
+        headers = [("Diversion", "<sip:030111222@x>;reason=no-answer")]
+        session = await ring(w, headers=headers)
+        assert w.notices.left == [
+            (ALICE, CALLER.text, "Call forwarded from +49 30 111222."),
+        ]
+        await w.sip(SessionEnded(session.real, 487, True))
+
+
+@virtual
+async def test_a_missed_call_says_whether_its_number_was_verified() -> None:
+    async with world() as w:
+        for verstat in ("TN-Validation-Passed", "TN-Validation-Failed", "TN-Validation-Passed-C"):
+            session = await ring(w, caller=f"<sip:+493087654321;verstat={verstat}@x>")
+            await w.sip(SessionEnded(session.real, 487, True))
+        number = "+49 30 87654321"
+        assert [text for _, _, text in w.notices.left] == [
+            f"Missed call (number verified) from {number}.",
+            "Careful: the phone network could not confirm that the call comes from this number. "
+            "It may be forged.",
+            f"Missed call (the number may be forged) from {number}.",
+            f"Missed call from {number}.",
+        ]
+
+
+@virtual
 async def test_the_users_own_call_wins_over_one_that_rings() -> None:
     async with world() as w:
         session = await ring(w)

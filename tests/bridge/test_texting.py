@@ -19,8 +19,9 @@ from bridge.numbers import PhoneNumber
 from bridge.portal import Portal, Portals
 from bridge.routing import Routing
 from bridge.texting import Texting
-from sip.events import Body, MessageReceived, MessageSent
-from sip.identity import Identity
+from sip.events import Body, MessageNotified, MessageReceived, MessageSent
+from sip.identity import Identity, Verstat
+from sip.imdn import Kind, Status
 from sip.presentation import Presentation
 from sip.uri import NameAddr, Uri
 from tests.bridge.fakes import FakeMatrix, FakeTrunk
@@ -39,6 +40,7 @@ class World:
         matrix: FakeMatrix,
         *,
         users: tuple[str, ...] = (ALICE,),
+        delivery_receipts: bool = False,
     ) -> None:
         self.matrix = matrix
         self.trunk = FakeTrunk()
@@ -55,7 +57,11 @@ class World:
             users=users,
         )
         trunk = TrunkSection(
-            name="home", domain="pbx.example.org", username="ringback", password="secret"
+            name="home",
+            domain="pbx.example.org",
+            username="ringback",
+            password="secret",
+            delivery_receipts=delivery_receipts,
         )
         self.texting = Texting(
             matrix=matrix.real,
@@ -88,12 +94,18 @@ class World:
         await self.texting.receive(portal, event, text)
 
     def arrive(
-        self, body: bytes, *, key: str = "k1", type: str = "text/plain", to: str = "ringback"
+        self,
+        body: bytes,
+        *,
+        key: str = "k1",
+        type: str = "text/plain",
+        to: str = "ringback",
+        verstat: Verstat | None = None,
     ) -> None:
         sender = NameAddr.parse('"Carol" <sip:+493087654321@pbx.example.org>')
         target = NameAddr.parse(f"<sip:{to}@pbx.example.org>")
         uri = Uri.parse(f"sip:{to}@192.0.2.1")
-        identity = Identity(sender)
+        identity = Identity(sender, verstat=verstat)
         event = MessageReceived(key, key, uri, target, sender, identity, Body(type, body))
         self.texting.receive_sip("home", event)
 
@@ -219,6 +231,58 @@ async def test_no_answer_is_a_doubt_and_is_not_sent_again(
     assert len(world.trunk.fake.messages) == 1
 
 
+async def told_states(database: Database, wanted: list[str]) -> None:
+    async with asyncio.timeout(10):
+        while await states(database, "text_out") != wanted:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.001)
+
+
+def notification(status: Status, id: str = "m0") -> MessageNotified:
+    sender = NameAddr.parse(f"<sip:{NUMBER.text}@pbx.example.org>")
+    return MessageNotified(id, Kind.DELIVERY, status, sender)
+
+
+async def test_without_the_setting_nobody_is_asked_for_receipts(
+    world: World, portal: Portal
+) -> None:
+    await world.write(portal, "hello")
+    await until(lambda: world.trunk.fake.messages)
+    assert world.trunk.fake.wishes[0][0] == frozenset()
+
+
+async def test_a_receipt_settles_a_doubt(database: Database) -> None:
+    world = World(database, FakeMatrix(), delivery_receipts=True)
+    portal = await world.portals.adopt("!room:example.org", "house", NUMBER, ALICE)
+    await world.write(portal, "hello")
+    await until(lambda: world.trunk.fake.messages)
+    wishes, sent_at = world.trunk.fake.wishes[0]
+    assert {wish.value for wish in wishes} == {"positive-delivery", "negative-delivery"}
+    assert sent_at.endswith("+00:00")
+    world.outcome("m0", 408, answered=False)
+    await told_states(database, ["doubt"])
+    world.texting.receive_sip("home", notification(Status.DELIVERED, "m9"))
+    world.texting.receive_sip("home", notification(Status.ERROR))
+    world.texting.receive_sip("home", notification(Status.DELIVERED))
+    await told_states(database, ["sent"])
+    await world.texting.stop()
+
+
+async def test_a_text_that_was_lost_later_is_told(database: Database) -> None:
+    world = World(database, FakeMatrix(), delivery_receipts=True)
+    portal = await world.portals.adopt("!room:example.org", "house", NUMBER, ALICE)
+    await world.write(portal, "hello")
+    await until(lambda: world.trunk.fake.messages)
+    world.texting.receive_sip("home", notification(Status.FAILED))  # overtakes the answer
+    world.texting.receive_sip("home", notification(Status.FAILED))
+    world.outcome("m0", 202)
+    await until(lambda: world.matrix.sent)
+    assert world.matrix.notices() == [
+        "Not delivered to +1 555-123-4567: the phone system could not pass it on."
+    ]
+    await told_states(database, ["refused"])
+    await world.texting.stop()
+
+
 async def test_a_line_that_stays_down_is_told(world: World, portal: Portal) -> None:
     world.trunk.up = False
     await world.write(portal, "hello")
@@ -308,15 +372,16 @@ async def test_a_text_in_is_stored_before_it_is_acknowledged(
         order.append("committed")
         return result
 
-    def answered(id: str, status: int, *, now: float) -> None:
+    def answered(id: str, status: int, *, now: float, sender: Presentation) -> None:
         order.append(f"answered {status}")
-        answer(id, status, now=now)
+        answer(id, status, now=now, sender=sender)
 
     monkeypatch.setattr("bridge.db.texts.commit", watched)
     monkeypatch.setattr(world.trunk.fake, "answer_message", answered)
     world.arrive("Grüße 👍".encode())
     await until(lambda: world.matrix.sent)
     assert order == ["committed", "answered 200"]
+    assert world.trunk.fake.callers == [Presentation("+493011111", "House")]
     (text,) = world.matrix.sent
     assert text.sender == "@tel_493087654321:example.org"
     assert text.content == {"msgtype": "m.text", "body": "Grüße 👍"}
@@ -346,8 +411,22 @@ async def test_every_user_of_the_line_gets_it(database: Database) -> None:
 async def test_an_unknown_line_is_404_and_another_type_415(world: World) -> None:
     world.arrive(b"hello", to="somebody")
     world.arrive(b"<xml/>", key="k2", type="application/im-iscomposing+xml")
-    world.arrive(b"h\xe9llo", key="k3", type="text/plain;charset=iso-8859-1")
+    world.arrive(b"h\xe9llo", key="k3", type="text/plain;charset=unheard-of")
     assert world.trunk.fake.answers == [("k1", 404), ("k2", 415), ("k3", 415)]
+
+
+async def test_a_text_of_another_charset_is_decoded(world: World) -> None:
+    world.arrive(b"h\xe9llo", type="text/plain;charset=iso-8859-1")
+    await until(lambda: world.matrix.sent)
+    assert world.matrix.sent[0].content["body"] == "héllo"
+
+
+async def test_a_number_that_may_be_forged_is_told_in_front_of_its_text(world: World) -> None:
+    world.arrive(b"send money", verstat=Verstat.FAILED)
+    await until(lambda: len(world.matrix.sent) == 2)
+    warning, text = (sent.content["body"] for sent in world.matrix.sent)
+    assert "could not confirm that the text comes from this number" in warning
+    assert text == "send money"
 
 
 async def test_a_database_in_trouble_is_a_500_so_that_it_comes_again(
