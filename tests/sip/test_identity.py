@@ -14,6 +14,7 @@ from sip.identity import (
     read_remote_party,
 )
 from sip.uri import NameAddr
+from tests.sip.effort import LIMIT, effort
 from tests.sip.forged import CLAIMS, FROMS, HONEST, NAMES, TRUE_NUMBER
 
 CAROL = '"Carol" <sip:+15550100@example.net>;tag=1'
@@ -251,9 +252,10 @@ def test_real_calls_of_a_pbx_that_is_ours() -> None:
     assert read(withheld, (ASSERTED, named), ("Privacy", "id")).address is None
 
 
-_FIELDS = st.sampled_from(
-    [ASSERTED, "Privacy", "Remote-Party-ID", "Diversion", "History-Info", "Identity"]
-)
+IDENTITY_FIELDS = (
+    ASSERTED, "Privacy", "Remote-Party-ID", "Diversion", "History-Info", "Identity",
+)  # fmt: skip
+_FIELDS = st.sampled_from(IDENTITY_FIELDS)
 _PIECES = st.sampled_from(
     ["<sip:", "<tel:", "+15550100", "anonymous", "@x", ">", ";", ",", '"', "\\", "=", "verstat",
      "TN-Validation-Passed", "privacy", "full", "index=", "1.1", "?Reason=", "%", "a.b.c", "{["]
@@ -272,3 +274,12 @@ def test_nothing_in_these_fields_can_spoil_a_call(
     if not trusted:
         assert identity.address in (None, NameAddr.parse(CAROL))
         assert identity.verstat is None
+
+
+@pytest.mark.parametrize("name", IDENTITY_FIELDS)
+@pytest.mark.parametrize(
+    "value", ["<", '"', '"\\', ",", ";", "<a:b>,", "a;", "id;", "%", "(", "<sip:a@x>;a=1,"]
+)
+def test_no_field_takes_long(name: str, value: str) -> None:
+    headers = Headers([("From", CAROL), (name, value * (65000 // len(value)))])
+    assert effort(lambda: read_identity(headers, trusted=True)) < LIMIT
