@@ -15,10 +15,11 @@ from sip import timer
 from sip.core import ALLOW, SUPPORTED, Core, Flow, Ids
 from sip.errors import LocalError, RemoteError
 from sip.events import Body, FlowFailed, Output
-from sip.framing import Malformed
+from sip.framing import NO_METHOD, Malformed
 from sip.imdn import Kind, NotificationsWanted, Status, Wish
 from sip.mailbox import MESSAGE_SUMMARY, Mailbox
 from sip.message import Message, Request, Response
+from sip.multipart import description_of
 from sip.pager import TEXT_TYPES, Pager
 from sip.presentation import ACCOUNT, Presentation, present
 from sip.refer import Replaces, replaces_of
@@ -47,6 +48,8 @@ ACCEPT = f"application/sdp, {TEXT_TYPES}"
 
 # Methods that exist elsewhere in SIP but are not for a user agent like ours: 405, not 501 (§8.2.1).
 _KNOWN_ELSEWHERE = ("REGISTER", "PUBLISH")
+
+_METHODS = (*ALLOW.split(", "), *_KNOWN_ELSEWHERE, "SUBSCRIBE")
 
 # Header fields that the agent writes itself.
 _RESERVED = (
@@ -291,6 +294,8 @@ class UserAgent:
             case Malformed(error, request):
                 logger.warning("%s: malformed message: %s", self._core.trunk.name, error)
                 if request is not None:
+                    if error.status == 400 and request.method not in (*_METHODS, NO_METHOD):
+                        error = RemoteError("method not known", status=501)
                     self._answer_statelessly(request, flow, error)
         self._visit_mailbox(now)
 
@@ -404,7 +409,7 @@ class UserAgent:
             raise RemoteError("only an INVITE replaces", status=400)  # RFC 3891 §3
         if request.method in _KNOWN_ELSEWHERE:
             raise RemoteError("method not allowed", status=405)
-        if request.method not in (*ALLOW.split(", "), "SUBSCRIBE"):
+        if request.method not in _METHODS:
             raise RemoteError("method not known", status=501)
         if request.uri.scheme not in ("sip", "sips", "tel"):
             raise RemoteError("URI scheme not supported", status=416)
@@ -415,11 +420,14 @@ class UserAgent:
         encoding = request.headers.get("Content-Encoding")
         if encoding is not None and encoding.lower() != "identity":
             raise RemoteError("content encoding not supported", status=415)
+        if request.method == "INVITE" and not _accepts_descriptions(request):
+            raise RemoteError("our answer is a session description", status=406)
 
     def _receive_invite(self, transaction: AnyServer, now: float) -> None:
         assert isinstance(transaction, InviteServerTransaction), "INVITE has its own machine"
         if len(self._sessions) >= MAX_SESSIONS:
             raise RemoteError("too many calls", status=503)
+        _ = description_of(transaction.request)  # reading it is the check
         call_id = transaction.request.headers.call_id
         session = self._new_session(incoming=True, call_id=call_id)
         replaced = self._replaced_by(transaction.request)
@@ -489,6 +497,14 @@ class UserAgent:
 
 
 _CAPABILITIES = [("Allow", ALLOW), ("Accept", ACCEPT), ("Supported", ", ".join(SUPPORTED))]
+
+
+def _accepts_descriptions(request: Request) -> bool:
+    """Whether a 2xx to it may carry SDP (§20.1; without Accept it may)."""
+    if "Accept" not in request.headers:
+        return True
+    ranges = {value.partition(";")[0].rstrip() for value in request.headers.tokens("Accept")}
+    return not ranges.isdisjoint(("application/sdp", "application/*", "*/*"))
 
 
 def _refusal_headers(error: RemoteError) -> list[tuple[str, str]]:

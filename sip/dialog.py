@@ -7,7 +7,7 @@ the dialog is made. Sequence numbers, route set and remote target change here an
 from contextlib import suppress
 
 from sip.errors import RemoteError
-from sip.headers import CSeq, Headers
+from sip.headers import MAGIC_COOKIE, CSeq, Headers
 from sip.message import MAX_FORWARDS, Message, Request, Response
 from sip.uri import NameAddr, Uri
 
@@ -72,7 +72,9 @@ class Dialog:
         """
         contact = request.headers.contact
         if contact is None:
-            raise RemoteError("no Contact")
+            if request.headers.via.branch.startswith(MAGIC_COOKIE):
+                raise RemoteError("no Contact")
+            contact = request.headers.from_  # RFC 2543 did not ask for one
         dialog = cls(
             call_id=request.headers.call_id,
             local=request.headers.to.with_tag(tag),

@@ -20,19 +20,19 @@ from dataclasses import dataclass
 from sip import grammar
 from sip.errors import RemoteError
 from sip.headers import MAX_HEADER_FIELDS, Headers, unfold
-from sip.message import Message, Request, build_message, decode_lines, read_head
+from sip.message import Message, Request, build_message, content_length, decode_lines, read_head
 from sip.uri import Uri
 
 # §18.1.1 lets a datagram carry that much, and no message of telephony comes near it. A longer body
 # is passed over without being kept; a longer header ends the flow, since its end is unknown.
 MAX_MESSAGE = 65_535
 
-# Beyond this a Content-Length is nonsense, not a large body.
-_MAX_CONTENT_LENGTH = 2**31 - 1
-
 # What the pong of RFC 5626 §3.5.1 and our own keep-alive look like on the wire.
 PONG = b"\r\n"
 PING = b"\r\n\r\n"
+
+# Stands in a `Malformed` for a method that cannot be read.
+NO_METHOD = "UNKNOWN"
 
 _END_OF_HEADER = b"\r\n\r\n"
 
@@ -150,7 +150,7 @@ class Framer:
             head = _salvage(raw)
             malformed = Malformed(error, _skeleton(*head))
         try:
-            length = _content_length(head[1])
+            length = content_length(head[1]) or 0
         except RemoteError as error:
             return self._break(frames, error, _skeleton(*head))
         if end + len(_END_OF_HEADER) + length > MAX_MESSAGE:
@@ -201,16 +201,6 @@ def _frame(start_line: str, headers: Headers, body: bytes) -> Message | Malforme
         return Malformed(error, _skeleton(start_line, headers))
 
 
-def _content_length(headers: Headers) -> int:
-    """Find where the body ends."""
-    values = headers.get_all("Content-Length")
-    if not values:
-        return 0
-    if len(set(values)) > 1:
-        raise RemoteError("more than one Content-Length")
-    return grammar.number(values[0], what="Content-Length", limit=_MAX_CONTENT_LENGTH)
-
-
 def _salvage(raw: bytes) -> tuple[str, Headers]:
     """Read from a broken header the fields that matter for its answer and its end."""
     start_line, *lines = decode_lines(raw)
@@ -234,9 +224,7 @@ def _skeleton(start_line: str, headers: Headers) -> Request | None:
     """
     if start_line[:4].upper() == "SIP/":
         return None
-    try:
-        _ = headers.via
-    except RemoteError:
+    if not headers.get("Via"):
         return None
     answered = Headers()
     answered.take(headers, "Via")
@@ -246,5 +234,5 @@ def _skeleton(start_line: str, headers: Headers) -> Request | None:
             answered.add(name, value)
     method = start_line.partition(" ")[0]
     return Request(
-        method if grammar.is_token(method) else "UNKNOWN", Uri("sip", host="invalid"), answered
+        method if grammar.is_token(method) else NO_METHOD, Uri("sip", host="invalid"), answered
     )

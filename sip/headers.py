@@ -74,6 +74,9 @@ _RACK = re.compile(rf"([0-9]++)\s++([0-9]++)\s++({grammar.TOKEN})")
 
 _WARNING = re.compile(rf"([1-9][0-9]{{2}})[ \t]+(\S+)[ \t]+({grammar.QUOTED_STRING})", re.DOTALL)
 
+# §8.1.1.7: a branch that begins so is unique by itself.
+MAGIC_COOKIE = "z9hG4bK"
+
 # RFC 3261 §8.1.1.5: less than 2**31.
 _CSEQ_LIMIT = 2**31 - 1
 
@@ -100,6 +103,8 @@ class Via:
         if match is None:
             raise RemoteError("malformed Via")
         transport, host, port, parameters = match.groups()
+        if ";;" in parameters:
+            raise RemoteError("empty parameter in Via")
         return cls(
             transport.upper(),
             host[1:-1] if host[0] == "[" else host,

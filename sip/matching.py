@@ -13,6 +13,7 @@ at once leaves room for a good one.
 from collections import defaultdict
 
 from sip.agenda import Agenda
+from sip.headers import MAGIC_COOKIE
 from sip.message import Request, Response
 from sip.transaction import (
     AnyClient,
@@ -26,9 +27,6 @@ from sip.transaction import (
     ServerTransaction,
     State,
 )
-
-# §8.1.1.7: a branch that begins so is unique by itself.
-MAGIC_COOKIE = "z9hG4bK"
 
 # A call rings for half a minute and anything else is answered within a moment: so many open
 # requests on one connection are an attack or a loop, not telephony.

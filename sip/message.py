@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from sip import grammar
 from sip.errors import RemoteError
 from sip.events import Body
-from sip.headers import Headers
+from sip.headers import MAGIC_COOKIE, Headers
 from sip.uri import Uri
+
+# Beyond this a Content-Length is nonsense, not a large body.
+_MAX_CONTENT_LENGTH = 2**31 - 1
 
 # §20.22; a request that comes without it is taken as it is.
 MAX_FORWARDS = 70
@@ -142,7 +145,7 @@ def decode_lines(head: bytes) -> list[str]:
 
 def build_message(start_line: str, headers: Headers, body: bytes) -> Message:
     """Make a message of its parts; of the body counts what Content-Length says."""
-    length = headers.integer("Content-Length")
+    length = content_length(headers)
     if length is not None and length != len(body):
         if length > len(body):
             raise RemoteError("shorter than its Content-Length")
@@ -150,6 +153,20 @@ def build_message(start_line: str, headers: Headers, body: bytes) -> Message:
     message = _start(start_line, headers, body)
     _check(message)
     return message
+
+
+def content_length(headers: Headers) -> int | None:
+    """Return what Content-Length says, None if it is absent.
+
+    Raises:
+        RemoteError: it is no number, or several that differ.
+    """
+    values = headers.get_all("Content-Length")
+    if not values:
+        return None
+    if len(values) > 1 and len(set(values)) > 1:
+        raise RemoteError("more than one Content-Length")
+    return grammar.number(values[0], what="Content-Length", limit=_MAX_CONTENT_LENGTH)
 
 
 def has_to_tag(headers: Headers) -> bool:
@@ -199,7 +216,11 @@ def _start(line: str, headers: Headers, body: bytes) -> Message:
     if not grammar.is_token(first):
         raise RemoteError("malformed request line")
     _check_version(version)
-    return Request(first, Uri.parse(uri), headers, body)
+    request = Request(first, Uri.parse(uri), headers, body)
+    if request.uri.headers is not None:
+        # §19.1.1 has none there; they are for who makes a request of a URI, never for who gets it.
+        raise RemoteError("header fields in the Request-URI")
+    return request
 
 
 def _check_version(version: str) -> None:
@@ -221,6 +242,8 @@ def _check(message: Message) -> None:
     if isinstance(message, Request):
         if method != message.method:
             raise RemoteError("CSeq names another method")
+        if headers.via.branch == MAGIC_COOKIE:
+            raise RemoteError("the branch identifies no transaction")  # nor could it be matched
     elif not 100 <= message.status <= 699:
         raise RemoteError("response code out of range")
 

@@ -254,12 +254,15 @@ class NameAddr:
         if match is not None:
             display, uri, parameters = match.groups()
             return cls(
-                Uri.parse(uri.strip()),
+                Uri.parse(uri),
                 grammar.unquote(display.strip()),
                 Parameters.parse(parameters),
             )
         # Without angle brackets, parameters belong to the header field, not to the URI (§20).
+        # What would be the URI's header fields there has no place at all.
         address, _, parameters = text.partition(";")
+        if "?" in address:
+            raise RemoteError("an address with a question mark needs angle brackets")
         return cls(Uri.parse(address.strip()), "", Parameters.parse(parameters))
 
     @classmethod

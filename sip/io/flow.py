@@ -33,6 +33,7 @@ WRITE_LIMIT = (
     256 * 1024
 )  # octets not yet taken by the peer: hundreds of messages, a minute of silence
 USER_TIMEOUT_MS = 15_000  # sent and not acknowledged for so long: the way is broken (RFC 5482)
+REST_LIMIT = 32.0  # for the rest of a message: then its transaction is over anyway (64*T1)
 KEEPALIVE_IDLE = 30
 KEEPALIVE_INTERVAL = 10
 KEEPALIVE_PROBES = 3
@@ -93,6 +94,7 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
         self.listener = listener
         self._check = check
         self._framer = Framer()
+        self._rest: asyncio.TimerHandle | None = None  # for the rest of a message that has begun
         self._transport: asyncio.Transport | None = None
         self._why_closed: str | None = None
         self._lost = asyncio.Event()
@@ -170,8 +172,15 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = asyncio.get_running_loop().time()
-        for frame in self._framer.feed(data):
+        frames = self._framer.feed(data)
+        for frame in frames:
             self._take(frame)
+        if frames or not self._framer.waiting:
+            self._stop_waiting()
+        if self._framer.waiting and self._rest is None:
+            loop = asyncio.get_running_loop()
+            why = "a message of the other side did not come to its end"
+            self._rest = loop.call_later(REST_LIMIT, self.abort, why)
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         self.heard_at = asyncio.get_running_loop().time()
@@ -193,6 +202,7 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
         if reason is None:
             reason = "the connection was closed" if exc is None else explain(exc)
         self._why_closed = reason
+        self._stop_waiting()
         self._lost.set()
         if self.refused is None:
             self.listener.flow_lost(self, reason)
@@ -202,6 +212,11 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
     @property
     def _name(self) -> str:
         return "a stranger" if self._trunk is None else self._trunk.name
+
+    def _stop_waiting(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
 
     def _take(self, frame: Frame) -> None:
         if self._why_closed is not None:

@@ -5,12 +5,12 @@ import socket
 import pytest
 
 from sip.framing import Malformed
-from sip.io.flow import WRITE_LIMIT, Connection, connect
+from sip.io.flow import REST_LIMIT, WRITE_LIMIT, Connection, connect
 from sip.io.resolver import Target
 from sip.message import Message, Request, parse_message
 from sip.trunk import Trunk
 from tests.sip.io.tls_server import listening
-from tests.sip.io.wiring import Ear, FakeTransport
+from tests.sip.io.wiring import Ear, FakeTransport, run_virtually
 
 OPTIONS = (
     b"OPTIONS sip:bridge@192.0.2.1 SIP/2.0\r\n"
@@ -203,3 +203,31 @@ async def test_udp_port_that_nobody_has_loses_the_flow() -> None:
     async with asyncio.timeout(5):
         await connection.wait_lost()
     assert ear.lost == ["connection refused: nothing listens at this address and port"]
+
+
+def test_a_message_that_does_not_come_to_its_end_loses_the_flow() -> None:
+    async def main() -> None:
+        flow = Flow()
+        loop = asyncio.get_running_loop()
+        flow.transport.deliver(OPTIONS[:-4])
+        await asyncio.sleep(REST_LIMIT - 1)
+        flow.transport.deliver(OPTIONS[-4:] + OPTIONS[:9])  # another one: the limit begins anew
+        began = loop.time()
+        await asyncio.sleep(REST_LIMIT - 1)
+        assert flow.ear.lost == []
+        await flow.connection.wait_lost()
+        assert loop.time() - began == pytest.approx(REST_LIMIT)
+        assert len(flow.ear.heard) == 1
+
+    run_virtually(main())
+
+
+def test_a_flow_that_is_silent_between_messages_is_kept() -> None:
+    async def main() -> None:
+        flow = Flow()
+        flow.transport.deliver(OPTIONS[:-4])
+        flow.transport.deliver(OPTIONS[-4:] + b"\r\n")
+        await asyncio.sleep(3 * REST_LIMIT)
+        assert flow.ear.lost == []
+
+    run_virtually(main())
