@@ -15,7 +15,7 @@ LOCKED := $(VENV)/installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 
-.PHONY: help venv unit storm search lint lab lab-setup test demo bench clean
+.PHONY: help venv unit storm search lint interop lab lab-setup test demo bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -45,7 +45,7 @@ $(RUN)/python:
 	@$(QUIET) "python environment" $(PYTHON) -m venv $(VENV)
 
 unit: $(LOCKED)-dev  ## unit tests, under a minute
-	@$(RUN)/python -m pytest --ignore tests/lab
+	@$(RUN)/python -m pytest --ignore tests/lab --ignore tests/interop
 
 storm: $(LOCKED)-dev  ## a thousand virtual storms over two SIP user agents; STORM="FIRST COUNT" for others
 	@$(RUN)/python -m tests.sip.storm $(STORM)
@@ -62,10 +62,13 @@ lint: $(LOCKED)-dev  ## style, types, import rules
 lab-setup: $(LOCKED)-lab
 	@$(RUN)/python -m tests.lab.setup
 
+interop: lab-setup  ## our user agent against Asterisk, Kamailio and others; docs/interop.md
+	@$(RUN)/python -m pytest tests/interop
+
 lab: lab-setup  ## end-to-end tests with a real homeserver, PBX, browser and telephone
 	@$(RUN)/python -m pytest tests/lab
 
-test: lab-setup lint unit lab  ## everything; installs what it needs
+test: lab-setup lint unit interop lab  ## everything; installs what it needs
 
 demo: lab-setup  ## a call each way and a text each way, shown; then it stays up for your own client
 	@$(RUN)/python -m tests.demo

@@ -1,4 +1,4 @@
-"""The PBX: Asterisk from another Debian suite, run from a folder by its own dynamic linker.
+"""The PBX: Asterisk from another Debian suite (`foreign`), of today or of old.
 
 Accounts demand SRTP keyed in SDP over TLS; `pbx/extensions.conf` says what the numbers do.
 Everything that it says and
@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.lab import audio, cache
+from tests.lab import audio, cache, foreign
 from tests.lab.ami import Ami, AmiEvent
 from tests.lab.certificate import Authority
 from tests.lab.ports import HOST, Ports
@@ -40,7 +40,6 @@ EMPTY_CONFIGS = [
     "stasis",
     "udptl",
 ]
-HOW_LINKERS_ARE_CALLED = ("ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1", "ld-2.*.so")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,19 +103,23 @@ class Asterisk:
     """One PBX with its accounts."""
 
     def __init__(
-        self, folder: Path, ports: Ports, authority: Authority, accounts: tuple[Account, ...]
+        self,
+        folder: Path,
+        ports: Ports,
+        authority: Authority,
+        accounts: tuple[Account, ...],
+        *,
+        suites: tuple[str, ...] = cache.SUITES,
     ) -> None:
-        root = cache.asterisk_root()
-        if root is None:
-            raise RuntimeError("no PBX: run `python -m tests.lab.setup`")
         self.folder = folder
+        self.domain = DOMAIN
         self.accounts = {account.name: account for account in accounts}
-        self.tls_port, self.expired_port, self.untrusted_port, self.misnamed_port, ami_port = (
-            ports.pick() for _ in range(5)
+        self.tls_port, self.expired_port, self.untrusted_port, self.misnamed_port = (
+            ports.pick() for _ in range(4)
         )
-        self._ami_port = ami_port
+        self.newest_port, self.mutual_port, self._ami_port = (ports.pick() for _ in range(3))
         self._rtp = ports.pick_range(200)
-        self._root = root
+        self._root = foreign.root(suites)
         self._authority = authority
         self._etc = folder / "etc"
         self._passwords = {account.name: account.password for account in accounts}
@@ -163,6 +166,10 @@ class Asterisk:
         """A command of the console; what it printed."""
         answer = await self.ami.act("Command", Command=line)
         return answer.get("Output", "")
+
+    def password(self, account: str) -> str:
+        """The password of an account as it is now."""
+        return self._passwords[account]
 
     async def set_password(self, account: str, password: str | None = None) -> None:
         """Break an account, or with None put its password back; in force at the next request."""
@@ -281,24 +288,8 @@ class Asterisk:
     # --- its files
 
     def _command(self, *arguments: str) -> list[str | Path]:
-        libraries = [
-            folder
-            for pattern in ("usr/lib/*-linux-gnu", "lib/*-linux-gnu")
-            for folder in sorted(self._root.glob(pattern))
-        ]
-        # Under its usual name the linker may be a link to an absolute path: the file itself is
-        # wanted.
-        linker = next(
-            path
-            for folder in libraries
-            for name in HOW_LINKERS_ARE_CALLED
-            for path in sorted(folder.glob(name))
-            if not path.is_symlink()
-        )
-        path = ":".join(map(str, [*libraries, self._root / "usr/lib"]))
-        program = self._root / "usr/sbin/asterisk"
         config = self._etc / "asterisk.conf"
-        return [linker, "--library-path", path, program, "-C", config, *arguments]
+        return foreign.command(self._root, "usr/sbin/asterisk", "-C", config, *arguments)
 
     def _configure(self) -> None:
         shutil.rmtree(self._etc, ignore_errors=True)
@@ -331,6 +322,9 @@ class Asterisk:
             "TLS_EXPIRED": self.expired_port,
             "TLS_UNTRUSTED": self.untrusted_port,
             "TLS_MISNAMED": self.misnamed_port,
+            "TLS_NEWEST": self.newest_port,
+            "TLS_MUTUAL": self.mutual_port,
+            "CA": self._authority.certificate,
             "AMI": self._ami_port,
             "RTP_FIRST": self._rtp[0],
             "RTP_LAST": self._rtp[-1],

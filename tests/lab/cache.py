@@ -6,9 +6,19 @@ import hashlib
 import os
 from pathlib import Path
 
-SUITES = ("forky", "sid", "bullseye")
-"""Suites that carry Asterisk, best first: testing, unstable, and the last stable one that had it.
+SUITES = ("forky", "sid")
+"""Suites that carry the Asterisk of today, best first: testing and unstable. SIPp comes from the
+same one, because stable's is built without TLS.
 """
+OLD_SUITES = ("bullseye",)
+"""The last stable suite that had an Asterisk: 16, as many offices still run it."""
+
+PROGRAMS = {
+    "forky": ("usr/sbin/asterisk", "usr/bin/sipp"),
+    "sid": ("usr/sbin/asterisk", "usr/bin/sipp"),
+    "bullseye": ("usr/sbin/asterisk",),
+}
+"""What makes an unpacked suite complete."""
 
 HERE = Path(__file__).parent
 PAGE_SOURCES = (HERE / "page" / "package-lock.json", HERE / "page" / "page.js")
@@ -22,12 +32,14 @@ def folder() -> Path:
     return (Path(base) / "ringback").absolute()
 
 
-def asterisk_root() -> Path | None:
-    """The unpacked Debian that Asterisk is run from, None when `setup` has not made it."""
-    for suite in SUITES:
-        root = folder() / f"asterisk-{suite}"
-        if (root / "usr/sbin/asterisk").exists():
-            return root
+def root(suites: tuple[str, ...]) -> Path | None:
+    """The first of these suites that is unpacked with all its programs, None when `setup` has not
+    done it.
+    """
+    for suite in suites:
+        found = folder() / f"asterisk-{suite}"
+        if all((found / program).exists() for program in PROGRAMS[suite]):
+            return found
     return None
 
 

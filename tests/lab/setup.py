@@ -2,9 +2,9 @@
 
 What is there already is left alone. As root the Debian packages are installed; otherwise what is
 missing is named with the command that installs it, and the exit status says that the lab is not
-complete. The PBX comes from another Debian suite than the machine's, because stable has no
-Asterisk: it is unpacked into the cache and run from there by its own dynamic linker, so that
-nothing of the machine is changed. One set-up runs at a time (flock on the cache).
+complete. The PBXs come from other Debian suites than the machine's, because stable has no
+Asterisk: they are unpacked into the cache and run from there (`foreign`), so that nothing of the
+machine is changed. One set-up runs at a time (flock on the cache).
 """
 
 import contextlib
@@ -24,15 +24,21 @@ from tests.lab import cache
 PACKAGES = {
     "chromium": "the browser of the Matrix user",
     "libatomic1": "the driver of the browser links to it",
-    "mmdebstrap": "unpacks the PBX",
+    "mmdebstrap": "unpacks the PBXs",
     "gpg": "lets mmdebstrap check signatures",
     "debian-archive-keyring": "the keys of other suites",
     "baresip-core": "a second, independent telephone",
     "coturn": "the homeserver's TURN server",
+    "kamailio": "a registrar and proxy in the path of calls",
+    "kamailio-tls-modules": "its TLS and its digests",
     "postgresql": "the other database that the suite runs on",
 }
 PBX_PACKAGES = ("asterisk", "asterisk-modules", "asterisk-core-sounds-en-wav")
-EXTRA_PBX_PACKAGES = {"bullseye": ("asterisk-opus",)}
+EXTRA_PBX_PACKAGES = {
+    "forky": ("sip-tester",),
+    "sid": ("sip-tester",),
+    "bullseye": ("asterisk-opus",),
+}
 
 
 class Missing(Exception):
@@ -135,16 +141,16 @@ def no_services() -> Iterator[None]:
         policy.unlink()
 
 
-# --- the PBX
+# --- the PBXs
 
 
-def asterisk() -> str:
-    if root := cache.asterisk_root():
+def asterisk(suites: tuple[str, ...] = cache.SUITES) -> str:
+    if root := cache.root(suites):
         return f"{root.name} there"
     if shutil.which("mmdebstrap") is None:
         raise Missing("mmdebstrap is not installed; see above")
     failures = []
-    for suite in cache.SUITES:
+    for suite in suites:
         try:
             unpack(suite, cache.folder() / f"asterisk-{suite}")
         except Missing as missed:
@@ -161,7 +167,7 @@ def asterisk() -> str:
 
 
 def unpack(suite: str, root: Path) -> None:
-    """Put the suite's Asterisk with all that it links to under `root`."""
+    """Put the suite's Asterisk and SIPp with all that they link to under `root`."""
     part = root.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     names = (*PBX_PACKAGES, *EXTRA_PBX_PACKAGES.get(suite, ()))
@@ -191,6 +197,7 @@ def unpack(suite: str, root: Path) -> None:
     policy = part / "usr/sbin/policy-rc.d"
     policy.write_text("#!/bin/sh\nexit 101\n")
     policy.chmod(0o755)
+    shutil.rmtree(root, ignore_errors=True)  # of an earlier set-up, with less in it
     part.rename(root)
 
 
@@ -247,6 +254,7 @@ def page() -> str:
 STEPS: tuple[tuple[str, Callable[[], str]], ...] = (
     ("Debian packages", packages),
     ("Asterisk", asterisk),
+    ("Asterisk of old", lambda: asterisk(cache.OLD_SUITES)),
     ("browser page", page),
 )
 
