@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 # One trunk carries no more calls at once than its media could; an INVITE beyond is refused.
 MAX_SESSIONS = 1000
 
+# What one input brings forth is taken at once; so much can only pile up with a driver that sleeps.
+MAX_OUTPUTS = 10_000
+
 # How long a probe may go unanswered before its flow counts as dead.
 PING_TIMEOUT = 10.0
 
@@ -282,7 +285,13 @@ class UserAgent:
             self._core.touch(session.call_id)
 
     def receive(self, message: Message | Malformed, flow_id: int, now: float) -> None:
-        """Take what a framer made of the bytes of a flow; never raises for what a peer sent."""
+        """Take what a framer made of the bytes of a flow; never raises for what a peer sent.
+
+        Raises:
+            LocalError: `poll` was not called for a long time.
+        """
+        if self._core.pending > MAX_OUTPUTS:
+            raise LocalError("nobody takes the outputs")
         flow = self._core.flow(flow_id)
         if flow is None:
             return  # the driver's last bytes crossed its own close

@@ -24,6 +24,10 @@ RING_AGAIN = 60.0
 # §13.3.1: an INVITE may say how long it stands; nobody rings for more than an hour.
 MAX_EXPIRES = 3600
 
+# One that does not say, in either direction: longer than anyone listens to a ringing tone or to an
+# announcement before the answer, and short enough that what is forgotten goes away.
+RING_LIMIT = 600.0
+
 
 class Arrival:
     """An INVITE of the peer.
@@ -57,7 +61,7 @@ class Arrival:
         self._accepted = accepted
         self._expired = expired
         self._changes: Changes | None = None
-        self._timers = Timers()  # "ring", "expire"
+        self._timers = Timers()  # "ring", "expire", "forgotten"
         self._said: tuple[int, Body | None] = (180, None)  # the last provisional response
         self._answer: Body | None = None  # waits until it may go
         self._over = False
@@ -70,6 +74,8 @@ class Arrival:
         expires = headers.integer("Expires")
         if expires:
             self._timers.arm("expire", now + min(expires, MAX_EXPIRES))
+        else:
+            self._timers.arm("forgotten", now + RING_LIMIT)
 
     @property
     def deadline(self) -> float | None:
@@ -152,6 +158,8 @@ class Arrival:
         while (name := self._timers.take_due(now)) is not None:
             if name == "expire":
                 self._expired(487, now)
+            elif name == "forgotten":
+                self._expired(480, now)
             else:
                 self.provide(*self._said, now)
 

@@ -223,6 +223,11 @@ class Core:
     def emit(self, event: Event) -> None:
         self._outputs.append(event)
 
+    @property
+    def pending(self) -> int:
+        """How many outputs were not taken yet."""
+        return len(self._outputs)
+
     def take_outputs(self) -> list[Output]:
         outputs, self._outputs = self._outputs, []
         return outputs

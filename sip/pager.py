@@ -13,7 +13,7 @@ import hashlib
 
 from sip.core import Core, Submission, with_body
 from sip.cpim import MESSAGE_CPIM, Cpim
-from sip.errors import LocalError
+from sip.errors import LocalError, RemoteError
 from sip.events import Body, MessageNotified, MessageReceived, MessageSent
 from sip.identity import is_nameless, read_identity
 from sip.imdn import (
@@ -37,6 +37,9 @@ TEXT_TYPES = f"text/plain, {MESSAGE_CPIM}, {MESSAGE_IMDN}"
 
 # Notifications under way at once; a peer that sends faster than it takes answers gets fewer.
 MAX_NOTIFYING = 32
+
+# Texts that wait until they are stored: at a hundred a second that is the patience of no sender.
+MAX_RECEIVED = 200
 
 
 class Pager:
@@ -163,6 +166,8 @@ class Pager:
             RemoteError: it is neither.
         """
         self._forget_expired()
+        if len(self._received) >= MAX_RECEIVED:
+            raise RemoteError("too many texts at once", status=503)
         headers = transaction.request.headers
         sender = headers.from_
         body = body_of(transaction.request) or Body("text/plain", b"")

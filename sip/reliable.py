@@ -19,6 +19,9 @@ from sip.transaction import PATIENCE, T1, T2
 # A caller that acknowledges nothing must not make us keep more.
 MAX_WAITING = 8
 
+# A 2xx is repeated for half a minute; a session changes and forks less often in that time.
+MAX_ACKS = 32
+
 
 class Acceptance:
     """One 2xx of ours to an INVITE; the transaction sent it for the first time."""
@@ -77,6 +80,8 @@ class Acks:
                     ack.headers.add(name, value)
         ack = with_body(ack, body)
         self._sent[response.headers.to.tag or "", number] = ack
+        if len(self._sent) > MAX_ACKS:
+            del self._sent[next(iter(self._sent))]
         self._put(ack)
 
     def repeat(self, response: Response) -> bool:

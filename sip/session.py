@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from enum import Enum
 
-from sip.arrival import Arrival
+from sip.arrival import RING_LIMIT, Arrival
 from sip.change import Changes
 from sip.core import Core
 from sip.dialog import Dialog
@@ -97,7 +97,7 @@ class Session:
         self._core = core
         self._state = State.INCOMING if incoming else State.CALLING
         self._timer = SessionTimer()
-        self._timers = Timers()  # "give up"
+        self._timers = Timers()  # "ring", "give up"
         self._acks = Acks(core)
         self._placement: Placement | None = None  # of an outgoing session
         self._arrival: Arrival | None = None  # of an incoming session
@@ -305,6 +305,7 @@ class Session:
             answered=self._answered,
             unanswered=self._unanswered,
         )
+        self._timers.arm("ring", now + RING_LIMIT)
         self._placement.start(
             target,
             offer,
@@ -443,8 +444,10 @@ class Session:
             self._changes.handle_timer(now)
         if self._transfers is not None:
             self._transfers.handle_timer(now)
-        while self._timers.take_due(now) is not None:
-            if self._placement is not None and self._dialog is None:
+        while (name := self._timers.take_due(now)) is not None:
+            if name == "ring":
+                self._cancel(408, now, headers=[])
+            elif self._placement is not None and self._dialog is None:
                 self._placement.stop(now)  # §9.1: it counts as cancelled
             else:
                 self._enter(State.TERMINATED, now)
@@ -660,6 +663,7 @@ class Session:
     def _enter(self, state: State, now: float) -> None:
         logger.debug("session %s: %s -> %s", self.id, self._state, state)
         self._state = state
+        self._timers.stop("ring")
         self._touch()
         if state in (State.CLOSING, State.TERMINATED):
             self._timer.stop()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from sip import agent as agent_module
 from sip import matching
+from sip.errors import LocalError
 from sip.events import Body, FlowFailed, IncomingSession, MessageReceived
 from sip.framing import frame_datagram
 from sip.uri import Uri
@@ -273,3 +274,17 @@ def test_no_bytes_break_the_agent(noise: list[bytes], cut: int) -> None:
         frame = frame_datagram(data)
         if frame is not None:
             alice.deliver(frame, next(iter(alice.links)))
+
+
+def test_a_driver_that_takes_no_outputs_is_told_so(
+    alice: Phone, pbx: Script, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_module, "MAX_OUTPUTS", 3)
+    (flow,) = alice.links
+    for number in range(4):
+        request = pbx.request("OPTIONS", seq=number, send=False)
+        alice.agent.receive(request, flow, world.now)
+    with pytest.raises(LocalError):
+        alice.agent.receive(request, flow, world.now)
+    alice.pump()
+    alice.agent.receive(request, flow, world.now)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sip import pager
 from sip.cpim import Cpim
 from sip.errors import LocalError
 from sip.events import Body, MessageNotified, MessageReceived, MessageSent
@@ -334,3 +335,17 @@ def test_two_agents_text_each_other(alice: Phone, bob: Phone, world: World) -> N
     bob.pump()
     world.settle()
     assert alice.last(MessageSent) == MessageSent(id, 200, "OK", True)
+
+
+def test_texts_that_nobody_stores_are_bounded_and_then_forgotten(
+    alice: Phone, pbx: Script, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pager, "MAX_RECEIVED", 2)
+    for number in range(3):
+        pbx.request("MESSAGE", body=TEXT, call_id=f"text{number}")
+    assert len(alice.all(MessageReceived)) == 2
+    assert [response.status for response in pbx.responses()] == [503]
+    assert pbx.last_response().headers.retry_after == 5
+    world.run(40)
+    pbx.request("MESSAGE", body=TEXT, call_id="later")
+    assert len(alice.all(MessageReceived)) == 3

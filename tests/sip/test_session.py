@@ -159,12 +159,19 @@ def test_silence_ends_the_call_with_408(alice: Phone, pbx: Script, world: World)
     assert ended(alice) == (408, False)
 
 
-def test_ringing_has_no_limit_of_ours(alice: Phone, pbx: Script, world: World) -> None:
-    alice.call()
+def test_a_call_that_rings_for_ten_minutes_is_given_up(
+    alice: Phone, pbx: Script, world: World
+) -> None:
+    session = alice.call()
     world.settle()
     pbx.reply(pbx.last_request("INVITE"), 180)
-    world.run(3600)
-    assert alice.all(SessionEnded) == []
+    world.run(590)
+    assert not session.ended
+    world.run(20)
+    assert ended(alice) == (408, False)
+    assert len(pbx.requests("CANCEL")) == 1
+    world.run(100)
+    assert alice.agent.deadline() is None
 
 
 def test_without_a_flow_the_call_ends_at_once(alice: Phone) -> None:
@@ -403,6 +410,21 @@ def test_ringing_is_repeated_for_the_proxies(alice: Phone, pbx: Script, world: W
     alice.pump()
     world.run(150)
     assert [r.status for r in pbx.responses()] == [100, 180, 180, 180]
+
+
+def test_a_call_that_its_user_leaves_ringing_is_refused_after_ten_minutes(
+    alice: Phone, pbx: Script, world: World
+) -> None:
+    pbx.request("INVITE", body=OFFER)
+    alice.incoming().ring(now=world.now)
+    alice.pump()
+    world.run(590)
+    assert alice.all(SessionEnded) == []
+    world.run(20)
+    assert ended(alice) == (480, False)
+    assert pbx.last_response("INVITE").status == 480
+    world.run(100)
+    assert alice.agent.deadline() is None
 
 
 def test_an_answer_is_repeated_until_its_ack(alice: Phone, pbx: Script, world: World) -> None:

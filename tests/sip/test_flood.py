@@ -1,0 +1,153 @@
+"""A flood of INVITEs on one flow: nothing grows for long, and a good call gets through.
+
+Virtual time and hand-made bytes; `make flood` does it for a minute over real sockets.
+"""
+
+import gc
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+
+from sip.agent import Flow, UserAgent
+from sip.events import IncomingSession, Send, SessionEnded
+from sip.framing import Framer
+from sip.message import Request, Response
+from sip.session import Session
+from sip.trunk import Trunk
+from tests.sip.world import CountingIds
+
+RATE = 200
+SECONDS = 4
+
+INVITE = b"""INVITE sip:{user}@198.51.100.1:40001;transport=tls SIP/2.0\r
+Via: SIP/2.0/TLS 192.0.2.9:5061;rport;branch=z9hG4bK{n}\r
+Max-Forwards: 70\r
+From: <sip:+15550100@example.net>;tag=from{n}\r
+To: <sip:{user}@example.net>\r
+Call-ID: {n}@192.0.2.9\r
+CSeq: 1 INVITE\r
+Contact: <sip:192.0.2.9:5061;transport=tls>\r
+Content-Type: application/sdp\r
+Content-Length: 5\r
+\r
+v=0\r
+"""
+
+
+class Victim:
+    """A phone on whose line everything comes at once."""
+
+    def __init__(self, take: Callable[[Session, float], None]) -> None:
+        self.now = 1000.0
+        self.statuses: list[int] = []
+        self.rang: list[str] = []
+        self.ended = 0
+        self._take = take
+        self._framer = Framer()
+        trunk = Trunk(name="t", domain="example.net", username="us", password="x", register=False)
+        self.agent = UserAgent(trunk, ids=CountingIds("us"))
+        self.agent.flow_opened(Flow(1, "TLS", "198.51.100.1", 40001), self.now)
+
+    def receive(self, data: bytes) -> None:
+        for frame in self._framer.feed(data):
+            assert isinstance(frame, Request)
+            self.agent.receive(frame, 1, self.now)
+            self._pump()
+
+    def wait(self, seconds: float) -> None:
+        until = self.now + seconds
+        while (at := self.agent.deadline()) is not None and at <= until:
+            self.now = max(self.now, at)
+            self.agent.handle_timer(self.now)
+            self._pump()
+        self.now = until
+
+    def _pump(self) -> None:
+        while outputs := self.agent.poll():
+            for output in outputs:
+                match output:
+                    case Send(message=Response(status=status)):
+                        self.statuses.append(status)
+                        if status == 180:
+                            self.rang.append(output.message.headers.call_id)
+                    case IncomingSession(session=session, target=target):
+                        if target.user == "good":
+                            session.ring(now=self.now)
+                        else:
+                            self._take(session, self.now)
+                    case SessionEnded():
+                        self.ended += 1
+                    case _:
+                        pass
+
+    def flood(self, first: int = 0) -> None:
+        for n in range(first, first + RATE * SECONDS):
+            self.receive(invite(n, "nobody"))
+            self.wait(1 / RATE)
+
+
+def invite(n: int, user: str) -> bytes:
+    return INVITE.replace(b"{n}", b"%d" % n).replace(b"{user}", user.encode())
+
+
+def refuse(session: Session, now: float) -> None:
+    session.reject(404, now=now)
+
+
+def ring(session: Session, now: float) -> None:
+    session.ring(now=now)
+
+
+def test_a_good_call_rings_in_a_flood_of_calls_that_are_refused() -> None:
+    """The refused ones are never acknowledged: each lingers for half a minute."""
+    victim = Victim(refuse)
+    victim.flood()
+    victim.receive(invite(999_999, "good"))
+    assert victim.rang == ["999999@192.0.2.9"]
+    assert victim.ended == RATE * SECONDS
+
+
+def test_a_flood_of_ringing_calls_stops_at_the_limit_of_a_flow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    victim = Victim(ring)
+    victim.flood()
+    assert len(victim.agent.sessions) == 500
+    assert victim.statuses.count(503) == RATE * SECONDS - 500
+    victim.wait(700)
+    assert victim.agent.sessions == []
+    victim.receive(invite(999_999, "good"))
+    assert victim.rang[-1] == "999999@192.0.2.9"
+
+
+@pytest.mark.parametrize("take", [refuse, ring])
+def test_after_a_flood_memory_is_where_it_was(take: Callable[[Session, float], None]) -> None:
+    victim = Victim(take)
+
+    def flood(first: int) -> None:
+        for n in range(first, first + 100):
+            victim.receive(invite(n, "nobody"))
+            victim.wait(1 / RATE)
+
+    def memory() -> int:
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    flood(0)  # what is made once for all is made now, tables have their size
+    victim.wait(700)
+    tracemalloc.start()
+    try:
+        before = memory()
+        flood(1000)
+        during = memory()
+        victim.wait(700)
+        victim.statuses.clear()
+        victim.rang.clear()
+        after = memory()
+    finally:
+        tracemalloc.stop()
+    assert victim.agent.transactions == 0
+    assert victim.agent.deadline() is None
+    assert during - before > 200_000  # it was a flood
+    assert after - before < 50_000
