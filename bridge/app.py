@@ -10,6 +10,7 @@ unregistered, media, texts (what is not done stays in the database), database.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -33,6 +34,7 @@ from bridge.reception import Reception
 from bridge.routing import Routing
 from bridge.task import Tasks
 from bridge.texting import Texting
+from bridge.voicemail import Voicemail
 from media.local import LocalPlane
 from media.plane import MediaPlane
 from sip.events import (
@@ -41,6 +43,7 @@ from sip.events import (
     MessageNotified,
     MessageReceived,
     MessageSent,
+    MessagesWaiting,
     SessionAnswered,
     SessionConfirmed,
     SessionEnded,
@@ -82,6 +85,7 @@ class Ringback:
         )
         self._trunks: dict[str, TrunkClient] = {}
         self._told_down: set[str] = set()
+        self._voicemail = Voicemail()
         self._tasks = Tasks()
         # In the order of starting; stopped from the end.
         self._stops: list[tuple[str, Callable[[], Awaitable[Any]]]] = []
@@ -237,21 +241,27 @@ class Ringback:
                 self._exchange.receive_sip(trunk, event)
             case MessageReceived() | MessageSent() | MessageNotified():
                 self._texting.receive_sip(trunk, event)
+            case MessagesWaiting():
+                if (text := self._voicemail.news(trunk, event)) is not None:
+                    key = f"voicemail {trunk} {datetime.now(UTC).isoformat()}"
+                    self._announce(trunk, text, key)
             case TrunkDown(text):
                 self._told_down.add(trunk)
-                self._announce(trunk, wording.TRUNK_DOWN.format(trunk=trunk, text=text))
+                self._announce_line(trunk, wording.TRUNK_DOWN.format(trunk=trunk, text=text))
             case TrunkUp() if trunk in self._told_down:
                 self._told_down.discard(trunk)
-                self._announce(trunk, wording.TRUNK_UP.format(trunk=trunk))
+                self._announce_line(trunk, wording.TRUNK_UP.format(trunk=trunk))
             case _:
                 pass  # registrations: the client says when the line is up or down
 
-    def _announce(self, trunk: str, text: str) -> None:
+    def _announce_line(self, trunk: str, text: str) -> None:
+        since = self._trunks[trunk].status.since.isoformat()
+        self._announce(trunk, text, f"trunk {trunk} {since} {text}")
+
+    def _announce(self, trunk: str, text: str, key: str) -> None:
         """Tell each user of the trunk's lines."""
         users = {user for line in self._routing.lines_on(trunk) for user in line.users}
-        since = self._trunks[trunk].status.since.isoformat()
         for user in sorted(users):
-            key = f"trunk {trunk} {since} {text}"
             self._tasks.start("announce", self._bot.say(user, text, key=key))
 
     def _health(self) -> Health:

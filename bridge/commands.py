@@ -29,6 +29,8 @@ class Calls(Protocol):
 
     def withhold_next(self, room_id: str) -> None: ...
 
+    def transfer(self, user: str, words: str, *, room_id: str) -> str: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -109,6 +111,9 @@ class Commands:
             f"five minutes: press the voice call button in {self._link(portal)}"
         )
 
+    async def transfer(self, request: Request) -> str | None:
+        return self._calls.transfer(request.user, request.words, room_id=request.room_id)
+
     async def text(self, request: Request) -> str | None:
         to, _, body = request.words.partition(" ")
         if not body.strip():
@@ -165,6 +170,12 @@ COMMANDS: Mapping[str, Command] = {
     "call": Command(Commands.call, "NUMBER", "opens the room where you can call a number"),
     "anonymous": Command(Commands.anonymous, "NUMBER", "the same, without showing your number"),
     "text": Command(Commands.text, "NUMBER MESSAGE", "sends a text message"),
+    "transfer": Command(
+        Commands.transfer,
+        "[NUMBER]",
+        "sends the call that you have to a number, or joins your two calls; “!transfer” in the "
+        "room of a call does the same",
+    ),
     "lines": Command(Commands.status, "", "your phone lines, and whether they are up"),
     "status": Command(Commands.status, "", "the same"),
 }

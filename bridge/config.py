@@ -50,6 +50,7 @@ from bridge.setting import (
     Region,
     Secret,
     ServerName,
+    SipAddress,
     SipUser,
     Suites,
     Text,
@@ -64,6 +65,7 @@ from bridge.setting import (
 from sip.digest import Account
 from sip.io.listener import ListenerSettings
 from sip.trunk import CallerId, Inbound, TlsSettings, Trunk
+from sip.uri import Uri
 
 DEFAULT_FILE = "ringback.yaml"
 
@@ -229,6 +231,7 @@ class TrunkSection(Section):
     expires: Annotated[int, Field(ge=60, le=86400)] = 300
     display_name: Text | None = None
     caller_id: Literal["from", "preferred", "asserted", "remote_party"] = "preferred"
+    mailbox: SipAddress | None = None
     tls: TlsSection = TlsSection()
     insecure_transport: Literal["tcp", "udp"] | None = None
     trust_identity: bool = False
@@ -256,6 +259,7 @@ class TrunkSection(Section):
             expires=self.expires,
             display_name=self.display_name,
             caller_id=CallerId(self.caller_id),
+            mailbox=None if self.mailbox is None else Uri.parse(self.mailbox),
             tls=TlsSettings(
                 ca_file=self.tls.ca_file,
                 certificate_file=self.tls.certificate_file,

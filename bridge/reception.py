@@ -20,6 +20,7 @@ from bridge.matrix.events import (
     CallReject,
     Membership,
     RoomEvent,
+    Text,
     parse_call_event,
     parse_membership,
     parse_text,
@@ -36,6 +37,9 @@ log = logging.getLogger(__name__)
 # ghost may have been invited back into an old room.
 FRESH_MS = 60_000
 MAX_SEEN = 4096
+
+# Said in the room of a call, it is about the call; anything else said there goes to the phone.
+IN_CALL_COMMAND = "!transfer"
 
 
 class Reception:
@@ -106,7 +110,26 @@ class Reception:
             if call_event is not None:
                 await self._exchange.receive(portal, event, call_event)
         elif (text := parse_text(event)) is not None:
-            await self._texting.receive(portal, event, text)
+            if self._is_command(portal, event.sender, text):
+                await self._run_in_portal(portal, event, text)
+            else:
+                await self._texting.receive(portal, event, text)
+
+    def _is_command(self, portal: Portal, user: str, text: Text) -> bool:
+        """Whether a text is meant for us and not for the phone: only in a call, only this word."""
+        if text.msgtype != "m.text" or text.edits is not None:
+            return False
+        word = text.body.strip().partition(" ")[0].lower()
+        return word == IN_CALL_COMMAND and self._exchange.is_speaking(user, portal.room_id)
+
+    async def _run_in_portal(self, portal: Portal, event: RoomEvent, text: Text) -> None:
+        answer = await self._commands.run(
+            event.sender, text.body, room_id=event.room_id, event_id=event.event_id
+        )
+        if answer is not None:
+            ghost = self._ghosts.user_id(portal.number)
+            txn = txn_id("answer", event.event_id)
+            await self._matrix.send_notice(portal.room_id, answer, sender=ghost, txn_id=txn)
 
     async def _handle_in_bot_room(self, event: RoomEvent) -> None:
         text = parse_text(event)

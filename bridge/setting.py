@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 import phonenumbers
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from sip.errors import RemoteError
+from sip.uri import Uri
+
 # Fewer would not carry two calls with all their candidates.
 FEWEST_PORTS = 20
 
@@ -115,6 +118,16 @@ def _check_address(text: str) -> str:
     return text
 
 
+def _check_sip_address(text: str) -> str:
+    try:
+        uri = Uri.parse(text)
+    except RemoteError:
+        raise ValueError("not a SIP address") from None
+    if uri.scheme not in ("sip", "sips"):
+        raise ValueError("not a SIP address")
+    return text
+
+
 def _check_number(text: str) -> str:
     try:
         number = phonenumbers.parse(text)
@@ -201,6 +214,9 @@ SipUser = Annotated[
     str,
     _matches(_SIP_USER, "not the user part of a SIP address"),
     allowed("letters, digits and -_.!~*'()&=+$,;?/"),
+]
+SipAddress = Annotated[
+    str, AfterValidator(_check_sip_address), allowed("sip:user@host, such as sip:1000@pbx")
 ]
 UserId = Annotated[
     str,

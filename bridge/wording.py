@@ -124,6 +124,56 @@ def call_in_ended(
     return None
 
 
+# Why the phone system did not transfer a call to `{number}`, where the words for a call do not fit.
+_NOT_TRANSFERRED = {
+    EndReason.TRUNK_DOWN: "the phone system is in trouble ({said})",
+    EndReason.MEDIA_INCOMPATIBLE: "the two phones have no common audio",
+    EndReason.ERROR: "the phone system says {said}",
+}
+
+TRANSFER_NOTHING = "You have no answered call that could be transferred."
+TRANSFER_SEVERAL = (
+    "You have several calls. Say “!transfer {words}” in the room of the one you mean."
+)
+TRANSFER_NEEDS_TWO = (
+    "Say: transfer NUMBER. Without a number I join your two calls; there must be two on one line."
+)
+TRANSFER_UNDER_WAY = "This call is being transferred already."
+TRANSFER_RINGS = "{number} is ringing."
+TRANSFERRED = "The call was transferred to {number}."
+TRANSFER_TAKEN = (
+    "The phone system took over the transfer to {number}, and does not say what became of it."
+)
+
+
+def transferring(number: PhoneNumber) -> str:
+    return f"Transferring to {number.show()} …"
+
+
+def not_transferred(reason: EndReason, number: PhoneNumber, said: str) -> str:
+    """What to say when the phone system did not transfer a call, which goes on.
+
+    Args:
+        said: status and words of the phone system.
+    """
+    lines = _CALL_OUT | _NOT_TRANSFERRED
+    line = lines.get(reason, lines[EndReason.ERROR])
+    why = line.format(number=number.show(), trunk="", said=said).removesuffix(".")
+    return f"The call was not transferred: {why}."
+
+
+def voice_messages(count: int | None, trunk: str, account: str) -> str:
+    """What to say when new voice messages wait.
+
+    Args:
+        count: how many; None if the phone system does not say.
+        account: where to call to hear them, "" if it does not say.
+    """
+    many = {None: "New voice messages", 1: "1 new voice message"}.get(count)
+    where = f" Call {account} to hear them." if account else ""
+    return f"{many or f'{count} new voice messages'} on the phone line “{trunk}”.{where}"
+
+
 def answered_elsewhere(caller: str, user: str) -> str:
     return f"{user} answered the call from {caller}."
 

@@ -26,6 +26,7 @@ from bridge.call.live import SEND_LIMIT, FromRoom, Left, LiveCall, SessionEvent,
 from bridge.call.matrix_leg import CallSend, MatrixLeg, stale
 from bridge.call.record import CallRecord
 from bridge.call.sip_leg import SipLeg
+from bridge.call.transfer import Transfers
 from bridge.config import LineSection, TrunkSection
 from bridge.ghost import Ghosts
 from bridge.matrix.client import MatrixClient, MatrixError, MatrixRefused, MatrixUnavailable
@@ -50,6 +51,8 @@ from media.plane import (
 from sip.events import (
     Body,
     IncomingSession,
+    TransferEnded,
+    TransferProgressed,
 )
 from sip.session import Session
 
@@ -113,6 +116,14 @@ class Exchange:
         self._over: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._early: OrderedDict[tuple[str, str], deque[tuple[str, CallEvent]]] = OrderedDict()
         self._withheld: dict[str, float] = {}  # room: until when
+        self._transfers = Transfers(
+            routing=routing,
+            trunks=trunks,
+            calls=self._calls,
+            say=self._say_soon,
+            clock=clock,
+            token=token,
+        )
         self._ice: tuple[IceServer, ...] = ()
         self._stopping = False
 
@@ -160,6 +171,25 @@ class Exchange:
         now = self._clock()
         self._withheld = {room: until for room, until in self._withheld.items() if until > now}
         self._withheld[room_id] = now + WITHHOLD_LIMIT
+
+    def is_speaking(self, user: str, room_id: str) -> bool:
+        """Whether a user has an answered call in a room."""
+        return self._transfers.is_speaking(user, room_id)
+
+    def transfer(self, user: str, words: str, *, room_id: str) -> str:
+        """Send a user's call elsewhere, or join two; see `Transfers.ask`."""
+        return self._transfers.ask(user, words, room_id=room_id)
+
+    def _say_soon(self, room_id: str, text: str, about: str) -> None:
+        portal = self._portals.by_room(room_id)
+        if portal is not None:
+            self._tasks.start("say", self._say_or_log(portal, text, about))
+
+    async def _say_or_log(self, portal: Portal, text: str, about: str) -> None:
+        try:
+            await self._say(portal, text, about)
+        except MatrixError as error:
+            log.warning("a user could not be told of a transfer: %s", error)
 
     async def _receive_invite(self, portal: Portal, event: RoomEvent, invite: CallInvite) -> None:
         now = self._clock()
@@ -249,10 +279,15 @@ class Exchange:
 
     # --- SIP
 
-    def receive_sip(self, trunk: str, event: IncomingSession | SessionEvent) -> None:
+    def receive_sip(
+        self, trunk: str, event: IncomingSession | SessionEvent | TransferProgressed | TransferEnded
+    ) -> None:
         """Take a session event of a trunk; returns at once."""
         if isinstance(event, IncomingSession):
             self._receive_session(trunk, event)
+            return
+        if isinstance(event, TransferProgressed | TransferEnded):
+            self._transfers.receive(trunk, event)
             return
         live = self._by_session.get((trunk, event.session.id))
         if live is not None:

@@ -45,8 +45,6 @@ from sip.events import (
     SessionOffered,
     SessionProgressed,
     SessionReanswered,
-    TransferEnded,
-    TransferProgressed,
     TransferRequested,
 )
 from sip.identity import Verstat
@@ -68,8 +66,6 @@ SessionEvent = (
     | SessionOffered
     | SessionReanswered
     | SessionEnded
-    | TransferProgressed
-    | TransferEnded
     | TransferRequested
 )
 
@@ -160,6 +156,7 @@ class LiveCall:
         self.caller = caller
         self.callee = callee
         self.call: Call
+        self._is_open = False
         self.log = CallLog(log, {"call": record.id})
         self._trunk = trunk
         self._deliver = deliver
@@ -182,6 +179,17 @@ class LiveCall:
         return self.caller if isinstance(self.caller, SipLeg) else self._callee_sip
 
     @property
+    def speaking(self) -> MatrixLeg | None:
+        """The leg of the user who speaks, None before the call is answered and after its end."""
+        if not self._is_open or self.call.state not in (State.CONNECTING, State.ACTIVE):
+            return None
+        return self.caller if isinstance(self.caller, MatrixLeg) else self._winner
+
+    @property
+    def _winner(self) -> MatrixLeg | None:
+        return self.callee.winner if isinstance(self.callee, ForkLeg) else None
+
+    @property
     def _callee_sip(self) -> SipLeg:
         assert isinstance(self.callee, SipLeg), "a call has exactly one SIP leg"
         return self.callee
@@ -196,6 +204,7 @@ class LiveCall:
         self, plane: MediaPlane, settings: SessionSettings, *, ring_limit: float, early_media: bool
     ) -> None:
         """Open the media session and join the two legs on it."""
+        self._is_open = True
         self._media = plane.open(settings, self.post)
         self.call = Call(
             id=self.record.id,

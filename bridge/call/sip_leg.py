@@ -36,6 +36,7 @@ from sip.events import (
     TransferRequested,
 )
 from sip.session import Session
+from sip.uri import Uri
 
 log = logging.getLogger(__name__)
 
@@ -169,6 +170,17 @@ class SipLeg:
         else:
             self.session.accept_offer(_body(sdp), now=now)
 
+    def transfer(self, target: Uri | None, now: float, *, joined: "SipLeg | None" = None) -> None:
+        """Ask the phone to call somebody else in our place, or to join two calls of ours.
+
+        Raises:
+            LocalError: one of the calls is not established, or is being transferred.
+        """
+        if self.session is None or not self._established or self._over:
+            raise LocalError("the call is not established")
+        other = None if joined is None else joined.session
+        self.session.transfer(target, now=now, replaces=other)
+
     def hang_up(self, reason: EndReason, now: float) -> None:
         over, self._over = self._over, True
         self._events.clear()
@@ -220,7 +232,9 @@ class SipLeg:
     def _reason(self, ended: SessionEnded) -> EndReason:
         cause = ended.reason.cause if ended.reason and ended.reason.protocol == "Q.850" else None
         if self._established:
-            return EndReason.HANGUP if ended.by_peer else EndReason.TRUNK_DOWN
+            # An end of ours that nobody asked this leg for, with 200: the call was transferred.
+            over = ended.by_peer or ended.status == 200
+            return EndReason.HANGUP if over else EndReason.TRUNK_DOWN
         if self._invite is None:
             # RFC 3326 §2: another phone of the callee's took the call.
             if ended.reason and (ended.reason.protocol, ended.reason.cause) == ("SIP", 200):
@@ -230,13 +244,18 @@ class SipLeg:
             return _BY_CAUSE[cause]
         if ended.status == 480 and self._rang:
             return EndReason.NO_ANSWER
-        if ended.status >= 500 and ended.status < 600:
-            return EndReason.TRUNK_DOWN
-        return _BY_STATUS.get(ended.status, EndReason.ERROR)
+        return reason_of(ended.status)
 
     def _end(self, reason: EndReason, text: str = "") -> None:
         self._over = True
         self._events.append(Ended(reason, text))
+
+
+def reason_of(status: int) -> EndReason:
+    """What a refusal means, by its status alone."""
+    if 500 <= status < 600:
+        return EndReason.TRUNK_DOWN
+    return _BY_STATUS.get(status, EndReason.ERROR)
 
 
 def _sdp(body: Body | None) -> str | None:

@@ -41,6 +41,7 @@ class FakeSession:
     def __init__(self, id: str = "s1") -> None:
         self.id = id
         self.said: list[tuple[str, object]] = []
+        self.untransferable = False
 
     def ring(self, *, now: float) -> None:
         self.said.append(("ring", None))
@@ -65,6 +66,11 @@ class FakeSession:
 
     def reject_offer(self, status: int, *, now: float) -> None:
         self.said.append(("reject_offer", status))
+
+    def transfer(self, target: Uri | None, *, now: float, replaces: Session | None = None) -> None:
+        if self.untransferable:
+            raise LocalError("the session is not established")
+        self.said.append(("transfer", str(target) if replaces is None else replaces))
 
     def decline_transfer(self, status: int = 603, *, now: float) -> None:
         self.said.append(("decline_transfer", status))

@@ -11,6 +11,7 @@ from media.plane import SessionSettings
 from sip.digest import Account
 from sip.io.listener import ListenerSettings
 from sip.trunk import CallerId, Inbound, TlsSettings
+from sip.uri import Uri
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,6 +90,7 @@ def test_a_trunk_becomes_what_sip_needs(tmp_path: Path) -> None:
     more = (
         "password: secret-p\n    auth_username: auth\n    host: 192.0.2.1\n    port: 5071\n"
         "    register: false\n    expires: 120\n    display_name: Us\n"
+        "    mailbox: sip:1000@pbx\n"
         "    insecure_transport: tcp\n    trust_identity: true\n    caller_id: asserted\n"
         "    allow_md5: false\n    realms: [pbx, proxy]\n"
         "    authenticate_peer: {username: them, password: secret-t}\n"
@@ -102,10 +104,19 @@ def test_a_trunk_becomes_what_sip_needs(tmp_path: Path) -> None:
     assert (trunk.host, trunk.port, trunk.register) == ("192.0.2.1", 5071, False)
     assert (trunk.expires, trunk.display_name) == (120, "Us")
     assert trunk.caller_id is CallerId.ASSERTED
+    assert trunk.mailbox == Uri("sip", "1000", "pbx")
     assert (trunk.insecure_transport, trunk.trust_identity) == ("tcp", True)
     assert (trunk.allow_md5, trunk.realms) == (False, ("pbx", "proxy"))
     assert trunk.authenticate_peer == Account("them", "secret-t")
     assert trunk.tls == TlsSettings(tmp_path / "ca.pem", insecure_skip_verification=True)
+
+
+@pytest.mark.parametrize("text", ["1000", "tel:+493012345678", "sip:", "sip:1000@"])
+def test_a_mailbox_is_a_sip_address(tmp_path: Path, text: str) -> None:
+    more = f"password: secret-p\n    mailbox: '{text}'"
+    assert "trunks[0].mailbox: not a SIP address" in " ".join(
+        mistakes(GOOD.replace("password: secret-p", more), tmp_path)
+    )
 
 
 def test_half_an_account_of_the_peer_is_a_mistake(tmp_path: Path) -> None:

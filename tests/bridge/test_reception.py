@@ -23,7 +23,8 @@ from bridge.portal import Portals
 from bridge.reception import Reception
 from bridge.routing import Routing
 from bridge.texting import Texting
-from tests.bridge.fakes import FakeMatrix, FakePlane, FakeTrunk
+from sip.events import SessionAnswered
+from tests.bridge.fakes import FakeMatrix, FakePlane, FakeTrunk, sdp_body
 
 ALICE, STRANGER = "@alice:example.org", "@stranger:example.org"
 BOT = "@ringback:example.org"
@@ -316,6 +317,36 @@ async def test_what_cannot_be_done_is_said(world: World, words: str, part: str) 
     await world.member(BOT, "invite", room="!bot:x")
     assert part in (await world.tell_bot(words) or "")
     assert world.matrix.rooms == {}
+
+
+async def test_a_call_is_transferred_by_a_word_in_its_room_or_to_the_bot(world: World) -> None:
+    await world.member(BOT, "invite", room="!bot:x")
+    assert "no answered call" in (await world.tell_bot("transfer 030 123123") or "")
+    await world.member(GHOST, "invite", is_direct=True)
+    await world.reception.handle(world.event("m.call.invite", call_invite()))
+    await world.until(lambda: world.trunk.fake.sessions)
+    (session,) = world.trunk.fake.sessions
+    world.exchange.receive_sip("home", SessionAnswered(session.real, sdp_body("answer")))
+    await world.until(lambda: world.exchange.is_speaking(ALICE, ROOM))
+    world.matrix.take()
+    content = {"msgtype": "m.text", "body": "!transfer 110"}
+    await world.reception.handle(world.event("m.room.message", content))
+    assert "emergency" in world.matrix.notices()[-1]
+    assert world.matrix.sent[-1].sender == GHOST
+    assert "Transferring" in (await world.tell_bot("transfer 030 123123") or "")
+    assert session.said == [("transfer", "sip:+4930123123@pbx.example.org")]
+    assert world.trunk.fake.messages == []
+    content = {"msgtype": "m.text", "body": "transfer is what I wanted"}
+    await world.reception.handle(world.event("m.room.message", content))
+    await world.until(lambda: world.trunk.fake.messages)
+
+
+async def test_without_a_call_the_word_is_a_text(world: World) -> None:
+    await world.member(GHOST, "invite", is_direct=True)
+    content = {"msgtype": "m.text", "body": "!transfer 110"}
+    await world.reception.handle(world.event("m.room.message", content))
+    await world.until(lambda: world.trunk.fake.messages)
+    assert world.trunk.fake.messages[0][2] == "!transfer 110"
 
 
 async def test_text_sends_and_says_how_it_went(world: World) -> None:
