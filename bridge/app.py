@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from mautrix.util.async_db import Database
 
@@ -54,6 +55,7 @@ from sip.events import (
     TransferProgressed,
     TransferRequested,
 )
+from sip.io.backoff import Pace
 from sip.io.client import TrunkClient, TrunkDown, TrunkUp
 from sip.io.listener import Listener
 
@@ -119,8 +121,14 @@ class Ringback:
         await self._plane.start()
         self._stops.append(("media", self._plane.stop))
         await self._start_people(database)
+        pace = Pace()
         for trunk in self._config.trunks:
-            client = TrunkClient(trunk.to_trunk(), listener=partial(self._hear, trunk.name))
+            client = TrunkClient(
+                trunk.to_trunk(),
+                listener=partial(self._hear, trunk.name),
+                instance=self._instance(trunk.name),
+                pace=pace,
+            )
             self._trunks[trunk.name] = client
         await self._exchange.start()
         await self._texting.start()
@@ -210,6 +218,12 @@ class Ringback:
             find_number=reception.find_number,
             health=self._health,
         )
+
+    def _instance(self, trunk: str) -> str:
+        """Name our end of a trunk the same after each restart, and as no other bridge's: registrars
+        know a new connection of the same device by it (RFC 5626 §3.1)."""
+        us = f"{self._config.homeserver.domain}/{self._config.appservice.id}/{trunk}"
+        return uuid5(NAMESPACE_URL, f"ringback:{us}").urn
 
     async def _stop_trunks(self) -> None:
         await asyncio.gather(*(client.stop() for client in self._trunks.values()))

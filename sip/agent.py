@@ -14,9 +14,10 @@ from collections.abc import Iterable
 from sip import timer
 from sip.core import ALLOW, SUPPORTED, Core, Flow, Ids
 from sip.errors import LocalError, RemoteError
-from sip.events import Body, FlowFailed, Output
+from sip.events import Body, Output
 from sip.framing import NO_METHOD, Malformed
 from sip.imdn import Kind, NotificationsWanted, Status, Wish
+from sip.keepalive import KeepAlives
 from sip.mailbox import MESSAGE_SUMMARY, Mailbox
 from sip.message import Message, Request, Response
 from sip.multipart import description_of
@@ -27,7 +28,7 @@ from sip.registration import Registration
 from sip.session import Session
 from sip.sessions import Sessions
 from sip.subscription import EventName
-from sip.transaction import AnyServer, Failure, InviteServerTransaction, Outcome
+from sip.transaction import AnyServer, InviteServerTransaction
 from sip.transfer import REFER_EVENT
 from sip.trunk import Trunk
 from sip.uri import NameAddr, Uri
@@ -42,9 +43,6 @@ MAX_SESSIONS = 1000
 
 # What one input brings forth is taken at once; so much can only pile up with a driver that sleeps.
 MAX_OUTPUTS = 10_000
-
-# How long a probe may go unanswered before its flow counts as dead.
-PING_TIMEOUT = 10.0
 
 # What a body of a peer may be (§20.1).
 ACCEPT = f"application/sdp, {TEXT_TYPES}"
@@ -69,11 +67,18 @@ class UserAgent:
         trunk: whom we talk to, and as whom.
         ids: where identifiers come from.
         product: our name in User-Agent and Server.
+        instance: a URN of ours that outlives restarts, such as "urn:uuid:…", for registrars that
+            tell our flows apart (RFC 5626); None for none.
     """
 
-    def __init__(self, trunk: Trunk, *, ids: Ids, product: str = "Ringback") -> None:
+    def __init__(
+        self, trunk: Trunk, *, ids: Ids, product: str = "Ringback", instance: str | None = None
+    ) -> None:
         self._core = Core(trunk, ids=ids, product=product)
-        self._registration = Registration(self._core)
+        self._keepalives = KeepAlives(self._core)
+        self._registration = Registration(
+            self._core, keepalives=self._keepalives, instance=instance
+        )
         self._pager = Pager(self._core)
         self._mailbox = Mailbox(self._core)
         self._sessions = Sessions(self._core)
@@ -85,8 +90,6 @@ class UserAgent:
                 secret=(ids.cnonce() + ids.cnonce()).encode(),
                 allow_md5=trunk.allow_md5,
             )
-        self._ping_flow: int | None = None
-        self._ping_deadline: float | None = None
 
     # --- what the user sees
 
@@ -120,7 +123,7 @@ class UserAgent:
             self._core.transactions.deadline,
             self._registration.deadline,
             self._mailbox.deadline,
-            self._ping_deadline,
+            self._keepalives.deadline,
             self._sessions.deadline,
         ]
         return min((at for at in deadlines if at is not None), default=None)
@@ -219,23 +222,14 @@ class UserAgent:
         self._registration.unregister(now)
 
     def ping(self, *, now: float) -> None:
-        """Probe the current flow with OPTIONS; any answer will do, none in time is `FlowFailed`."""
-        flow = self._core.current
-        if flow is None or self._ping_deadline is not None:
-            return
-        me = NameAddr(self._core.address)
-        request = self._core.request(
-            "OPTIONS",
-            Uri("sip", host=self._core.trunk.domain),
-            sender=me.with_tag(self._core.ids.tag()),
-            to=NameAddr(Uri("sip", host=self._core.trunk.domain)),
-            call_id=self._core.ids.call_id(),
-            seq=1,
-        )
-        request.headers.add("Accept", ACCEPT)
-        request.headers.put_first("Via", self._core.via(flow))
-        self._ping_flow, self._ping_deadline = flow.id, now + PING_TIMEOUT
-        self._core.start(request, flow.id, self._receive_pong, now)
+        """Probe the current flow; any answer will do, none in time is `FlowFailed`."""
+        self._keepalives.probe(now)
+
+    @property
+    def ping_interval(self) -> int | None:
+        """Within how many seconds the peer wants to be pinged (RFC 5626 §4.4.1), even while it
+        talks; None where silence alone is a reason."""
+        return self._keepalives.interval
 
     def recognise(self, request: Request, *, now: float) -> Response | None:
         """Judge a stranger who is no flow of ours yet by what he asks: None if it proves that he is
@@ -274,8 +268,7 @@ class UserAgent:
         """Lose a connection: what waits on it fails at once, answered calls go on without it."""
         if not self._core.close_flow(flow_id):
             return
-        if self._ping_flow == flow_id:
-            self._ping_deadline = None
+        self._keepalives.flow_closed(flow_id)
         self._core.transactions.flow_closed(flow_id, now)
         self._registration.flow_closed(flow_id)
         if self._core.current is None:
@@ -295,6 +288,7 @@ class UserAgent:
         flow = self._core.flow(flow_id)
         if flow is None:
             return  # the driver's last bytes crossed its own close
+        self._keepalives.heard(flow_id)
         match message:
             case Response():
                 self._receive_response(message, flow, now)
@@ -308,16 +302,17 @@ class UserAgent:
                     self._answer_statelessly(request, flow, error)
         self._visit_mailbox(now)
 
+    def pong(self, flow_id: int) -> None:
+        """Know that the peer answered a ping: line ends came, and no message."""
+        self._keepalives.heard(flow_id)
+
     def handle_timer(self, now: float) -> None:
         """Do what has become due."""
         self._core.transactions.handle_timer(now)
         self._registration.handle_timer(now)
         self._mailbox.handle_timer(now)
         self._sessions.handle_timer(now)
-        if self._ping_deadline is not None and now >= self._ping_deadline:
-            self._ping_deadline = None
-            if self._ping_flow is not None:
-                self._core.emit(FlowFailed(self._ping_flow, "OPTIONS was not answered"))
+        self._keepalives.handle_timer(now)
 
     # --- responses
 
@@ -331,11 +326,6 @@ class UserAgent:
                 session.receive_stray(response)
         except RemoteError as error:
             logger.warning("%s: unusable response: %s", self._core.trunk.name, error)
-
-    def _receive_pong(self, outcome: Outcome, now: float) -> None:
-        # A lost flow has said so itself; silence is for the deadline to judge.
-        if not isinstance(outcome, Failure):
-            self._ping_deadline = None
 
     # --- requests (§8.2)
 

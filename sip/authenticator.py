@@ -171,9 +171,9 @@ class Authenticator:
         realm = challenge.realm
         if realm not in self._proven and (self._proven or within_dialog):
             named = ", ".join(f'"{proven}"' for proven in sorted(self._proven)) or "none yet"
-            return f'it asks in the name of realm "{realm}", while those of this trunk are: {named}'
+            return f'it asks in the name of "{realm}", while `realms` of this trunk are: {named}'
         if challenge.algorithm == "MD5" and not self._allow_md5:
-            return "it asks for MD5, which allow_md5 of this trunk rules out"
+            return "it asks for MD5, which `allow_md5` of this trunk rules out"
         if challenge.strength < self._strongest.get(realm, challenge.strength):
             return f'realm "{realm}" has asked for a stronger proof before; this is a downgrade'
         return ""

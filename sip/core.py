@@ -6,15 +6,15 @@ are about.
 """
 
 import hashlib
-import ipaddress
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
+from sip import grammar
 from sip.authenticator import Authenticator, Lesson, Realm
 from sip.digest import Account
-from sip.events import Body, Event, Output, Send
+from sip.events import Body, Event, KeepAlive, Output, Send
 from sip.headers import Headers, Via
 from sip.matching import Transactions
 from sip.message import MAX_FORWARDS, Message, Request, Response, has_to_tag, response_to
@@ -97,12 +97,14 @@ class Submission:
         listener: Listener,
         *,
         next_seq: Callable[[], int],
+        renew: Callable[[Response, Headers], None] = lambda challenge, headers: None,
     ) -> None:
         self.request = request  # the latest attempt, as it was sent
         self.objection = ""  # why a challenge was not answered, in words for a person
         self._core = core
         self._listener = listener
         self._next_seq = next_seq
+        self._renew = renew  # what the challenge teaches may change the header of the next attempt
         self._attempts = 0
         self._answered: set[Realm] = set()  # realms whose challenge to this request was answered
         self._heard = False  # a provisional response to this attempt came
@@ -148,7 +150,8 @@ class Submission:
         else:
             self._core.authenticator.forget(self.request)
         self.request.headers.remove("Via")
-        self.request.headers.put_first("Via", self._core.via(flow))
+        keep = self.request.method == "REGISTER"
+        self.request.headers.put_first("Via", self._core.via(flow, keep=keep))
         self._transaction = self._core.start(self.request, flow.id, self._receive, now)
 
     def _receive(self, outcome: Outcome, now: float) -> None:
@@ -158,6 +161,7 @@ class Submission:
             if flow is not None and self._accept(outcome, flow):
                 headers = self.request.headers.copy()
                 headers.set("CSeq", f"{self._next_seq()} {self.request.method}")
+                self._renew(outcome, headers)
                 self.request = replace(self.request, headers=headers)
                 self._send(flow, now)
                 return
@@ -214,13 +218,17 @@ class Core:
             realms=trunk.realms,
             cnonce=ids.cnonce,
         )
+        self.service_route: tuple[
+            NameAddr, ...
+        ] = ()  # RFC 3608: before requests outside of dialogs
         self._flows: dict[int, Flow] = {}
+        self._seen: dict[int, tuple[str, int]] = {}  # our end of a flow as the peer sees it
         self._outputs: list[Output] = []
         self._touched: set[str] = set()
 
     # --- output
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: Event | KeepAlive) -> None:
         self._outputs.append(event)
 
     @property
@@ -247,6 +255,7 @@ class Core:
 
     def close_flow(self, flow_id: int) -> bool:
         """Forget a flow; False if it was not open."""
+        self._seen.pop(flow_id, None)
         return self._flows.pop(flow_id, None) is not None
 
     def flow(self, flow_id: int) -> Flow | None:
@@ -281,7 +290,7 @@ class Core:
         domain = self.trunk.domain.lower()
         if host in ("", domain, (self.trunk.host or domain).lower(), flow.remote_host):
             return True  # "" is a telephone number's: it goes where the trunk is
-        return host.endswith(f".{domain}") and not is_address(domain)
+        return host.endswith(f".{domain}") and not grammar.is_address(domain)
 
     @property
     def address(self) -> Uri:
@@ -290,24 +299,36 @@ class Core:
 
     @property
     def contact(self) -> NameAddr:
-        """Where the peer reaches us: our end of the current flow (§8.1.1.8)."""
+        """Where the peer reaches us: our end of the current flow (§8.1.1.8), as it sees it."""
         flow = self.current
         if flow is None:
             return NameAddr(self.address)  # of a request that goes nowhere
         parameters = Parameters((("transport", flow.transport.lower()),))
-        return NameAddr(
-            Uri("sip", self.trunk.username, flow.local_host, flow.local_port, parameters)
-        )
+        host, port = self._seen.get(flow.id, (flow.local_host, flow.local_port))
+        return NameAddr(Uri("sip", self.trunk.username, host, port, parameters))
 
-    def via(self, flow: Flow) -> Via:
+    def note_address(self, flow_id: int, seen: tuple[str, int] | None) -> None:
+        """Name ourselves in Contact by the host and port that the peer sees; None to name our own
+        end."""
+        if seen is None:
+            self._seen.pop(flow_id, None)
+        elif flow_id in self._flows:
+            self._seen[flow_id] = seen
+
+    def via(self, flow: Flow, *, keep: bool = False) -> Via:
         """Our hop, in a transaction of its own (§8.1.1.7).
 
         `rport` asks for our address as the peer sees it (RFC 3581); `alias` lets it send its
         requests back over this connection (RFC 5923).
+
+        Args:
+            keep: whether to ask for an answer to pings (RFC 6223).
         """
         pairs: tuple[tuple[str, str | None], ...] = (("rport", None), ("branch", self.ids.branch()))
         if flow.reliable:
             pairs += (("alias", None),)
+            if keep:
+                pairs += (("keep", None),)
         return Via(flow.transport, flow.local_host, flow.local_port, Parameters(pairs))
 
     # --- requests of ours
@@ -326,6 +347,9 @@ class Core:
                 ("User-Agent", self.product),
             ]
         )
+        if method != "REGISTER":
+            for route in self.service_route:
+                headers.add("Route", route)
         return Request(method, uri, headers)
 
     def submit(
@@ -442,15 +466,6 @@ class Core:
         """A number from 0 up to 1, drawn from the injected identifiers: the core has no dice."""
         digest = hashlib.sha256(self.ids.cnonce().encode()).digest()
         return int.from_bytes(digest[:4]) / 2**32
-
-
-def is_address(host: str) -> bool:
-    """Whether a host is an IP address and no name."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def with_body(message: _Message, body: Body | None) -> _Message:

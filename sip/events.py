@@ -64,6 +64,14 @@ class Send:
     message: "Message"
 
 
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """A ping for a flow, `sip.framing.PING` as it is (RFC 5626 §3.5.1); what the peer answers is
+    told by `UserAgent.pong`."""
+
+    flow: int
+
+
 # --- registration (RFC 3261 §10)
 
 
@@ -73,9 +81,11 @@ class Registered:
 
     Attributes:
         expires: granted lifetime in seconds; a refresh is already scheduled.
+        associated: addresses that are ours besides (P-Associated-URI, RFC 7315 §4.1).
     """
 
     expires: int
+    associated: tuple[Uri, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +96,13 @@ class RegistrationFailed:
         status: response code; 408 for a timeout, 503 for a lost flow.
         reason: reason phrase or our words.
         retry_in: seconds until the next attempt, None when it waits for a new flow.
+        objection: why the challenge was not answered, in words for a person; "" otherwise.
     """
 
     status: int
     reason: str
     retry_in: float | None
+    objection: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,4 +419,4 @@ Event = (
     | MessageNotified
 )
 
-Output = Send | Event
+Output = Send | KeepAlive | Event

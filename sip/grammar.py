@@ -6,6 +6,7 @@ is wider and says so. Their repetitions are possessive (`*+`) wherever what foll
 the same characters, so that no text, however hostile, is read more than once.
 """
 
+import ipaddress
 import re
 
 from sip.errors import LocalError, RemoteError
@@ -38,6 +39,15 @@ _SEPARATORS = {
     separator: re.compile(rf'"(?:[^"\\]++|\\.)*+"?|<[^>]*+|({separator})', re.DOTALL)
     for separator in (",", ";")
 }
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address and no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def is_token(text: str) -> bool:

@@ -2,15 +2,17 @@
 
 Attempts go through the addresses that RFC 3263 gives, one after the other, each with a limit; when
 a round has failed, or the line was lost, `Backoff` says when the next begins. Liveness: whatever is
-received proves it; after silence an OPTIONS asks (RFC 5626 has CRLF pings for that, but Asterisk
-does not answer them), and the agent reports the flow as failed when no answer comes.
+received proves it; after silence the agent asks (`sip.keepalive`), and reports the flow as failed
+when no answer comes. Half a minute of silence and ten seconds of waiting are the longest that a
+dead line goes unnoticed.
 
 A peer may connect to us as well (`sip.io.listener`, which knows who it is). Its connections carry
 what it sends on them and our answers; our own requests go there only while we have none. A trunk
 with `connect: False` never has one, and is up as soon as it is started.
 
 `TrunkDown` is said when the line has been down for `GRACE` seconds, since a repair within that time
-is not worth a word; `TrunkUp` when it stands for the first time and after each `TrunkDown`.
+is not worth a word; `TrunkUp` when it stands for the first time. After a `TrunkDown` it must stand
+for `STEADY` seconds, so that a line which falls again and again is told once.
 """
 
 import asyncio
@@ -24,7 +26,7 @@ from typing import Protocol
 
 from sip.agent import Ids, UserAgent
 from sip.events import Event, Registered, RegistrationFailed
-from sip.io.backoff import Backoff
+from sip.io.backoff import Backoff, Pace
 from sip.io.driver import Driver
 from sip.io.flow import Connection, Dialer, FlowListener
 from sip.io.resolver import DnsResolver, ResolveError, Resolver, Target
@@ -34,8 +36,9 @@ from sip.trunk import Trunk
 logger = logging.getLogger(__name__)
 
 GRACE = 5.0  # a line that is back within this time was never down for anybody
-PING_SHORTEST = 25.0  # of silence, then an OPTIONS; most NATs forget a TCP binding after minutes
-PING_LONGEST = 30.0
+STEADY = 10.0  # a line that falls within this time was never back
+PING_AFTER = 30.0  # of silence; most NATs forget a TCP binding after minutes
+PING_SPREAD = 0.2  # of that is left to chance (RFC 5626 §4.4.1)
 CLOSE_LIMIT = 1.0  # for the farewell of TLS
 MAX_INBOUND = 32  # connections that a peer may hold to us at once; clusters have a handful
 REFUSAL_HOLD = 600.0  # longest that a refused registration keeps us from connecting anew
@@ -112,6 +115,8 @@ class TrunkClient:
         ids: source of identifiers.
         connector: opens flows.
         chance: returns a number in [0, 1), for jitter.
+        instance: see `UserAgent`.
+        pace: shared by all accounts of a process.
 
     Attributes:
         agent: takes the verbs; call `pump` after each, on it or on its sessions.
@@ -126,9 +131,11 @@ class TrunkClient:
         ids: Ids | None = None,
         connector: Connector | None = None,
         chance: Callable[[], float] = random.random,
+        instance: str | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.trunk = trunk
-        self.agent = UserAgent(trunk, ids=ids or RandomIds())
+        self.agent = UserAgent(trunk, ids=ids or RandomIds(), instance=instance)
         self._listener = listener
         self._resolver = resolver or DnsResolver()
         self._connector = connector or Dialer(trunk.tls)
@@ -137,11 +144,12 @@ class TrunkClient:
             agent=self.agent, listener=self._hear, on_made=self._made, on_lost=self._lost
         )
         self._backoff = Backoff(chance=chance)
+        self._pace = pace or Pace()
         self._status = TrunkStatus(False, datetime.now(UTC), "not started")
         self._told: bool | None = None  # what the listener was told last
         self._started = False
         self._task: asyncio.Task[None] | None = None
-        self._grace: asyncio.TimerHandle | None = None
+        self._notice: asyncio.TimerHandle | None = None
         self._ping: asyncio.TimerHandle | None = None
         self._flows = 0
         self._stood = False  # whether the line stood on the flow of now
@@ -227,6 +235,7 @@ class TrunkClient:
     async def _keep_up(self) -> None:
         while True:
             await asyncio.sleep(max(0.0, self._backoff.due - self.now()))
+            await asyncio.sleep(self._pace.turn(self.now()) - self.now())
             try:
                 await self._round()
             except Exception:
@@ -301,6 +310,8 @@ class TrunkClient:
             case Registered():
                 self._refusal = None
                 self._stand("registered")
+                if (self.agent.ping_interval or PING_AFTER) < PING_AFTER:
+                    self._schedule_ping()
             case RegistrationFailed():
                 self._refused(event)
             case _:
@@ -312,7 +323,7 @@ class TrunkClient:
         if connection is None:
             return  # a lost flow says so itself
         self._refusal = event
-        text = refusal(event.status, event.reason)
+        text = refusal(event.status, event.reason, event.objection)
         self._set(False, text)
         # 503 sends us to another server, if there is one and no call stands on this (RFC 3263
         # §4.3). An agent that waits for a new flow gets one.
@@ -332,20 +343,22 @@ class TrunkClient:
         if (self._status.up, self._status.text) != (up, text):
             logger.info("trunk %s: %s: %s", self.trunk.name, "up" if up else "down", text)
         self._status = TrunkStatus(up, since, text)
-        if up:
-            if self._grace is not None:
-                self._grace.cancel()
-                self._grace = None
-            if self._told is not True:
-                self._tell(TrunkUp())
-                self._told = True
-        elif self._told is not False and self._grace is None:
-            self._grace = asyncio.get_running_loop().call_later(GRACE, self._tell_down)
+        if up is self._told or (self._told is None and up):
+            if self._notice is not None:
+                self._notice.cancel()
+                self._notice = None
+            if self._told is None:
+                self._announce(up=True)
+        elif self._notice is None:
+            after = STEADY if up else GRACE
+            self._notice = asyncio.get_running_loop().call_later(
+                after, lambda: self._announce(up=up)
+            )
 
-    def _tell_down(self) -> None:
-        self._grace = None
-        self._told = False
-        self._tell(TrunkDown(self._status.text))
+    def _announce(self, *, up: bool) -> None:
+        self._notice = None
+        self._told = up
+        self._tell(TrunkUp() if up else TrunkDown(self._status.text))
 
     def _tell(self, event: TrunkUp | TrunkDown) -> None:
         try:
@@ -357,7 +370,10 @@ class TrunkClient:
     # --- liveness
 
     def _schedule_ping(self) -> None:
-        wait = PING_SHORTEST + (PING_LONGEST - PING_SHORTEST) * self._chance()
+        if self._ping is not None:
+            self._ping.cancel()
+        longest = min(PING_AFTER, self.agent.ping_interval or PING_AFTER)
+        wait = longest * (1 - PING_SPREAD * self._chance())
         self._ping = asyncio.get_running_loop().call_later(wait, self._ping_if_silent, wait)
 
     def _ping_if_silent(self, wait: float) -> None:
@@ -366,7 +382,8 @@ class TrunkClient:
         connection = self._driver.connection or next(reversed(self._driver.connections), None)
         if connection is None:
             return  # the next one that is made begins anew
-        if (left := connection.heard_at + wait - self.now()) > 0.1:
+        left = connection.heard_at + wait - self.now()
+        if left > 0.1 and self.agent.ping_interval is None:
             self._ping = asyncio.get_running_loop().call_later(left, self._ping_if_silent, wait)
             return
         self.agent.ping(now=self.now())
@@ -386,15 +403,23 @@ class TrunkClient:
             logger.info("trunk %s: no answer to our farewell", self.trunk.name)
 
     def _cancel_timers(self) -> None:
-        for timer in (self._grace, self._ping):
+        for timer in (self._notice, self._ping):
             if timer is not None:
                 timer.cancel()
-        self._grace = self._ping = None
+        self._notice = self._ping = None
 
 
-def refusal(status: int, reason: str) -> str:
-    """Say what a refused registration means and what to do about it (RFC 3261 §10.2.7, §21)."""
+def refusal(status: int, reason: str, objection: str = "") -> str:
+    """Say what a refused registration means and what to do about it (RFC 3261 §10.2.7, §21).
+
+    Args:
+        objection: why we did not answer its challenge, if that is what it was.
+    """
+    if objection:
+        return f"the registration was refused with {status}: {objection}"
     match status:
+        case 200:
+            return "the registrar accepts us, but for no time at all"
         case 401 | 407 | 403:
             advice = "check username, auth_username and password of this trunk"
         case 404:
@@ -403,6 +428,8 @@ def refusal(status: int, reason: str) -> str:
             return "the registrar does not answer"
         case 423 | 503:
             advice = "it will be tried again"
+        case _ if 300 <= status < 400:
+            advice = "it sends us to another server: set domain or host of this trunk to that"
         case _:
             advice = "see the other side's log"
     return f"the registration was refused with {status} {reason}: {advice}"

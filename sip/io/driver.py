@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from sip.agent import UserAgent
-from sip.events import Event, FlowFailed, Send
+from sip.events import Event, FlowFailed, KeepAlive, Output, Send
 from sip.framing import Malformed
 from sip.io.flow import Connection
 from sip.message import Message
@@ -124,6 +124,11 @@ class Driver:
             logger.exception("the user agent failed on a message of flow %d", connection.id)
         self.pump()
 
+    def flow_ponged(self, connection: Connection) -> None:
+        if self._connections.get(connection.id) is connection:
+            self.agent.pong(connection.id)
+            self.pump()
+
     def flow_lost(self, connection: Connection, reason: str) -> None:
         if self._connections.get(connection.id) is not connection:
             return
@@ -136,11 +141,14 @@ class Driver:
 
     # ---
 
-    def _carry_out(self, output: Send | Event) -> None:
+    def _carry_out(self, output: Output) -> None:
         match output:
             case Send(flow, message):
                 if (connection := self._connections.get(flow)) is not None:
                     connection.send(message)
+            case KeepAlive(flow):
+                if (connection := self._connections.get(flow)) is not None:
+                    connection.ping()
             case FlowFailed(flow, reason):
                 if (connection := self._connections.get(flow)) is not None:
                     connection.abort(reason)

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Protocol, cast
 
 from sip.agent import Flow
-from sip.framing import PONG, Broken, Frame, Framer, Malformed, Ping, frame_datagram
+from sip.framing import PING, PONG, Broken, Frame, Framer, Malformed, Ping, frame_datagram
 from sip.io.resolver import Target
 from sip.io.tls import Renewed, check_peer, client_context, explain, server_name, system_authorities
 from sip.io.wirelog import shown
@@ -48,6 +48,10 @@ class FlowListener(Protocol):
 
     def flow_heard(self, connection: "Connection", message: Message | Malformed) -> None:
         """One message arrived."""
+        ...
+
+    def flow_ponged(self, connection: "Connection") -> None:
+        """Nothing but line ends arrived: the answer to our ping, if we sent one."""
         ...
 
     def flow_lost(self, connection: "Connection", reason: str) -> None:
@@ -134,6 +138,11 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
         self._log(">", message)
         self._write(bytes(message))
 
+    def ping(self) -> None:
+        """Write the ping of RFC 5626 §3.5.1; without effect on a connection that is closing."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._write(PING)
+
     def close(self, reason: str) -> None:
         """Close after what was written has left; `flow_lost` follows."""
         if self._transport is not None and self._why_closed is None:
@@ -172,6 +181,8 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = asyncio.get_running_loop().time()
+        if not data.strip(b"\r\n"):
+            self.listener.flow_ponged(self)
         frames = self._framer.feed(data)
         for frame in frames:
             self._take(frame)

@@ -277,6 +277,9 @@ class _Stranger:
         elif message.method != "CANCEL":  # which cannot be challenged (§22.1)
             connection.send(answer)
 
+    def flow_ponged(self, connection: Connection) -> None:
+        """Nobody was pinged."""
+
     def flow_lost(self, connection: Connection, reason: str) -> None:
         self.settled.set()
         logger.info("a stranger is gone: %s", reason)

@@ -248,6 +248,9 @@ class _Question:
             self._core.transactions.receive_response(message, self._now(), flow=connection.id)
             self._moved.set()
 
+    def flow_ponged(self, connection: Connection) -> None:
+        """Nobody was pinged."""
+
     def flow_lost(self, connection: Connection, reason: str) -> None:
         self._lost = reason
         self._core.close_flow(connection.id)

@@ -198,9 +198,9 @@ def test_an_unreadable_word_of_the_server_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("lure", "why"),
     [
-        (SHA.format(realm="evil", nonce="x"), 'those of this trunk are: "r"'),
+        (SHA.format(realm="evil", nonce="x"), '`realms` of this trunk are: "r"'),
         (MD5.format(realm="r", nonce="x"), "downgrade"),
-        (SHA.format(realm="R", nonce="x"), "those of this trunk"),
+        (SHA.format(realm="R", nonce="x"), "of this trunk are"),
         ('Digest realm="r", nonce="x", algorithm=SHA-256', "downgrade"),
         ('Digest realm="r", nonce="x", algorithm=SHA-256, qop="auth-conf"', "no way"),
         ('Digest realm="r", nonce="x", algorithm=MD5-sess, qop="auth-int"', "downgrade"),

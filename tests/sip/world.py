@@ -17,9 +17,10 @@ from sip.events import (
     Body,
     Event,
     IncomingSession,
+    KeepAlive,
     Send,
 )
-from sip.framing import Broken, Frame, Framer, Malformed, Ping, frame_datagram
+from sip.framing import PING, PONG, Broken, Frame, Framer, Malformed, Ping, frame_datagram
 from sip.headers import Headers, Via
 from sip.message import Message, Request, Response, parse_message, response_to
 from sip.session import Session
@@ -90,6 +91,8 @@ class Phone:
             for output in outputs:
                 if isinstance(output, Send):
                     self.links[output.flow].carry(self, output.message)
+                elif isinstance(output, KeepAlive):
+                    self.links[output.flow].carry_bytes(self, PING)
                 else:
                     self.events.append(output)
                     self.react(output)
@@ -144,6 +147,8 @@ class Script:
         self.react: Callable[[Message], None] = lambda message: None
         self.link: Link | None = None
         self.flow: Flow | None = None
+        self.pings: list[float] = []  # when they came
+        self.answers_pings = False
         self._ids = CountingIds(name)
         world.parties.append(self)
 
@@ -360,6 +365,8 @@ class Link:
             frames: list[Frame] = [] if datagram is None else [datagram]
         else:
             frames = framer.feed(data)
+        if isinstance(peer, Phone) and not data.strip(b"\r\n"):
+            peer.agent.pong(id)
         for frame in frames:
             if isinstance(frame, Broken):
                 if frame.request is not None:
@@ -367,6 +374,10 @@ class Link:
                 self.cut()
             elif not isinstance(frame, Ping):
                 peer.deliver(frame, id)
+            elif isinstance(peer, Script):
+                peer.pings.append(self.world.now)
+                if peer.answers_pings:
+                    self.carry_bytes(peer, PONG)
 
 
 class World:

@@ -60,6 +60,9 @@ class Ear:
         self.heard.append(message)
         self._happened.set()
 
+    def flow_ponged(self, connection: Connection) -> None:
+        """Nobody was pinged."""
+
     def flow_lost(self, connection: Connection, reason: str) -> None:
         self.lost.append(reason)
 
