@@ -8,6 +8,9 @@ OLD = (
     Account("first"),
     Account("second"),
     Account("third"),
+    # Who calls whom, said and believed in several ways.
+    Account("caller"),
+    Account("called"),
     # Digits beside the media.
     Account("info", settings={"dtmf_mode": "info"}),
     # Provisional responses are reliable, or there is no call.
