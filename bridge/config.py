@@ -235,6 +235,7 @@ class TrunkSection(Section):
     tls: TlsSection = TlsSection()
     insecure_transport: Literal["tcp", "udp"] | None = None
     trust_identity: bool = False
+    follow_redirects: bool = False
     allow_md5: bool = True
     realms: tuple[Text, ...] = ()
     authenticate_peer: PeerSection = PeerSection()
@@ -269,6 +270,7 @@ class TrunkSection(Section):
             ),
             insecure_transport=self.insecure_transport,
             trust_identity=self.trust_identity,
+            follow_redirects=self.follow_redirects,
             allow_md5=self.allow_md5,
             realms=self.realms,
             authenticate_peer=self.authenticate_peer.to_account(),

@@ -19,6 +19,9 @@ _CALL_OUT = {
     EndReason.NOT_ALLOWED: (
         "{number} declined the call, or the phone system does not allow it{said}."
     ),
+    EndReason.FORWARDED: (
+        "{number} is forwarded to another number{said}, where this phone line does not follow."
+    ),
     EndReason.UNAVAILABLE: "{number} cannot be reached at the moment.",
     EndReason.TRUNK_DOWN: "The phone line “{trunk}” is in trouble{said}. Please try again later.",
     EndReason.NO_SRTP: (

@@ -17,6 +17,12 @@ MIN_INTERVAL = 90
 # The largest Min-SE of a peer that we follow: beyond a day the timer protects nobody.
 _MAX_INTERVAL = 86_400
 
+# A proxy on the way raises the interval once; who does it again and again is playing with us.
+_MAX_RAISES = 4
+
+# However short an interval a peer forces on us, we refresh no more often, seconds.
+_MIN_REFRESH = 10.0
+
 
 class SessionTimer:
     """Negotiated interval and its deadlines.
@@ -32,6 +38,7 @@ class SessionTimer:
         self._interval = INTERVAL
         self._min = MIN_INTERVAL
         self._we_refresh: bool | None = None  # None: no timer is agreed
+        self._raises = 0
 
     @property
     def deadline(self) -> float | None:
@@ -43,7 +50,10 @@ class SessionTimer:
         if self._we_refresh is not None:
             refresher = "uac" if self._we_refresh else "uas"
         return [
-            ("Session-Expires", str(SessionExpires(self._interval, refresher))),
+            (
+                "Session-Expires",
+                str(SessionExpires(max(self._interval, self._min), refresher)),
+            ),
             ("Min-SE", str(self._min)),
         ]
 
@@ -53,8 +63,9 @@ class SessionTimer:
             minimum = response.headers.integer("Min-SE", limit=_MAX_INTERVAL) or 0
         except RemoteError:
             return False
-        if minimum <= self._interval:
+        if minimum <= self._interval or self._raises >= _MAX_RAISES:
             return False
+        self._raises += 1
         self._interval = self._min = minimum
         return True
 
@@ -62,13 +73,14 @@ class SessionTimer:
         """Answer the wishes of an INVITE or UPDATE of the peer (§9); header fields for its 2xx."""
         wish = request.headers.session_expires
         supported = "timer" in request.headers.tokens("Supported")
-        minimum = request.headers.integer("Min-SE", limit=_MAX_INTERVAL) or 0
+        # What the peer calls too short once is too short for our refreshes too (§7.4).
+        self._min = max(self._min, request.headers.integer("Min-SE", limit=_MAX_INTERVAL) or 0)
         if wish is None:
             if not supported:
                 self._agree(None, we_refresh=None, now=now)
                 return []
             # It did not ask: then we do the work.
-            wish = SessionExpires(max(INTERVAL, minimum), "uas")
+            wish = SessionExpires(max(self._interval, self._min), "uas")
         refresher = wish.refresher or ("uas" if self._we_refresh else "uac")
         if not supported:
             refresher = "uas"  # the wish is a proxy's (§9, table 2)
@@ -105,7 +117,7 @@ class SessionTimer:
         self._interval = max(interval, 1)
         # §10: refresh after half the interval; end it a little before it is over.
         if we_refresh:
-            self.refresh_at = now + self._interval / 2
+            self.refresh_at = now + max(self._interval / 2, _MIN_REFRESH)
         self.expire_at = now + self._interval - min(32.0, self._interval / 3)
 
 

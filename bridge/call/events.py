@@ -24,6 +24,7 @@ class EndReason(Enum):
     ANSWERED_ELSEWHERE = "answered elsewhere"
     UNKNOWN_NUMBER = "unknown number"  # not in service, or incomplete
     NOT_ALLOWED = "not allowed"  # by our routing, or refused by the far end
+    FORWARDED = "forwarded"  # to where we do not follow
     UNAVAILABLE = "unavailable"  # the callee cannot be reached right now
     TRUNK_DOWN = "trunk down"  # no flow, no registration, or the trunk answers 5xx
     MATRIX_DOWN = "homeserver down"
@@ -80,7 +81,8 @@ class Ended:
     """The leg is over. Said once by each leg that was not hung up by us.
 
     Attributes:
-        text: the far end's own words if it gave any (SIP reason phrase), for the room and the log.
+        text: the far end's own words if it gave any (Reason or Warning), for the room and the log;
+            of a forwarded call, where to.
     """
 
     reason: EndReason

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from bridge.call.call import Call
+from bridge.call.events import EndReason
 from media.plane import Report, SideReport
 
 
@@ -52,7 +53,7 @@ class CallRecord:
         """The line for people."""
         why = call.reason.value if call.reason else "no reason"
         by = call.ended_by.value if call.ended_by else "nobody"
-        said = f", {call.text}" if call.text else ""
+        said = f", {_said(call)}" if _said(call) else ""
         text = f"call {self.direction}, line {self.line}, {self.number}: {why} ({by}{said})"
         if "answered" in call.instants:
             text += f" after {self.talked(call):.1f} s"
@@ -72,7 +73,7 @@ class CallRecord:
                 "started_at": self.started_at.isoformat(timespec="milliseconds"),
                 "reason": call.reason.value if call.reason else None,
                 "ended_by": call.ended_by.value if call.ended_by else None,
-                "said": call.text,
+                "said": _said(call),
                 "talked_s": round(self.talked(call), 3),
                 "timeline_ms": self.timeline_ms(call),
                 "digits": len(call.digits),
@@ -80,6 +81,11 @@ class CallRecord:
             },
             separators=(",", ":"),
         )
+
+
+def _said(call: Call) -> str:
+    """The far end's words; where a call is forwarded to is a number, and not for a log."""
+    return "" if call.reason is EndReason.FORWARDED else call.text
 
 
 def _side(side: SideReport) -> str:

@@ -33,6 +33,7 @@ from sip.events import (
     SessionEnded,
     SessionOffered,
     SessionProgressed,
+    SipWarning,
     TransferRequested,
 )
 from sip.session import Session
@@ -95,6 +96,7 @@ _REFUSAL = {
     EndReason.ANSWERED_ELSEWHERE: (480, 26),
     EndReason.UNKNOWN_NUMBER: (404, 1),
     EndReason.NOT_ALLOWED: (403, 21),
+    EndReason.FORWARDED: (480, 20),
     EndReason.UNAVAILABLE: (480, 20),
     EndReason.TRUNK_DOWN: (503, 38),
     EndReason.MATRIX_DOWN: (480, 41),
@@ -103,6 +105,13 @@ _REFUSAL = {
     EndReason.MEDIA_FAILED: (480, 41),
     EndReason.SHUTDOWN: (480, 41),
     EndReason.ERROR: (500, 41),
+}
+
+# What a refusal says besides, where its status leaves the PBX's administrator guessing (RFC 3261
+# §20.43).
+_WARNING = {
+    EndReason.NO_SRTP: SipWarning(302, "SRTP with SDES keys (RTP/SAVP) is required"),
+    EndReason.MEDIA_INCOMPATIBLE: SipWarning(305, "No common codec or SRTP suite"),
 }
 
 
@@ -189,7 +198,7 @@ class SipLeg:
         status, cause = _REFUSAL[reason]
         told = Reason("Q.850", cause, reason.value)
         if self._invite is None and not self._established:
-            self.session.reject(status, now=now, reason=told)
+            self.session.reject(status, now=now, reason=told, warning=_WARNING.get(reason))
         else:
             self.session.hang_up(now=now, reason=told)
 
@@ -221,7 +230,7 @@ class SipLeg:
                 # The new call would need an offer that the plane does not make yet.
                 session.decline_transfer(now=now)
             case SessionEnded():
-                self._end(self._reason(event), event.reason.text if event.reason else "")
+                self._end(self._reason(event), _words(event))
             case _:
                 log.debug("nothing to do for %s", type(event).__name__)
 
@@ -242,6 +251,8 @@ class SipLeg:
             return EndReason.CANCELLED
         if cause in _BY_CAUSE:
             return _BY_CAUSE[cause]
+        if ended.status < 400:
+            return EndReason.FORWARDED
         if ended.status == 480 and self._rang:
             return EndReason.NO_ANSWER
         return reason_of(ended.status)
@@ -256,6 +267,16 @@ def reason_of(status: int) -> EndReason:
     if 500 <= status < 600:
         return EndReason.TRUNK_DOWN
     return _BY_STATUS.get(status, EndReason.ERROR)
+
+
+def _words(ended: SessionEnded) -> str:
+    """The peer's own words, or where it sends the caller."""
+    if ended.contacts:
+        uri = ended.contacts[0].uri
+        return uri.user or uri.host
+    if ended.reason is not None and ended.reason.text:
+        return ended.reason.text
+    return ended.warning.text if ended.warning is not None else ""
 
 
 def _sdp(body: Body | None) -> str | None:

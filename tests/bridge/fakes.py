@@ -25,7 +25,7 @@ from media.plane import (
 )
 from sip.agent import UserAgent
 from sip.errors import LocalError
-from sip.events import Body, IncomingSession, Reason
+from sip.events import Body, IncomingSession, Reason, SipWarning
 from sip.headers import Headers
 from sip.identity import read_identity
 from sip.imdn import Wish
@@ -42,6 +42,7 @@ class FakeSession:
         self.id = id
         self.said: list[tuple[str, object]] = []
         self.untransferable = False
+        self.warned: SipWarning | None = None
 
     def ring(self, *, now: float) -> None:
         self.said.append(("ring", None))
@@ -52,8 +53,17 @@ class FakeSession:
     def answer(self, body: Body, *, now: float) -> None:
         self.said.append(("answer", body.data.decode()))
 
-    def reject(self, status: int, *, now: float, reason: Reason | None = None) -> None:
+    def reject(
+        self,
+        status: int,
+        *,
+        now: float,
+        reason: Reason | None = None,
+        warning: SipWarning | None = None,
+        retry_after: int | None = None,
+    ) -> None:
         self.said.append(("reject", status))
+        self.warned = warning
 
     def hang_up(self, *, now: float, reason: Reason | None = None) -> None:
         self.said.append(("hang_up", reason.cause if reason else None))

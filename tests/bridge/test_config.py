@@ -92,6 +92,7 @@ def test_a_trunk_becomes_what_sip_needs(tmp_path: Path) -> None:
         "    register: false\n    expires: 120\n    display_name: Us\n"
         "    mailbox: sip:1000@pbx\n"
         "    insecure_transport: tcp\n    trust_identity: true\n    caller_id: asserted\n"
+        "    follow_redirects: true\n"
         "    allow_md5: false\n    realms: [pbx, proxy]\n"
         "    authenticate_peer: {username: them, password: secret-t}\n"
         "    tls: {ca_file: ca.pem, insecure_skip_verification: true}"
@@ -106,6 +107,7 @@ def test_a_trunk_becomes_what_sip_needs(tmp_path: Path) -> None:
     assert trunk.caller_id is CallerId.ASSERTED
     assert trunk.mailbox == Uri("sip", "1000", "pbx")
     assert (trunk.insecure_transport, trunk.trust_identity) == ("tcp", True)
+    assert trunk.follow_redirects
     assert (trunk.allow_md5, trunk.realms) == (False, ("pbx", "proxy"))
     assert trunk.authenticate_peer == Account("them", "secret-t")
     assert trunk.tls == TlsSettings(tmp_path / "ca.pem", insecure_skip_verification=True)

@@ -10,10 +10,11 @@ from sip.events import (
     SessionEnded,
     SessionOffered,
     SessionProgressed,
+    SipWarning,
     TransferRequested,
 )
 from sip.session import Session
-from sip.uri import Uri
+from sip.uri import NameAddr, Uri
 from tests.bridge.fakes import FakeSession, incoming, sdp_body
 
 
@@ -76,7 +77,8 @@ def test_a_body_that_is_no_sdp_is_no_answer() -> None:
         (603, 21, EndReason.DECLINED),
         (603, 57, EndReason.NOT_ALLOWED),
         (487, None, EndReason.CANCELLED),
-        (302, None, EndReason.ERROR),
+        (302, None, EndReason.FORWARDED),
+        (499, None, EndReason.ERROR),
     ],
 )
 def test_refusals_mean_what_a_pbx_means(status: int, cause: int | None, reason: EndReason) -> None:
@@ -84,6 +86,37 @@ def test_refusals_mean_what_a_pbx_means(status: int, cause: int | None, reason: 
     told = Reason("Q.850", cause, "words") if cause is not None else None
     leg.receive(SessionEnded(session.real, status, True, told), 2.0)
     assert leg.poll(2.0) == [Ended(reason, "words" if cause is not None else "")]
+
+
+def test_the_words_of_an_end_are_the_reasons_the_warnings_or_the_place() -> None:
+    words = {
+        "busy": SessionEnded(
+            FakeSession().real, 486, True, Reason("Q.850", 17, "busy"), None, SipWarning(399, "x")
+        ),
+        "no codec": SessionEnded(
+            FakeSession().real, 488, True, Reason("Q.850", 88), None, SipWarning(304, "no codec")
+        ),
+        "+15550100": SessionEnded(
+            FakeSession().real, 302, True, contacts=(NameAddr.parse("<sip:+15550100@pbx>"),)
+        ),
+        "": SessionEnded(FakeSession().real, 486, True),
+    }
+    for text, event in words.items():
+        leg, _ = calling()
+        leg.receive(event, 2.0)
+        (end,) = leg.poll(2.0)
+        assert isinstance(end, Ended)
+        assert end.text == text
+
+
+def test_a_refusal_for_want_of_srtp_says_so() -> None:
+    leg, session = answering()
+    leg.hang_up(EndReason.NO_SRTP, 2.0)
+    assert session.warned is not None
+    assert session.warned.code == 302
+    leg, session = answering()
+    leg.hang_up(EndReason.BUSY, 2.0)
+    assert session.warned is None
 
 
 def test_480_after_ringing_is_no_answer() -> None:

@@ -28,7 +28,7 @@ def test_a_call_in_is_missed_or_quiet(reason: EndReason) -> None:
     words = call_in_ended(reason, "Carol", "", answered=False)
     quiet = {
         EndReason.BUSY, EndReason.DECLINED, EndReason.ANSWERED_ELSEWHERE, EndReason.NO_SRTP,
-        EndReason.UNKNOWN_NUMBER, EndReason.NOT_ALLOWED,
+        EndReason.UNKNOWN_NUMBER, EndReason.NOT_ALLOWED, EndReason.FORWARDED,
     }  # fmt: skip
     assert (words is None) == (reason in quiet)
 

@@ -13,6 +13,7 @@ from sip.events import (
     SessionEnded,
     SessionOffered,
     SessionProgressed,
+    SipWarning,
 )
 from sip.message import Request
 from sip.presentation import Presentation
@@ -140,12 +141,17 @@ def test_a_refusal_ends_the_call_with_its_words(
 ) -> None:
     session = alice.call()
     world.settle()
-    headers = [("Reason", "Q.850;cause=17"), ("Retry-After", "120 (later)")]
+    headers = [
+        ("Reason", "Q.850;cause=17"),
+        ("Retry-After", "120 (later)"),
+        ("Warning", 'x, 304 pbx.example "no \\"video\\", thanks", 399 other "more"'),
+    ]
     pbx.reply(pbx.last_request("INVITE"), status, headers=headers)
     assert ended(alice) == (status, True)
     event = alice.last(SessionEnded)
     assert event.reason == Reason("Q.850", 17)
     assert event.retry_after == 120
+    assert event.warning == SipWarning(304, 'no "video", thanks', "pbx.example")
     assert session.ended
     assert pbx.last_request("ACK").headers.to.tag == "pbx-tag"
     assert alice.agent.sessions == []
@@ -495,6 +501,20 @@ def test_a_rejection_says_its_status_and_reason(alice: Phone, pbx: Script, world
     assert [r.status for r in pbx.responses()] == [100, 486]
     assert pbx.last_response().headers.reason == Reason("Q.850", 17)
     assert ended(alice) == (486, False)
+
+
+def test_a_rejection_may_say_why_and_when_to_come_back(
+    alice: Phone, pbx: Script, world: World
+) -> None:
+    pbx.request("INVITE", body=OFFER)
+    alice.incoming().reject(
+        503, now=world.now, warning=SipWarning(399, 'no "line" free'), retry_after=30
+    )
+    alice.pump()
+    world.settle()
+    refusal = pbx.last_response("INVITE")
+    assert refusal.headers.get("Warning") == '399 alice "no \\"line\\" free"'
+    assert refusal.headers.retry_after == 30
 
 
 def test_hanging_up_an_unanswered_call_refuses_it(alice: Phone, pbx: Script, world: World) -> None:

@@ -60,6 +60,58 @@ def test_whoever_refreshes_goes_on_unless_the_peer_says_otherwise() -> None:
     assert timer.refresh_at is None
 
 
+@pytest.mark.parametrize(
+    ("supported", "asked", "refresher", "required"),
+    [  # RFC 4028 §9, table 2; the second row is one that no caller may send
+        (False, None, "uas", False),
+        (False, "uac", "uas", False),
+        (False, "uas", "uas", False),
+        (True, None, "uac", True),
+        (True, "uac", "uac", True),
+        (True, "uas", "uas", False),
+    ],
+)
+def test_the_callee_chooses_the_refresher_as_the_table_says(
+    supported: bool, asked: str | None, refresher: str, required: bool
+) -> None:
+    timer = SessionTimer()
+    expires = "600" + ("" if asked is None else f";refresher={asked}")
+    wish = {"Session_Expires": expires} | ({"Supported": "timer"} if supported else {})
+    told = dict(timer.accept(request(**wish), 0.0))
+    assert told["Session-Expires"] == f"600;refresher={refresher}"
+    assert ("Require" in told) is required
+    assert timer.refresh_at == (300.0 if refresher == "uas" else None)
+    assert timer.expire_at == 568.0
+
+
+def test_a_request_that_says_nothing_keeps_the_interval() -> None:
+    timer = SessionTimer()
+    timer.accept(request(Session_Expires="120;refresher=uac", Supported="timer"), 0.0)
+    headers = timer.accept(request(Supported="timer"), 10.0)
+    assert headers == [("Session-Expires", "120;refresher=uas")]
+
+
+def test_a_least_interval_once_told_binds_our_refreshes() -> None:
+    timer = SessionTimer()
+    wish = {"Session_Expires": "1800", "Min_SE": "1900", "Supported": "timer"}
+    timer.accept(request(**wish), 0.0)
+    assert timer.offer() == [("Session-Expires", "1900;refresher=uas"), ("Min-SE", "1900")]
+
+
+def test_a_422_is_followed_a_few_times_and_no_more() -> None:
+    timer = SessionTimer()
+    followed = 0
+    while timer.too_small(Response(422, "", Headers([("Min-SE", str(INTERVAL + 1 + followed))]))):
+        followed += 1
+    assert followed == 4
+
+
+def test_however_short_the_interval_we_do_not_refresh_all_the_time() -> None:
+    timer = SessionTimer()
+    timer.accepted(response("1;refresher=uac"), 0.0)
+    assert timer.refresh_at == 10.0
+
+
 def test_an_insertion_of_ours_respects_the_peers_least() -> None:
     headers = SessionTimer().accept(request(Supported="timer", Min_SE="7200"), 0.0)
     assert headers == [("Session-Expires", "7200;refresher=uas")]
