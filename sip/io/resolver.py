@@ -20,6 +20,7 @@ import random
 import socket
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Protocol
 
 import dns.asyncresolver
@@ -204,7 +205,7 @@ class DnsResolver:
             if isinstance(found, str):
                 failures.append(found)
                 continue
-            targets.extend(_target(host, port, address) for address in dict.fromkeys(found))
+            targets.extend(_target(host, port, address) for address in _alternating(found))
         if not targets:
             raise ResolveError("; ".join(dict.fromkeys(failures)) or "no address found")
         return targets[:MAX_TARGETS]
@@ -244,6 +245,17 @@ def _in_public_dns(name: str) -> bool:
 def _target(host: str, port: int, address: str) -> Target:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     return Target(host=host, port=port, address=address, family=family)
+
+
+def _alternating(addresses: list[str]) -> list[str]:
+    """IPv4 and IPv6 in turns, the preferred kind first (RFC 8305 §4): where one of them is broken,
+    the other gets its chance as the second."""
+    distinct = list(dict.fromkeys(addresses))
+    kinds: list[list[str]] = [[], []]
+    for address in distinct:
+        kinds[(":" in address) != (":" in distinct[0])].append(address)
+    turns = zip_longest(*kinds)
+    return [address for turn in turns for address in turn if address is not None]
 
 
 def _by_weight(

@@ -1,6 +1,7 @@
 """A small DNS server on loopback: a zone given as text, answers over UDP, questions remembered."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
@@ -33,10 +34,15 @@ class NameServer(asyncio.DatagramProtocol):
         self.silent = silent
         self.broken = broken
         self._records: dict[tuple[str, str], list[str]] = {}
+        self.replace(zone)
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def replace(self, zone: str) -> None:
+        """Serve another zone from now on."""
+        self._records.clear()
         for line in zone.strip().splitlines():
             name, kind, data = line.split(None, 2)
             self._records.setdefault((name, kind), []).append(data)
-        self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Python 3.11's datagram transport is none by class.
@@ -49,6 +55,14 @@ class NameServer(asyncio.DatagramProtocol):
         self.asked.append(key)
         if key[1] in self.silent or self._transport is None:
             return
+        self.answer(query, key, addr)
+
+    def answer(
+        self, query: dns.message.Message, key: tuple[str, str], addr: tuple[str, int]
+    ) -> None:
+        """Send what the zone says."""
+        assert self._transport is not None
+        question = query.question[0]
         response = dns.message.make_response(query)
         response.flags |= dns.flags.RA
         if key[1] in self.broken:
@@ -60,6 +74,45 @@ class NameServer(asyncio.DatagramProtocol):
         elif not any(name == key[0] for name, _ in self._records):
             response.set_rcode(dns.rcode.NXDOMAIN)
         self._transport.sendto(response.to_wire(), addr)
+
+
+class ForgingServer(NameServer):
+    """Before each true answer about SRV a false one arrives, wrong in one way.
+
+    Attributes:
+        forged: how many were sent.
+    """
+
+    def __init__(self, zone: str, forgery: str) -> None:
+        super().__init__(zone)
+        self.forged = 0
+        self._forgery = forgery
+
+    def answer(
+        self, query: dns.message.Message, key: tuple[str, str], addr: tuple[str, int]
+    ) -> None:
+        if key[1] == "SRV":
+            self._forge(query, addr)
+        super().answer(query, key, addr)
+
+    def _forge(self, query: dns.message.Message, addr: tuple[str, int]) -> None:
+        assert self._transport is not None
+        false = dns.message.make_response(query)
+        name = query.question[0].name
+        if self._forgery == "id":
+            false.id ^= 1
+        elif self._forgery == "question":
+            name = dns.name.from_text("_sips._tcp.other.example.")
+            false.question[0] = dns.rrset.from_text_list(name, 0, "IN", "SRV", [])
+        false.answer.append(
+            dns.rrset.from_text_list(name, 60, "IN", "SRV", ["1 0 5061 a.pbx.example."])
+        )
+        self.forged += 1
+        if self._forgery == "source":
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as elsewhere:
+                elsewhere.sendto(false.to_wire(), addr)
+        else:
+            self._transport.sendto(false.to_wire(), addr)
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import pytest
 
 from sip.io.resolver import MAX_TARGETS, DnsResolver, ResolveError, Target, system_addresses
 from sip.trunk import Trunk
-from tests.sip.io.name_server import NameServer, serving
+from tests.sip.io.name_server import ForgingServer, NameServer, serving
 
 HOSTS = {
     "pbx.example": ["192.0.2.1"],
@@ -199,6 +199,26 @@ async def test_silence_on_naptr_leaves_srv() -> None:
     assert await resolved("", a_trunk(), server=server) == ["b.pbx.example (192.0.2.20:5061)"]
 
 
+# --- what is believed
+
+
+async def test_records_are_asked_for_anew_each_time_and_so_never_outlive_their_ttl() -> None:
+    server = NameServer("_sips._tcp.pbx.example. SRV 1 0 5061 a.pbx.example.")
+    assert (await resolved("", a_trunk(), server=server))[0].startswith("a.pbx.example")
+    server.replace("_sips._tcp.pbx.example. SRV 1 0 5061 b.pbx.example.")
+    assert (await resolved("", a_trunk(), server=server))[0].startswith("b.pbx.example")
+
+
+@pytest.mark.parametrize("forgery", ["id", "source", "question"])
+async def test_forged_answer_is_not_believed(forgery: str) -> None:
+    server = ForgingServer("_sips._tcp.pbx.example. SRV 1 0 5061 b.pbx.example.", forgery)
+    async with serving(server) as address:
+        resolver = DnsResolver(nameservers=[address], addresses=lookup, dns_limit=0.5)
+        targets = await resolver.resolve(a_trunk())
+    assert server.forged > 0
+    assert "a.pbx.example" not in {target.host for target in targets}
+
+
 # --- failures and limits
 
 
@@ -221,6 +241,19 @@ async def test_flood_of_addresses_is_cut() -> None:
         return [f"192.0.2.{number}" for number in range(200)]
 
     assert len(await resolved("", a_trunk(port=5061), addresses=flood)) == MAX_TARGETS
+
+
+async def test_kinds_of_addresses_take_turns_so_that_a_broken_one_costs_one_attempt() -> None:
+    async def many(host: str) -> list[str]:
+        return ["2001:db8::1", "2001:db8::2", "2001:db8::3", "192.0.2.1", "192.0.2.2"]
+
+    assert [t.split(" ")[1] for t in await resolved("", a_trunk(port=7), addresses=many)] == [
+        "([2001:db8::1]:7)",
+        "(192.0.2.1:7)",
+        "([2001:db8::2]:7)",
+        "(192.0.2.2:7)",
+        "([2001:db8::3]:7)",
+    ]
 
 
 async def test_same_address_is_tried_once() -> None:
