@@ -110,6 +110,12 @@ def _check_listeners(document: Document, trunks: list[dict[str, Any]]) -> None:
         if not listener.get(port):
             text = "nothing listens for this trunk"
             document.complain(("trunks", i, "inbound"), text, f"listener.{port}")
+        if insecure and trunk["inbound"].get("certificate"):
+            text = "there are no certificates without TLS"
+            document.complain(("trunks", i, "inbound", "certificate"), text, "networks instead")
+        if insecure == "udp" and _by_digest(trunk):
+            text = "a datagram proves nothing about the next"
+            document.complain(("trunks", i, "inbound", "digest"), text, "networks instead")
         peer = trunk.get("authenticate_peer")
         if _by_digest(trunk) and not (isinstance(peer, dict) and peer.get("username")):
             text = "there is no password that it could prove"

@@ -100,6 +100,12 @@ def parse_ports(value: Any) -> Any:
     return PortRange.parse(value) if isinstance(value, str) else value
 
 
+def _without_brackets(value: Any) -> Any:
+    """An address of IPv6 as it is compared; people write it as in a URI."""
+    bare = isinstance(value, str) and value.startswith("[") and value.endswith("]")
+    return value[1:-1] if bare else value
+
+
 def _check_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -191,11 +197,15 @@ ServerName = Annotated[
 ]
 Host = Annotated[
     str,
+    BeforeValidator(_without_brackets),
     _matches(rf"{_HOST}|[0-9A-Fa-f:.]+", "not a host"),
     allowed("a name such as pbx.example.org, or an IP address"),
 ]
 Domain = Annotated[
-    str, _matches(rf"{_HOST}|[0-9.]+", "not a domain"), allowed("a name such as pbx.example.org")
+    str,
+    BeforeValidator(_without_brackets),
+    _matches(rf"{_HOST}|[0-9A-Fa-f:.]+", "not a domain"),
+    allowed("a name such as pbx.example.org"),
 ]
 Localpart = Annotated[
     str, _matches(_LOCALPART, "not the local part of a user id"), allowed("a-z, 0-9 and ._=/+-")

@@ -67,7 +67,7 @@ class Trunk:
     Attributes:
         name: our name for it; appears in logs and in rooms.
         domain: the SIP domain: registrar, realm of addresses, and the name that the certificate
-            must carry.
+            must carry. An address of IPv6 stands without brackets, here and in `host`.
         host: where to connect when that is not what DNS says of `domain` (RFC 3263); a name or an
             address.
         port: port at `host` (or at `domain`), None to let SRV decide (5061 without SRV).

@@ -10,6 +10,7 @@ no place to begin anew (RFC 3261 §18.3), and a queue without bound would only h
 """
 
 import asyncio
+import ipaddress
 import logging
 import socket
 import ssl
@@ -22,7 +23,7 @@ from sip.framing import PING, PONG, Broken, Frame, Framer, Malformed, Ping, fram
 from sip.io.resolver import Target
 from sip.io.tls import Renewed, check_peer, client_context, explain, server_name, system_authorities
 from sip.io.wirelog import shown
-from sip.message import Message
+from sip.message import Message, Response
 from sip.trunk import TlsSettings, Trunk
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,9 @@ CONNECT_LIMIT = 4.0  # TCP and TLS together, so that the next target gets its tu
 WRITE_LIMIT = (
     256 * 1024
 )  # octets not yet taken by the peer: hundreds of messages, a minute of silence
+MAX_DATAGRAM = 65_507  # what UDP over IPv4 carries
+SAFE_DATAGRAM = 1300  # what arrives in one piece nearly everywhere (RFC 3261 §18.1.1)
+DEFAULT_PORT = 5060  # of UDP (§19.1.2)
 USER_TIMEOUT_MS = 15_000  # sent and not acknowledged for so long: the way is broken (RFC 5482)
 REST_LIMIT = 32.0  # for the rest of a message: then its transaction is over anyway (64*T1)
 KEEPALIVE_IDLE = 30
@@ -99,6 +103,7 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
         self._check = check
         self._framer = Framer()
         self._rest: asyncio.TimerHandle | None = None  # for the rest of a message that has begun
+        self._fragments = False  # whether a datagram was too long for one packet
         self._transport: asyncio.Transport | None = None
         self._why_closed: str | None = None
         self._lost = asyncio.Event()
@@ -136,7 +141,10 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
         if self._transport is None or self._transport.is_closing():
             return
         self._log(">", message)
-        self._write(bytes(message))
+        if self.transport_name == "UDP":
+            self._send_datagram(message)
+        else:
+            self._write(bytes(message))
 
     def ping(self) -> None:
         """Write the ping of RFC 5626 §3.5.1; without effect on a connection that is closing."""
@@ -251,6 +259,30 @@ class Connection(asyncio.Protocol, asyncio.DatagramProtocol):
             text = shown(bytes(message))
             wire.debug("%s %d %s\n%s", self._name, self.id, direction, text)
 
+    def _send_datagram(self, message: Message) -> None:
+        data = bytes(message)
+        if len(data) > MAX_DATAGRAM:
+            logger.error("%s: %d octets fit no datagram: not sent", self._name, len(data))
+            return
+        if len(data) > SAFE_DATAGRAM and not self._fragments:
+            self._fragments = True
+            logger.warning(
+                "%s: a message of %d octets goes in fragments, which some networks drop; with "
+                "insecure_transport: tcp, or better TLS, it would go as it is",
+                self._name,
+                len(data),
+            )
+        transport = cast(asyncio.DatagramTransport, self._transport)
+        if self.inbound and isinstance(message, Response):
+            # RFC 3581 §4: back to where the request came from, if its sender said that he hears us
+            # there; else to the port that he named (RFC 3261 §18.2.2).
+            via = message.headers.via
+            if "rport" not in via.parameters:
+                host, _ = _address(self.extra("peername"))
+                transport.sendto(data, (host, via.port or DEFAULT_PORT))
+                return
+        transport.sendto(data)
+
     def _write(self, data: bytes) -> None:
         if self._transport is None:
             return
@@ -327,9 +359,16 @@ async def connect(
         return connection
 
 
+def plain(address: str) -> str:
+    """A numeric address as people write it: IPv4 behind a socket of both kinds looks like IPv6."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
+    return str(mapped or ip)
+
+
 def _address(name: object) -> tuple[str, int]:
     """Host and port of a socket name; IPv6 names have two fields more."""
-    return (str(name[0]), int(name[1])) if isinstance(name, tuple) else ("", 0)
+    return (plain(name[0]), int(name[1])) if isinstance(name, tuple) else ("", 0)
 
 
 def _tune(sock: socket.socket | None) -> None:

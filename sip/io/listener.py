@@ -15,7 +15,6 @@ for everybody and everything.
 """
 
 import asyncio
-import ipaddress
 import logging
 import socket
 import ssl
@@ -25,10 +24,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from sip.framing import Malformed
 from sip.io.certificate import SOON_DAYS, Certificate
 from sip.io.client import TrunkClient
-from sip.io.flow import Connection
+from sip.io.datagram import DatagramPort
+from sip.io.door import Door, Stranger
+from sip.io.flow import Connection, plain
 from sip.io.tls import (
     Renewed,
     TlsSettingsError,
@@ -37,13 +37,10 @@ from sip.io.tls import (
     server_context,
     system_authorities,
 )
-from sip.message import Message, Request
-from sip.trunk import Inbound
 
 logger = logging.getLogger(__name__)
 
 HANDSHAKE_LIMIT = 5.0  # to become somebody: some round trips across the world, and a slow PBX
-MAX_QUESTIONS = 8  # requests that a stranger may try to prove himself with
 MAX_STRANGERS = 64  # handshakes at once: a third of a megabyte each at their worst
 MAX_STRANGERS_PER_ADDRESS = 8  # a cluster behind one address that restarts
 BACKLOG = 64
@@ -60,7 +57,7 @@ class ListenerSettings:
         certificate_file: our certificate chain, for TLS.
         key_file: its private key; None if that is in the same file.
         ca_file: whose client certificates to believe, instead of the system's authorities.
-        insecure_transport: "tcp" to listen without TLS; None is TLS.
+        insecure_transport: "tcp" or "udp" to listen without TLS; None is TLS.
         advertise: the host that peers are to come back to, where that is not our address.
     """
 
@@ -92,7 +89,7 @@ class Listener:
         self._settings = settings
         # What a trunk's settings say of its transport goes for both directions.
         self._doors = [
-            _Door(client, client.trunk.inbound)
+            Door(client, client.trunk.inbound)
             for client in clients
             if client.trunk.inbound is not None
             and client.trunk.insecure_transport == settings.insecure_transport
@@ -101,6 +98,7 @@ class Listener:
         self._renewed: Renewed | None = None
         self._strangers: Counter[str] = Counter()
         self._socket: socket.socket | None = None
+        self._datagrams: DatagramPort | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._handshakes: set[asyncio.Task[None]] = set()
 
@@ -123,7 +121,12 @@ class Listener:
         self._socket = bind(self._settings)
         for door in self._doors:
             door.client.listens_at(self._settings.advertise, self.port)
-        self._accepting = asyncio.create_task(self._accept(self._socket), name="sip listener")
+        if self._settings.insecure_transport == "udp":
+            _, self._datagrams = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda: DatagramPort(self._doors), sock=self._socket
+            )
+        else:
+            self._accepting = asyncio.create_task(self._accept(self._socket), name="sip listener")
         logger.info("listening for trunks on %s, port %d", self._settings.host, self.port)
 
     async def stop(self) -> None:
@@ -133,6 +136,9 @@ class Listener:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._accepting = None
+        if self._datagrams is not None:
+            self._datagrams.close()
+            self._datagrams = None
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -148,7 +154,7 @@ class Listener:
                 logger.warning("a connection could not be accepted: %s", error)
                 await asyncio.sleep(PAUSE)
                 continue
-            address = _plain(name[0])
+            address = plain(name[0])
             if not self._may_try(address):
                 logger.info("hung up on %s before a word", address)
                 accepted.close()
@@ -168,7 +174,7 @@ class Listener:
     async def _shake_hands(self, accepted: socket.socket, address: str) -> None:
         loop = asyncio.get_running_loop()
         insecure = self._settings.insecure_transport
-        stranger = _Stranger()
+        stranger = Stranger()
 
         def make() -> Connection:
             return Connection(
@@ -195,10 +201,11 @@ class Listener:
             if connection.refused is not None:
                 logger.warning("%s was not let in: %s", address, connection.refused)
         finally:
+            stranger.turn_away("nobody waits for him any more")
             self._strangers[address] -= 1
             self._strangers += Counter()  # forget who has no connection
 
-    def _admit(self, stranger: "_Stranger", address: str, secure: ssl.SSLObject | None) -> None:
+    def _admit(self, stranger: "Stranger", address: str, secure: ssl.SSLObject | None) -> None:
         certificate = None if secure is None else peer_certificate(secure)
         found = [door for door in self._doors if door.opens_to(address, certificate)]
         if not found:
@@ -207,89 +214,6 @@ class Listener:
         # Who needs no password to be known has been found; a certificate says more than an address.
         door = min(found, key=lambda door: (door.inbound.digest, not door.inbound.certificate))
         stranger.meets(door)
-
-
-@dataclass(frozen=True, slots=True)
-class _Door:
-    """The way to one trunk."""
-
-    client: TrunkClient
-    inbound: Inbound
-
-    def is_open_to(self, address: str) -> bool:
-        """Whether somebody at `address` can be the peer."""
-        if not self.inbound.networks:
-            return self.inbound.certificate is not None or self.inbound.digest
-        ip = ipaddress.ip_address(address)
-        return any(
-            ip in ipaddress.ip_network(network, strict=False) for network in self.inbound.networks
-        )
-
-    def opens_to(self, address: str, certificate: Certificate | None) -> bool:
-        """Whether somebody with this certificate, verified, is the peer."""
-        name = self.inbound.certificate
-        named = name is None or (certificate is not None and certificate.carries(name))
-        return named and self.is_open_to(address)
-
-
-class _Stranger:
-    """Stands at a door until he is let in or sent away.
-
-    Attributes:
-        settled: set when that is decided.
-    """
-
-    def __init__(self) -> None:
-        self.settled = asyncio.Event()
-        self._door: _Door | None = None
-        self._connection: Connection | None = None
-        self._questions = 0
-
-    def meets(self, door: _Door) -> None:
-        """Let what he showed so far be enough for `door`."""
-        self._door = door
-
-    def turn_away(self, reason: str) -> None:
-        """Hang up, if he is still a stranger."""
-        if self._connection is not None and not self.settled.is_set():
-            self._connection.abort(reason)
-
-    # --- FlowListener
-
-    def flow_made(self, connection: Connection) -> None:
-        self._connection = connection
-        assert self._door is not None, "the check lets nobody pass who has met no door"
-        if not self._door.inbound.digest:
-            self._let_in(connection, self._door)
-
-    def flow_heard(self, connection: Connection, message: Message | Malformed) -> None:
-        assert self._door is not None, "nobody is heard before he met a door"
-        if not isinstance(message, Request) or message.method == "ACK":
-            return
-        self._questions += 1
-        client = self._door.client
-        answer = client.agent.recognise(message, now=client.now())
-        if answer is None:
-            self._let_in(connection, self._door)
-            connection.listener.flow_heard(connection, message)
-        elif self._questions > MAX_QUESTIONS:
-            self.turn_away("he asked too often")
-        elif message.method != "CANCEL":  # which cannot be challenged (§22.1)
-            connection.send(answer)
-
-    def flow_ponged(self, connection: Connection) -> None:
-        """Nobody was pinged."""
-
-    def flow_lost(self, connection: Connection, reason: str) -> None:
-        self.settled.set()
-        logger.info("a stranger is gone: %s", reason)
-
-    # ---
-
-    def _let_in(self, connection: Connection, door: _Door) -> None:
-        self.settled.set()
-        if not door.client.adopt(connection):
-            connection.abort("no room for another connection")
 
 
 def _renewed(settings: ListenerSettings, *, ask: bool) -> Renewed:
@@ -324,22 +248,24 @@ def bind(settings: ListenerSettings) -> socket.socket:
         OSError: in words that name it.
     """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    both = settings.host == "::" and socket.has_dualstack_ipv6()
+    where = (settings.host, settings.port)
     try:
-        listening = socket.create_server(
-            (settings.host, settings.port),
-            family=family,
-            backlog=BACKLOG,
-            dualstack_ipv6=settings.host == "::" and socket.has_dualstack_ipv6(),
-        )
+        if settings.insecure_transport == "udp":
+            listening = socket.socket(family, socket.SOCK_DGRAM)
+            try:
+                if family == socket.AF_INET6:
+                    listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
+                listening.bind(where)
+            except OSError:
+                listening.close()
+                raise
+        else:
+            listening = socket.create_server(
+                where, family=family, backlog=BACKLOG, dualstack_ipv6=both
+            )
     except OSError as error:
         text = f"cannot listen on {settings.host}, port {settings.port}: {error.strerror}"
         raise OSError(error.errno, text) from error
     listening.setblocking(False)
     return listening
-
-
-def _plain(address: str) -> str:
-    """An address as people write it: IPv4 behind a socket of both kinds looks like IPv6."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    mapped = ip.ipv4_mapped if isinstance(ip, ipaddress.IPv6Address) else None
-    return str(mapped or ip)

@@ -216,6 +216,20 @@ def test_a_network_is_one(network: str, words: str, tmp_path: Path) -> None:
     assert any(f"networks[0]: {words}" in text for text in said)
 
 
+@pytest.mark.parametrize(
+    ("transport", "inbound", "words"),
+    [
+        ("tcp", "certificate: a.example", "there are no certificates without TLS"),
+        ("udp", "digest: true", "a datagram proves nothing about the next"),
+    ],
+)
+def test_what_an_insecure_transport_cannot_show_is_a_mistake(
+    transport: str, inbound: str, words: str, tmp_path: Path
+) -> None:
+    more = f"name: home\n    insecure_transport: {transport}\n    inbound: {{{inbound}}}"
+    assert any(words in text for text in mistakes(GOOD.replace("name: home", more), tmp_path))
+
+
 def test_a_digest_needs_a_password(tmp_path: Path) -> None:
     said = mistakes(GOOD.replace("name: home", f"name: home\n    inbound: {{{DIGEST}}}"), tmp_path)
     assert any("there is no password that it could prove" in text for text in said)
@@ -224,6 +238,13 @@ def test_a_digest_needs_a_password(tmp_path: Path) -> None:
 def test_a_trunk_that_registers_must_connect(tmp_path: Path) -> None:
     said = mistakes(GOOD.replace("name: home", "name: home\n    connect: false"), tmp_path)
     assert any("we cannot register without connecting" in text for text in said)
+
+
+def test_an_address_of_ipv6_is_taken_with_and_without_brackets(tmp_path: Path) -> None:
+    for written in ('"[2001:db8::1]"', "2001:db8::1"):
+        text = GOOD.replace("domain: pbx.example.org", f"domain: {written}\n    host: {written}")
+        trunk = read(text, tmp_path).trunks[0].to_trunk()
+        assert (trunk.domain, trunk.host) == ("2001:db8::1", "2001:db8::1")
 
 
 # --- secrets

@@ -181,11 +181,15 @@ class TlsPeer:
 
 @asynccontextmanager
 async def peering(
-    context: ssl.SSLContext | None, registrar: Registrar | None = None, *, port: int = 0
+    context: ssl.SSLContext | None,
+    registrar: Registrar | None = None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
 ) -> AsyncIterator[TlsPeer]:
     """Serve until the block ends."""
     peer = TlsPeer(registrar or Registrar())
-    server = await asyncio.start_server(peer.serve, "127.0.0.1", port, ssl=context)
+    server = await asyncio.start_server(peer.serve, host, port, ssl=context)
     peer.port = server.sockets[0].getsockname()[1]
     try:
         yield peer
@@ -193,3 +197,42 @@ async def peering(
         server.close()
         peer.cut()
         await server.wait_closed()
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    """A registrar over UDP.
+
+    Attributes:
+        lossy: whether the next datagram gets lost.
+        port: where it listens.
+    """
+
+    def __init__(self, registrar: Registrar, *, lossy: bool) -> None:
+        self.registrar = registrar
+        self.lossy = lossy
+        self.port = 0
+        self.transport: asyncio.DatagramTransport | None = None
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        assert self.transport is not None
+        if self.lossy:
+            self.lossy = False
+            return
+        for answer in self.registrar.take(parse_message(data)):
+            self.transport.sendto(bytes(answer), addr)
+
+
+@asynccontextmanager
+async def datagrams(
+    registrar: Registrar, *, host: str = "127.0.0.1", lossy: bool = False
+) -> AsyncIterator[Datagrams]:
+    """Serve over UDP until the block ends."""
+    transport, server = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: Datagrams(registrar, lossy=lossy), local_addr=(host, 0)
+    )
+    server.transport = transport
+    server.port = transport.get_extra_info("sockname")[1]
+    try:
+        yield server
+    finally:
+        transport.close()

@@ -21,11 +21,11 @@ from sip.events import (
     Unregistered,
 )
 from sip.io.client import TrunkClient, TrunkDown, TrunkUp
-from sip.message import Message, Request, Response, parse_message, response_to
+from sip.message import Message, Request, Response, response_to
 from sip.trunk import TlsSettings, Trunk
 from sip.uri import Uri
 from tests.sip.io.authority import Authority
-from tests.sip.io.registrar import Registrar, TlsPeer, a_request, answer_with, peering
+from tests.sip.io.registrar import Registrar, TlsPeer, a_request, answer_with, datagrams, peering
 from tests.sip.io.tls_server import server_context
 from tests.sip.io.wiring import Inbox
 
@@ -83,48 +83,25 @@ async def test_line_registers_with_digest_and_unregisters(
         assert registrar.bindings == []
 
 
-class Datagrams(asyncio.DatagramProtocol):
-    """A registrar over UDP; the first datagram gets lost."""
-
-    def __init__(self, registrar: Registrar) -> None:
-        self.registrar = registrar
-        self.transport: asyncio.DatagramTransport | None = None
-        self.lost = False
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        assert self.transport is not None
-        if not self.lost:
-            self.lost = True
-            return
-        for answer in self.registrar.take(parse_message(data)):
-            self.transport.sendto(bytes(answer), addr)
-
-
 async def test_line_registers_over_udp_though_a_datagram_is_lost() -> None:
-    loop = asyncio.get_running_loop()
     registrar = Registrar()
-    transport, server = await loop.create_datagram_endpoint(
-        lambda: Datagrams(registrar), local_addr=("127.0.0.1", 0)
-    )
-    server.transport = transport
-    trunk = Trunk(
-        name="test",
-        domain="pbx.example",
-        host="127.0.0.1",
-        port=transport.get_extra_info("sockname")[1],
-        username="bridge",
-        password="secret",
-        insecure_transport="udp",
-    )
-    inbox = Inbox()
-    client = TrunkClient(trunk, listener=inbox)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(10), datagrams(registrar, lossy=True) as server:
+        trunk = Trunk(
+            name="test",
+            domain="pbx.example",
+            host="127.0.0.1",
+            port=server.port,
+            username="bridge",
+            password="secret",
+            insecure_transport="udp",
+        )
+        inbox = Inbox()
+        client = TrunkClient(trunk, listener=inbox)
         await client.start()
         await inbox.expect(Registered)
         assert registrar.bindings[0].endswith(";transport=udp")
         await client.stop()
         assert registrar.bindings == []
-    transport.close()
 
 
 async def test_line_registers_over_tcp() -> None:

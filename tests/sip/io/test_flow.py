@@ -1,11 +1,12 @@
 import asyncio
 import logging
 import socket
+from dataclasses import replace
 
 import pytest
 
 from sip.framing import Malformed
-from sip.io.flow import REST_LIMIT, WRITE_LIMIT, Connection, connect
+from sip.io.flow import MAX_DATAGRAM, REST_LIMIT, SAFE_DATAGRAM, WRITE_LIMIT, Connection, connect
 from sip.io.resolver import Target
 from sip.message import Message, Request, parse_message
 from sip.trunk import Trunk
@@ -190,6 +191,47 @@ async def test_udp_takes_each_datagram_as_a_whole() -> None:
     assert connection.flow().transport == "UDP"
     assert [type(message) for message in ear.heard] == [Malformed, Request]
     assert ear.lost == ["done"]
+
+
+async def test_udp_hears_nobody_but_the_peer() -> None:
+    loop = asyncio.get_running_loop()
+    transport, echo = await loop.create_datagram_endpoint(Echo, local_addr=("127.0.0.1", 0))
+    echo.transport = transport
+    ear = Ear()
+    port = transport.get_extra_info("sockname")[1]
+    target = Target("pbx.example", port, "127.0.0.1", socket.AF_INET)
+    connection = await connect(a_trunk("udp"), target, id=1, listener=ear)
+    flow = connection.flow()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.sendto(OPTIONS, (flow.local_host, flow.local_port))
+    connection.send(a_message())
+    await ear.hear(2)  # half a message, and our own
+    transport.close()
+    connection.close("done")
+    await connection.wait_lost()
+    assert [type(message) for message in ear.heard] == [Malformed, Request]
+
+
+async def test_udp_says_once_that_a_message_goes_in_fragments_and_sends_none_that_is_too_long(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loop = asyncio.get_running_loop()
+    transport, echo = await loop.create_datagram_endpoint(Echo, local_addr=("127.0.0.1", 0))
+    echo.transport = transport
+    ear = Ear()
+    port = transport.get_extra_info("sockname")[1]
+    target = Target("pbx.example", port, "127.0.0.1", socket.AF_INET)
+    connection = await connect(a_trunk("udp"), target, id=1, listener=ear)
+    for length in (SAFE_DATAGRAM, SAFE_DATAGRAM, MAX_DATAGRAM):
+        connection.send(replace(a_message(), body=b"x" * length))
+    connection.send(a_message())
+    await ear.hear(6)
+    transport.close()
+    connection.close("done")
+    await connection.wait_lost()
+    assert [type(message) for message in ear.heard] == [Malformed, Request] * 3
+    assert caplog.text.count("goes in fragments") == 1
+    assert caplog.text.count("fit no datagram") == 1
 
 
 async def test_udp_port_that_nobody_has_loses_the_flow() -> None:

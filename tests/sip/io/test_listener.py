@@ -13,7 +13,8 @@ from sip.digest import Account, Challenge, answer
 from sip.events import Body, IncomingSession, MessageReceived, MessageSent, SessionEnded
 from sip.framing import Framer
 from sip.io.client import MAX_INBOUND, TrunkClient, TrunkUp
-from sip.io.listener import MAX_QUESTIONS, MAX_STRANGERS_PER_ADDRESS, Listener, ListenerSettings
+from sip.io.door import MAX_QUESTIONS
+from sip.io.listener import MAX_STRANGERS_PER_ADDRESS, Listener, ListenerSettings
 from sip.io.tls import TlsSettingsError, peer_certificate
 from sip.message import Message, Request, Response, response_to
 from sip.trunk import Inbound, TlsSettings, Trunk
