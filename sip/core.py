@@ -384,11 +384,9 @@ class Core:
             now=now,
         )
 
-    def dress(self, request: Request, headers: Iterable[tuple[str, str]] = ()) -> Request:
+    def dress(self, request: Request) -> Request:
         """Add what a request within a dialog carries besides the dialog's own fields."""
         request.headers.add("User-Agent", self.product)
-        for name, value in headers:
-            request.headers.add(name, value)
         return request
 
     @property

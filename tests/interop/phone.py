@@ -15,6 +15,7 @@ from sip.events import (
     SessionAnswered,
     SessionConfirmed,
     SessionEnded,
+    SessionOffered,
 )
 from sip.io.client import TrunkClient, TrunkDown, TrunkUp
 from sip.session import Session
@@ -162,6 +163,15 @@ class Phone:
         self.client.pump()
         await self.expect(SessionConfirmed, lambda e: e.session is call.session)
         return call.session
+
+    def agrees(self) -> None:
+        """Take every offer of the peer from here on, as phones do."""
+
+        def take(event: object) -> None:
+            if isinstance(event, SessionOffered):
+                self.do(event.session.accept_offer, self.rtp.answer(event.offer))
+
+        self.react = take
 
     def do(self, verb: Callable[..., object], *arguments: Any, **options: Any) -> None:
         """A verb of the agent or of a session, now."""
