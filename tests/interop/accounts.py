@@ -8,6 +8,8 @@ OLD = (
     Account("first"),
     Account("second"),
     Account("third"),
+    # Never registers: the PBX connects to us, and proves itself with the same password.
+    Account("static", settings={"outbound_auth": "static"}),
     # Who calls whom, said and believed in several ways.
     Account("caller"),
     Account("called"),
