@@ -27,7 +27,7 @@ class TrunkPort(Protocol):
 class Calls(Protocol):
     """What the commands need of `bridge.call.exchange.Exchange`."""
 
-    def withhold_next(self, room_id: str) -> None: ...
+    def withhold_next(self, portal: Portal) -> None: ...
 
     def transfer(self, user: str, words: str, *, room_id: str) -> str: ...
 
@@ -105,7 +105,7 @@ class Commands:
         if refusal is not None:
             return refusal
         portal = await self._portals.open(line, number, request.user)
-        self._calls.withhold_next(portal.room_id)
+        self._calls.withhold_next(portal)
         return (
             f"Your next call to {number.show()} will not show your number, if you make it within "
             f"five minutes: press the voice call button in {self._link(portal)}"

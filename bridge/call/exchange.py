@@ -115,7 +115,7 @@ class Exchange:
         self._by_session: dict[tuple[str, str], LiveCall] = {}
         self._over: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._early: OrderedDict[tuple[str, str], deque[tuple[str, CallEvent]]] = OrderedDict()
-        self._withheld: dict[str, float] = {}  # room: until when
+        self._withheld: dict[tuple[str, str], float] = {}  # number and user: until when
         self._transfers = Transfers(
             routing=routing,
             trunks=trunks,
@@ -166,11 +166,12 @@ class Exchange:
         for live in self._calls:
             live.post(Left(room_id, user))
 
-    def withhold_next(self, room_id: str) -> None:
-        """Let the user's next call in a portal, if it comes soon, not show who calls."""
+    def withhold_next(self, portal: Portal) -> None:
+        """Let the user's next call to a number, if it comes soon, not show who calls: from
+        whichever of their rooms with that number."""
         now = self._clock()
-        self._withheld = {room: until for room, until in self._withheld.items() if until > now}
-        self._withheld[room_id] = now + WITHHOLD_LIMIT
+        self._withheld = {party: until for party, until in self._withheld.items() if until > now}
+        self._withheld[portal.number.text, portal.user] = now + WITHHOLD_LIMIT
 
     def is_speaking(self, user: str, room_id: str) -> bool:
         """Whether a user has an answered call in a room."""
@@ -219,7 +220,7 @@ class Exchange:
         line = self._routing.line(portal.line)
         assert line is not None, "a refusal says so otherwise"
         trunk, target = self._trunks[line.trunk], self._routing.target(line, portal.number)
-        withheld = self._withheld.pop(portal.room_id, now) > now
+        withheld = self._withheld.pop((portal.number.text, event.sender), now) > now
         caller = self._routing.presentation(line, withheld=withheld)
 
         def dial(offer: Body, now: float) -> Session:

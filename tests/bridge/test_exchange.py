@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -204,12 +205,13 @@ async def test_a_call_out_shows_the_number_of_its_line() -> None:
 @virtual
 async def test_one_call_may_be_anonymous_if_it_comes_soon() -> None:
     async with world() as w:
-        w.exchange.withhold_next(w.portal.room_id)
-        w.exchange.withhold_next("!other:example.org")
+        w.exchange.withhold_next(w.portal)
+        w.exchange.withhold_next(replace(w.portal, number=PhoneNumber("1000")))
+        w.portal = await w.portals.adopt("!older:example.org", "house", NUMBER, ALICE)
         for call in ("call1", "call2"):
             await w.invite(call)
             await w.room("m.call.hangup", call=call)
-        w.exchange.withhold_next(w.portal.room_id)
+        w.exchange.withhold_next(w.portal)
         await asyncio.sleep(301)
         await w.invite("call3")
         assert [caller.withheld for caller in w.trunk.fake.callers] == [True, False, False]
