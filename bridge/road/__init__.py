@@ -1,0 +1,1 @@
+"""The roads that texts take besides SIP MESSAGE: providers' web hooks and HTTP interfaces."""

@@ -1,0 +1,31 @@
+"""What the status of a provider's answer means, where all of them agree.
+
+A refusal with a reason in the body is each provider's own. What matters is the line between "not
+taken, ask again" and "nobody knows": a 503 or 429 is said before anything was done, while a gateway
+that answers 500, 502 or 504 may have handed the text on first.
+"""
+
+from bridge.road.road import ApiAnswer, Later, Outcome, Refused, Unsure
+
+# A provider that sends us away for longer is asked again all the same.
+LONGEST_AFTER = 3600.0
+
+
+def by_status(answer: ApiAnswer) -> Outcome | None:
+    """The outcome, None where the body has to say it."""
+    match answer.status:
+        case 429 | 503:
+            return Later(f"the provider is busy ({answer.status})", _after(answer))
+        case 401:
+            return Refused("the provider does not know our credentials (401)")
+        case status if status >= 500:
+            return Unsure(f"the provider answered {status}")
+        case _:
+            return None
+
+
+def _after(answer: ApiAnswer) -> float | None:
+    told = answer.headers.get("retry-after", "").strip()
+    if not (told.isascii() and told.isdecimal() and len(told) < 9):
+        return None
+    return min(float(told), LONGEST_AFTER)

@@ -1,0 +1,172 @@
+"""Twilio's Programmable Messaging, and SignalWire, which speaks the same.
+
+In: a form, signed with HMAC-SHA1 over our address and the sorted fields (`X-Twilio-Signature`,
+`X-SignalWire-Signature`). The address is the one that the provider was given, with or without its
+port. One try, then nothing: what we do not take is only in the provider's log.
+
+Out: a form with basic authentication. There is no idempotency key, so that a send without an answer
+stays in doubt.
+"""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Sequence
+from urllib.parse import quote, urlencode, urlsplit
+
+from bridge.road import payload
+from bridge.road.result import by_status
+from bridge.road.road import (
+    ApiAnswer,
+    ApiRequest,
+    Arrival,
+    Attachment,
+    Delivery,
+    Departure,
+    Forged,
+    Hook,
+    Limits,
+    Outcome,
+    Receipt,
+    Refused,
+    Taken,
+    Thanks,
+    Unreadable,
+)
+
+TWILIO = "https://api.twilio.com"
+_SIGNATURES = ("x-twilio-signature", "x-signalwire-signature")
+_STATES = {
+    "accepted": Delivery.TAKEN,
+    "scheduled": Delivery.TAKEN,
+    "queued": Delivery.TAKEN,
+    "sending": Delivery.TAKEN,
+    "sent": Delivery.SENT,
+    "delivered": Delivery.DELIVERED,
+    "read": Delivery.DELIVERED,
+    "undelivered": Delivery.FAILED,
+    "failed": Delivery.FAILED,
+    "canceled": Delivery.FAILED,
+}
+# The error codes that a sender can do something about; the rest is told by number.
+_REASONS = {
+    "21211": "the number is not valid",
+    "21408": "the account may not text that country",
+    "21610": "the recipient has asked not to be texted (STOP)",
+    "21614": "the number cannot receive texts",
+    "30003": "the phone cannot be reached at the moment",
+    "30004": "the recipient has blocked texts",
+    "30005": "the number is unknown",
+    "30006": "a landline, or a carrier that takes no texts",
+    "30007": "a carrier filtered it as spam",
+    "30034": "the number is not registered for texts to the United States (A2P 10DLC)",
+}
+
+
+class Twilio:
+    """One account at Twilio or SignalWire.
+
+    Args:
+        account: account SID, or SignalWire's project.
+        token: auth token; it signs hooks as well, unless `signing_key` is another.
+        base: scheme and host of the interface, with SignalWire's path.
+    """
+
+    limits = Limits(characters=1600, parts=10, media=10, media_octets=5_000_000, answer_s=15.0)
+    repeatable = False
+    thanks = Thanks(body=b"<Response/>", content_type="text/xml")
+
+    def __init__(
+        self, account: str, token: str, *, base: str = TWILIO, signing_key: str | None = None
+    ) -> None:
+        self._account = account
+        self._token = token
+        self._key = (signing_key or token).encode()
+        self._base = base.rstrip("/")
+
+    def read(self, hook: Hook, now: float) -> Sequence[Arrival | Receipt]:
+        """Read a text or a status; both come as forms."""
+        fields = payload.form(hook.body)
+        if not self._signed(hook, fields):
+            raise Forged("the signature does not fit")
+        id = payload.required(fields.get("MessageSid") or fields.get("SmsSid", ""), "MessageSid")
+        status = fields.get("MessageStatus") or fields.get("SmsStatus", "received")
+        if status != "received" and status != "receiving":
+            return self._receipt(id, status, fields)
+        return (
+            Arrival(
+                id=id,
+                sender=payload.required(fields.get("From", ""), "From"),
+                to=payload.required(fields.get("To", ""), "To"),
+                body=fields.get("Body", ""),
+                attachments=tuple(_attachments(fields)),
+            ),
+        )
+
+    def write(self, text: Departure) -> ApiRequest:
+        """One message."""
+        fields = [("To", text.to[0]), ("From", text.sender), ("Body", text.body)]
+        fields += [("MediaUrl", url) for url in text.media]
+        if text.receipts is not None:
+            fields.append(("StatusCallback", text.receipts))
+        login = base64.b64encode(f"{self._account}:{self._token}".encode()).decode()
+        return ApiRequest(
+            "POST",
+            f"{self._base}/2010-04-01/Accounts/{quote(self._account, safe='')}/Messages.json",
+            {
+                "Authorization": f"Basic {login}",
+                "Content-Type": "application/x-www-form-urlencoded",
+            },
+            urlencode(fields).encode(),
+        )
+
+    def outcome(self, answer: ApiAnswer) -> Outcome:
+        """201 with the message, or an error with a code."""
+        if answer.status not in (200, 201) and (other := by_status(answer)) is not None:
+            return other
+        said = payload.document(answer.body)
+        if answer.status in (200, 201):
+            return Taken(payload.text_at(said, "sid"))
+        code = payload.text_at(said, "code")
+        return Refused(_REASONS.get(code) or payload.text_at(said, "message") or f"error {code}")
+
+    def _receipt(self, id: str, status: str, fields: dict[str, str]) -> Sequence[Receipt]:
+        state = _STATES.get(status)
+        if state is None:
+            raise Unreadable("a status that is not documented")
+        code = fields.get("ErrorCode", "")
+        failed = state is Delivery.FAILED
+        reason = _REASONS.get(code, f"error {code}" if code else status) if failed else ""
+        return (Receipt(id, state, reason),)
+
+    def _signed(self, hook: Hook, fields: dict[str, str]) -> bool:
+        told = next((hook.headers[name] for name in _SIGNATURES if name in hook.headers), "")
+        sorted_fields = "".join(f"{name}{fields[name]}" for name in sorted(fields))
+        fits = False
+        for url in _spellings(hook.url):
+            digest = hmac.new(self._key, f"{url}{sorted_fields}".encode(), hashlib.sha1).digest()
+            fits |= hmac.compare_digest(base64.b64encode(digest), told.encode())
+        return fits
+
+
+def _attachments(fields: dict[str, str]) -> list[Attachment]:
+    count = fields.get("NumMedia", "0")
+    if not count.isdecimal() or int(count) > Twilio.limits.media:
+        raise Unreadable("NumMedia is no small number")
+    return [
+        Attachment(url, fields.get(f"MediaContentType{index}", ""))
+        for index in range(int(count))
+        if (url := fields.get(f"MediaUrl{index}", ""))
+    ]
+
+
+def _spellings(url: str) -> tuple[str, str]:
+    """The address with its port and without: the provider signs the one or the other."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host = parts.netloc.rpartition("@")[2]
+    bare = host.removesuffix(f":{port}")
+    return (
+        parts._replace(netloc=bare).geturl(),
+        parts._replace(netloc=f"{bare}:{port}").geturl(),
+    )
