@@ -14,15 +14,14 @@ Relative paths, SQLite's included, start at the folder of the file.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import UnionType
 from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import unquote, urlsplit
 
 import phonenumbers
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -30,6 +29,7 @@ from pydantic import (
 
 from bridge import consistency
 from bridge.document import ConfigError, Document, Mistake, Place
+from bridge.road.settings import SIP, HooksSection, RoadSection
 from bridge.setting import (
     CODECS,
     FEWEST_PORTS,
@@ -49,6 +49,7 @@ from bridge.setting import (
     PortRange,
     Region,
     Secret,
+    Section,
     ServerName,
     SipAddress,
     SipUser,
@@ -71,12 +72,6 @@ DEFAULT_FILE = "ringback.yaml"
 
 
 # --- sections
-
-
-class Section(BaseModel):
-    """What all sections have in common: nothing unknown, nothing changed after reading."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class HomeserverSection(Section):
@@ -291,6 +286,8 @@ class LineSection(Section):
         region: how numbers without a + are read; None reads them as dialled.
         users: who may use it, and whom it rings.
         ring_seconds: how long a caller waits.
+        texts_in, texts_out: how texts come and leave: "sip" is MESSAGE on the trunk, else the name
+            of a road.
     """
 
     name: Word
@@ -303,6 +300,8 @@ class LineSection(Section):
     region: Region | None = None
     users: Annotated[tuple[UserId, ...], AfterValidator(check_distinct)]
     ring_seconds: Annotated[int, Field(ge=5, le=300)] = 60
+    texts_in: Word = SIP
+    texts_out: Word = SIP
 
 
 class LogSection(Section):
@@ -325,6 +324,8 @@ class Config(Section):
     listener: ListenerSection = ListenerSection()
     trunks: Annotated[tuple[TrunkSection, ...], Field(min_length=1)]
     lines: Annotated[tuple[LineSection, ...], Field(min_length=1)]
+    hooks: HooksSection | None = None
+    roads: tuple[RoadSection, ...] = ()
     log: LogSection = LogSection()
 
     @property
@@ -344,6 +345,7 @@ class Config(Section):
         found += [trunk.password for trunk in self.trunks]
         peers = [trunk.authenticate_peer.password for trunk in self.trunks]
         found += [password for password in peers if password is not None]
+        found += [secret for road in self.roads for secret in road.secrets()]
         password = urlsplit(self.database.get_secret_value()).password
         plain = [secret.get_secret_value() for secret in found]
         return tuple(plain) if password is None else (*plain, unquote(password))
@@ -397,6 +399,8 @@ def _section(annotation: Any) -> tuple[type[Section] | None, bool]:
     """The section inside an annotation, and whether there is a list of them."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation, False
+    if get_origin(annotation) is UnionType:  # a section that may be left out
+        return _section(get_args(annotation)[0])
     if get_origin(annotation) is tuple:
         inner = get_args(annotation)[0]
         if isinstance(inner, type) and issubclass(inner, Section):

@@ -8,6 +8,7 @@ import ipaddress
 from typing import Any
 
 from bridge.document import Document, Place
+from bridge.road.settings import road_mistakes
 
 
 def check(document: Document) -> None:
@@ -17,6 +18,8 @@ def check(document: Document) -> None:
     names = [trunk.get("name") for trunk in trunks]
     _complain_of_repeats(document, "trunks", names)
     _complain_of_repeats(document, "lines", [line.get("name") for line in lines])
+    roads = items(document.tree, "roads")
+    _complain_of_repeats(document, "roads", [road.get("name") for road in roads])
     usernames = {trunk.get("name"): trunk.get("username") for trunk in trunks}
     taken: dict[tuple[str, str], int] = {}
     for i, line in enumerate(lines):
@@ -36,6 +39,9 @@ def check(document: Document) -> None:
                 document.complain(("lines", i), text, "one line for each called address")
     _check_credentials(document, trunks)
     _check_listeners(document, trunks)
+    hooks = isinstance(document.tree, dict) and bool(document.tree.get("hooks"))
+    for place, text, allowed in road_mistakes(roads, lines, hooks=hooks):
+        document.complain(place, text, allowed)
     appservice = document.tree.get("appservice") if isinstance(document.tree, dict) else None
     if isinstance(appservice, dict):
         bot = appservice.get("bot", "ringback")

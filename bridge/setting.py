@@ -12,13 +12,19 @@ from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import phonenumbers
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from sip.errors import RemoteError
 from sip.uri import Uri
 
 # Fewer would not carry two calls with all their candidates.
 FEWEST_PORTS = 20
+
+
+class Section(BaseModel):
+    """What all sections have in common: nothing unknown, nothing changed after reading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 @dataclass(frozen=True, slots=True)

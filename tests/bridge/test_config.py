@@ -4,9 +4,9 @@ from typing import Any, get_args
 import pytest
 import yaml
 
-from bridge.config import Config, Section, load, parse, secret_fields
+from bridge.config import Config, load, parse, secret_fields
 from bridge.document import ConfigError
-from bridge.setting import CODECS, SUITES, Endpoint, PortRange
+from bridge.setting import CODECS, SUITES, Endpoint, PortRange, Section
 from media.plane import SessionSettings
 from sip.digest import Account
 from sip.io.listener import ListenerSettings
@@ -403,7 +403,10 @@ def test_a_wrong_value_says_what_would_be_right(
         ("database: mysql://x/y", "not a database that we know"),
         ("log: {level: loud}", "allowed: 'debug', 'info' or 'warning'"),
         ("log: info", "not a section"),
-        ("colour: red", "homeserver, appservice, database, media, listener, trunks, lines, log"),
+        (
+            "colour: red",
+            "homeserver, appservice, database, media, listener, trunks, lines, hooks, roads, log",
+        ),
         ("listener: {insecure_udp: 5061}", "not a host and a port"),
         ("listener: {tls: 0.0.0.0:5061}", "listener.tls: cannot be without a certificate"),
         ("listener: {key_file: /etc/passwd}", "a certificate and its key belong together"),
@@ -517,33 +520,85 @@ def settings(model: type[Section], place: str = "") -> set[str]:
 
 
 def written(value: Any, place: str = "") -> set[str]:
-    if isinstance(value, dict):
+    if isinstance(value, dict) and place.removeprefix(".") not in settings(Config):
         return set().union(*(written(item, f"{place}.{key}") for key, item in value.items()))
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        return written(value[0], place)
+        return set().union(*(written(item, place) for item in value))
     return {place.removeprefix(".")}
+
+
+ROADS = """\
+hooks: {public_url: "https://phone.example.org"}
+roads:
+  - name: sms
+    hook_secret: 0123456789abcdef
+    voipms: {username: me, password: secret-v}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "mistake"),
+    [
+        ("", "", ""),
+        ("  - name: sms", "  - name: sip", "sip is the trunk's own road"),
+        ("  - name: sms", "  - name: other", "there is no road sms; allowed: sip, other"),
+        ('hooks: {public_url: "https://phone.example.org"}', "", "needs the section hooks"),
+        ("    hook_secret: 0123456789abcdef\n", "", "but it has no hook_secret"),
+        ("0123456789abcdef", "short", "shorter than 16 characters"),
+        ("0123456789abcdef", "0123456789abcdef/", "cannot stand in a web address"),
+        ("    number: +493012345678\n", "", "has no number, which a road needs"),
+        ("voipms: {username", "telnyx: {username", "is no setting that we know"),
+        ("    voipms: {username: me, password: secret-v}", "", "exactly one provider"),
+        (
+            "voipms: {username: me, password: secret-v}",
+            "telnyx: {api_key: k, public_key: nonsense}",
+            "roads[0]",
+        ),
+        (
+            "voipms: {username: me, password: secret-v}",
+            "generic: {receive: {id: 'a[', from: a, to: b, text: c}}",
+            "no JMESPath expression",
+        ),
+    ],
+)
+def test_roads_fit_to_lines_and_hooks(tmp_path: Path, old: str, new: str, mistake: str) -> None:
+    text = GOOD.replace("    users:", "    texts_in: sms\n    users:") + ROADS
+    changed = text.replace(old, new)
+    if not mistake:
+        assert read(changed, tmp_path).lines[0].texts_in == "sms"
+        return
+    assert changed != text
+    assert any(mistake in said for said in mistakes(changed, tmp_path))
+
+
+def test_the_secrets_of_roads_are_known_to_the_log(tmp_path: Path) -> None:
+    text = GOOD + ROADS
+    assert {"secret-v", "0123456789abcdef"} <= set(read(text, tmp_path).secrets())
+
+
+def make_secrets(folder: Path) -> None:
+    """The files that the example names."""
+    (folder / "secrets").mkdir()
+    for name in ("as_token", "home", "twilio", "telnyx", "voipms", "acme"):
+        (folder / "secrets" / name).write_text("x")
+    for name in ("twilio-hook", "telnyx-hook", "voipms-hook", "acme-hook"):
+        (folder / "secrets" / name).write_text("0123456789abcdef")
 
 
 def test_the_example_has_every_setting_and_is_valid(tmp_path: Path) -> None:
     text = (ROOT / "config.example.yaml").read_text()
     said = {
-        name.removesuffix("_file").removesuffix("_env")
-        if name.endswith(("_token_file", "_token_env", "password_file"))
-        else name
+        name if name in settings(Config) else name.removesuffix("_file").removesuffix("_env")
         for name in written(yaml.safe_load(text))
     }
     assert said == settings(Config)
-    (tmp_path / "secrets").mkdir()
-    for name in ("as_token", "home"):
-        (tmp_path / "secrets" / name).write_text("x")
+    make_secrets(tmp_path)
     assert read(text, tmp_path, RINGBACK_HS_TOKEN="h").trunks[0].name == "home"
 
 
 def test_the_example_says_the_defaults(tmp_path: Path) -> None:
     text = (ROOT / "config.example.yaml").read_text()
-    (tmp_path / "secrets").mkdir()
-    for name in ("as_token", "home"):
-        (tmp_path / "secrets" / name).write_text("x")
+    make_secrets(tmp_path)
     example = read(text, tmp_path, RINGBACK_HS_TOKEN="h")
     small = read(GOOD, tmp_path)
     assert example.media == small.media
