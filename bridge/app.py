@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
+from ipaddress import ip_network
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
@@ -32,6 +33,9 @@ from bridge.matrix.appservice import Appservice, Health
 from bridge.matrix.client import MatrixClient, MatrixError
 from bridge.portal import Portals
 from bridge.reception import Reception
+from bridge.road.carrier import Carrier
+from bridge.road.hook import Entrance, Hooks
+from bridge.road.way import RoadWay
 from bridge.routing import Routing
 from bridge.task import Tasks
 from bridge.texting import Texting
@@ -82,9 +86,14 @@ class Ringback:
             bot=config.appservice.bot,
             appservice_id=config.appservice.id,
         )
+        self._roads = {section.name: section.to_road() for section in config.roads}
         self._routing = Routing(
-            lines=config.lines, trunks={trunk.name: trunk for trunk in config.trunks}
+            lines=config.lines,
+            trunks={trunk.name: trunk for trunk in config.trunks},
+            writings={name: road.limits.writing for name, road in self._roads.items()},
         )
+        self._carrier = Carrier()
+        self._hooks = self._make_hooks()
         self._trunks: dict[str, TrunkClient] = {}
         self._told_down: set[str] = set()
         self._voicemail = Voicemail()
@@ -140,6 +149,9 @@ class Ringback:
             await listener.start()
         for client in self._trunks.values():
             await client.start()
+        if self._hooks is not None:
+            await self._hooks.start()
+            self._stops.append(("hooks", self._hooks.stop))
         assert self._appservice is not None, "made with the people"
         await self._appservice.start()
         self._stops.append(("listener", self._appservice.stop))
@@ -177,7 +189,9 @@ class Ringback:
             outgoing=OutgoingTexts(database),
             incoming=IncomingTexts(database),
             trunks=self._trunks,
+            roads=self._ways(),
         )
+        self._stops.append(("providers", self._carrier.close))
         self._stops.append(("texts", self._texting.stop))
         self._exchange = Exchange(
             plane=self._plane,
@@ -224,6 +238,38 @@ class Ringback:
         know a new connection of the same device by it (RFC 5626 §3.1)."""
         us = f"{self._config.homeserver.domain}/{self._config.appservice.id}/{trunk}"
         return uuid5(NAMESPACE_URL, f"ringback:{us}").urn
+
+    def _make_hooks(self) -> Hooks | None:
+        """The listener for providers, if the configuration has one."""
+        settings = self._config.hooks
+        if settings is None:
+            return None
+        return Hooks(
+            listen=settings.listen,
+            public_url=settings.public_url,
+            entrances={
+                section.name: Entrance(
+                    self._roads[section.name], section.hook_secret.get_secret_value()
+                )
+                for section in self._config.roads
+                if section.hook_secret is not None
+            },
+            receiver=lambda road, happenings: self._texting.receive_hook(road, happenings),
+            proxies=[ip_network(proxy) for proxy in settings.proxies],
+        )
+
+    def _ways(self) -> dict[str, RoadWay]:
+        """How texts leave besides SIP."""
+        return {
+            section.name: RoadWay(
+                section.name,
+                self._roads[section.name],
+                self._carrier,
+                receipts=None if self._hooks is None else self._hooks.url(section.name),
+                parts=section.parts,
+            )
+            for section in self._config.roads
+        }
 
     async def _stop_trunks(self) -> None:
         await asyncio.gather(*(client.stop() for client in self._trunks.values()))

@@ -20,6 +20,8 @@ from bridge.numbers import (
     parse_caller,
     parse_dialled,
 )
+from bridge.road.road import Writing
+from bridge.road.writing import read_number
 from sip.events import IncomingSession, MessageReceived
 from sip.identity import Verstat
 from sip.presentation import Presentation
@@ -60,11 +62,19 @@ class Routing:
     Args:
         lines: of the configuration.
         trunks: of the configuration, by name.
+        writings: how numbers are written on the roads of the configuration, by name.
     """
 
-    def __init__(self, *, lines: Sequence[LineSection], trunks: Mapping[str, TrunkSection]) -> None:
+    def __init__(
+        self,
+        *,
+        lines: Sequence[LineSection],
+        trunks: Mapping[str, TrunkSection],
+        writings: Mapping[str, Writing] | None = None,
+    ) -> None:
         self.lines = tuple(lines)
         self.trunks = dict(trunks)
+        self._writings = dict(writings or {})
         self._by_name = {line.name: line for line in lines}
 
     def line(self, name: str) -> LineSection | None:
@@ -74,6 +84,18 @@ class Routing:
     def lines_of(self, user: str) -> list[LineSection]:
         """The lines that a user may use, in the order of the configuration."""
         return [line for line in self.lines if user in line.users]
+
+    def texted_line(self, road: str, to: str) -> LineSection | None:
+        """The line whose texts come by a road, of the number as its provider writes it."""
+        writing = self.writing(road)
+        for line in self.lines:
+            if line.texts_in == road and read_number(to, writing, line.region).text == line.number:
+                return line
+        return None
+
+    def writing(self, road: str) -> Writing:
+        """How a road's provider writes numbers."""
+        return self._writings.get(road, Writing.E164)
 
     def lines_on(self, trunk: str) -> list[LineSection]:
         return [line for line in self.lines if line.trunk == trunk]

@@ -6,7 +6,8 @@ never. `Tasks` keeps what it started, logs what crashes, and ends all of it at t
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -38,3 +39,37 @@ class Tasks:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("task %s crashed", task.get_name(), exc_info=error)
+
+
+class Queues:
+    """Work in order per key: a queue and a task for each key that has any.
+
+    Args:
+        name: what the tasks are called.
+    """
+
+    def __init__(self, tasks: Tasks, name: str) -> None:
+        self._tasks = tasks
+        self._name = name
+        self._queues: dict[tuple[str, ...], deque[Callable[[], Coroutine[Any, Any, None]]]] = {}
+
+    def add(self, key: tuple[str, ...], work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do `work` when everything that was added before with the same key is done."""
+        queue = self._queues.get(key)
+        if queue is not None:
+            queue.append(work)
+            return
+        self._queues[key] = deque([work])
+        self._tasks.start(self._name, self._work_off(key))
+
+    async def _work_off(self, key: tuple[str, ...]) -> None:
+        queue = self._queues[key]
+        try:
+            while queue:
+                try:
+                    await queue[0]()
+                except Exception:  # the top of one piece of work; the next is not its victim
+                    log.exception("%s: a piece of work failed", self._name)
+                queue.popleft()
+        finally:
+            del self._queues[key]

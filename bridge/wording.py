@@ -181,8 +181,9 @@ def answered_elsewhere(caller: str, user: str) -> str:
     return f"{user} answered the call from {caller}."
 
 
-def text_refused(number: PhoneNumber, status: int, said: str) -> str:
-    why = {
+def message_refused(status: int, said: str) -> str:
+    """Why a phone system did not take a text, from the status of its answer to MESSAGE."""
+    return {
         404: "the number is unknown",
         403: "the phone system does not allow it",
         405: "the phone system does not take texts",
@@ -193,11 +194,43 @@ def text_refused(number: PhoneNumber, status: int, said: str) -> str:
         503: "the phone line is down",
         513: "the text is too long",
     }.get(status, said or f"the phone system said {status}")
+
+
+# A receipt says that a text was lost after it was taken (RFC 5438 has no reason).
+LOST = "the phone system could not pass it on"
+
+
+def text_refused(number: PhoneNumber, why: str) -> str:
     return f"Not delivered to {number.show()}: {why}."
 
 
-def text_lost(number: PhoneNumber) -> str:
-    return f"Not delivered to {number.show()}: the phone system could not pass it on."
+def text_waits(number: PhoneNumber, why: str, minutes: int) -> str:
+    return (
+        f"Not sent to {number.show()} yet: {why}. It is tried again for {minutes} minutes, and you "
+        "are told if it cannot be sent."
+    )
+
+
+def text_too_long(length: int, longest: int) -> str:
+    return f"Not sent: the text has {length} characters, and no more than {longest} can be sent."
+
+
+def text_in_parts(parts: int, most: int) -> str:
+    return (
+        f"Not sent: the text would take {parts} messages, each of which costs, and no more than "
+        f"{most} are allowed."
+    )
+
+
+def group_text(sender: str, others: tuple[str, ...]) -> str:
+    return (
+        f"This text went to a group: {', '.join(others)} have it too. What you answer here goes to "
+        f"{sender} alone."
+    )
+
+
+def attachment(url: str) -> str:
+    return f"A picture or file came with this text: {url}"
 
 
 def text_sent(number: PhoneNumber) -> str:

@@ -4,7 +4,8 @@ Done rows lose their body and keep their key for a while, so that a repeat is kn
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mautrix.util.async_db import Connection, Database
 
@@ -21,6 +22,9 @@ class OutgoingText:
     Attributes:
         seq: grows in the order of arrival; 0 before it is stored.
         event_id: of the `m.room.message`.
+        state: "waiting", "sending" (the bytes may have left), "sent", "delivered", "refused",
+            "failed" (the network could not deliver it), or "doubt".
+        road: by which it left, "" before.
     """
 
     event_id: str
@@ -30,6 +34,8 @@ class OutgoingText:
     body: str = field(repr=False)
     created_ms: int
     seq: int = 0
+    state: str = "waiting"
+    road: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,40 +81,46 @@ class OutgoingTexts:
         )
         if seq is None:
             return None
-        return OutgoingText(
-            text.event_id, text.room_id, text.line, text.number, text.body, text.created_ms, seq
-        )
+        return replace(text, seq=seq)
 
     async def open(self, state: str) -> list[OutgoingText]:
         """Texts that are "waiting" or "sending", oldest first."""
         rows = await self._database.fetch(
-            "SELECT seq, event_id, room_id, line, number, body, created_ms FROM text_out"
-            " WHERE state = $1 ORDER BY seq",
-            state,
+            f"SELECT {_OUTGOING} FROM text_out WHERE state = $1 ORDER BY seq", state
         )
-        return [
-            OutgoingText(
-                row["event_id"],
-                row["room_id"],
-                row["line"],
-                row["number"],
-                row["body"] or "",
-                row["created_ms"],
-                row["seq"],
-            )
-            for row in rows
-        ]
+        return [_outgoing(row) for row in rows]
 
-    async def sending(self, event_id: str) -> None:
+    async def by_remote_id(self, road: str, remote_id: str) -> OutgoingText | None:
+        """The text that a road calls so; its body is gone by then."""
+        row = await self._database.fetchrow(
+            f"SELECT {_OUTGOING} FROM text_out WHERE road = $1 AND remote_id = $2", road, remote_id
+        )
+        return None if row is None else _outgoing(row)
+
+    async def sending(self, event_id: str, road: str) -> None:
         """The bytes are about to leave: from now on nobody can say that they did not."""
         await self._database.execute(
-            "UPDATE text_out SET state = 'sending' WHERE event_id = $1", event_id
+            "UPDATE text_out SET state = 'sending', road = $2 WHERE event_id = $1", event_id, road
         )
 
-    async def done(self, event_id: str, state: str) -> None:
-        """It is "sent", "refused", or in "doubt", for good."""
+    async def waiting(self, event_id: str) -> None:
+        """They did not leave after all."""
         await self._database.execute(
-            "UPDATE text_out SET state = $2, body = NULL WHERE event_id = $1", event_id, state
+            "UPDATE text_out SET state = 'waiting' WHERE event_id = $1", event_id
+        )
+
+    async def done(self, event_id: str, state: str, *, remote_id: str = "") -> None:
+        """Nothing more is to be sent; receipts may still say what became of it.
+
+        Args:
+            remote_id: what the road calls it, "" to leave that as it is.
+        """
+        await self._database.execute(
+            "UPDATE text_out SET state = $2, body = NULL, remote_id = COALESCE($3, remote_id)"
+            " WHERE event_id = $1",
+            event_id,
+            state,
+            remote_id or None,
         )
 
     async def prune(self, *, now_ms: int) -> None:
@@ -116,6 +128,23 @@ class OutgoingTexts:
             "DELETE FROM text_out WHERE state NOT IN ('waiting', 'sending') AND created_ms < $1",
             now_ms - KEEP_MS,
         )
+
+
+_OUTGOING = "seq, event_id, room_id, line, number, body, created_ms, state, road"
+
+
+def _outgoing(row: Any) -> OutgoingText:
+    return OutgoingText(
+        event_id=row["event_id"],
+        room_id=row["room_id"],
+        line=row["line"],
+        number=row["number"],
+        body=row["body"] or "",
+        created_ms=row["created_ms"],
+        seq=row["seq"],
+        state=row["state"],
+        road=row["road"],
+    )
 
 
 class IncomingTexts:
@@ -149,7 +178,7 @@ class IncomingTexts:
                     text.created_ms,
                 )
                 if seq is not None:
-                    fresh.append(_with_seq(text, seq))
+                    fresh.append(replace(text, seq=seq))
 
         await commit(self._database, insert)
         return fresh
@@ -188,17 +217,3 @@ class IncomingTexts:
         await self._database.execute(
             "DELETE FROM text_in WHERE state <> 'waiting' AND created_ms < $1", now_ms - KEEP_MS
         )
-
-
-def _with_seq(text: IncomingText, seq: int) -> IncomingText:
-    return IncomingText(
-        text.key,
-        text.user_id,
-        text.line,
-        text.number,
-        text.name,
-        text.msgtype,
-        text.body,
-        text.created_ms,
-        seq,
-    )

@@ -89,9 +89,10 @@ class Hooks:
         """The port that we listen on, None while we do not."""
         return self._port
 
-    def url(self, name: str) -> str:
-        """What the owner enters at the provider."""
-        return f"{self._public_url}/road/{name}/{self._entrances[name].secret}"
+    def url(self, name: str) -> str | None:
+        """What the owner enters at the provider; None for a road that nothing comes in on."""
+        entrance = self._entrances.get(name)
+        return None if entrance is None else f"{self._public_url}/road/{name}/{entrance.secret}"
 
     async def start(self) -> None:
         """Listen.

@@ -213,9 +213,14 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unsure:
-    """Nobody can say whether the provider took it: a gateway of its failed half-way."""
+    """Nobody can say whether it was taken: no answer, or one that is no answer.
+
+    Attributes:
+        id: by which a receipt would name it all the same, "" if nobody knows.
+    """
 
     reason: str
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from bridge.db.texts import IncomingTexts, OutgoingTexts
 from bridge.ghost import Ghosts
 from bridge.matrix.events import RoomEvent, parse_text
 from bridge.numbers import PhoneNumber
+from bridge.outbox import KEEP_TRYING, LONGEST_DELAY, STATUS
 from bridge.portal import Portal, Portals
 from bridge.routing import Routing
 from bridge.texting import Texting
@@ -154,7 +155,15 @@ async def test_a_text_out_goes_whole_and_its_success_is_quiet(
     async with asyncio.timeout(10):
         while await states(database, "text_out") != ["sent"]:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.001)
-    assert world.matrix.sent == []
+    await until(lambda: world.matrix.sent)
+    (shown,) = world.matrix.sent
+    assert (shown.type, shown.sender) == (STATUS, GHOST)
+    assert shown.content == {
+        "m.relates_to": {"rel_type": "m.reference", "event_id": "$t1"},
+        "network": "ringback",
+        "status": "SUCCESS",
+        "delivered_to_users": [],
+    }
     assert await database.fetchval("SELECT body FROM text_out") is None
 
 
@@ -211,10 +220,12 @@ async def test_a_refusal_is_told_as_a_reply(
     await world.write(portal, "hello")
     await until(lambda: world.trunk.fake.messages)
     world.outcome("m0", status)
-    await until(lambda: world.matrix.sent)
-    (notice,) = world.matrix.sent
+    await until(world.matrix.notices)
+    shown, notice = world.matrix.sent
     assert (notice.sender, notice.room_id) == (GHOST, portal.room_id)
     assert notice.content["body"] == words
+    assert (shown.type, shown.content["status"]) == (STATUS, "FAIL_PERMANENT")
+    assert shown.content["message"] in words
     assert notice.content["m.relates_to"] == {"m.in_reply_to": {"event_id": "$t1"}}
     assert await states(database, "text_out") == ["refused"]
 
@@ -263,7 +274,9 @@ async def test_a_receipt_settles_a_doubt(database: Database) -> None:
     world.texting.receive_sip("home", notification(Status.DELIVERED, "m9"))
     world.texting.receive_sip("home", notification(Status.ERROR))
     world.texting.receive_sip("home", notification(Status.DELIVERED))
-    await told_states(database, ["sent"])
+    await told_states(database, ["delivered"])
+    await until(lambda: world.matrix.sent[-1].content.get("delivered_to_users"))
+    assert world.matrix.sent[-1].content["delivered_to_users"] == [GHOST]
     await world.texting.stop()
 
 
@@ -275,19 +288,34 @@ async def test_a_text_that_was_lost_later_is_told(database: Database) -> None:
     world.texting.receive_sip("home", notification(Status.FAILED))  # overtakes the answer
     world.texting.receive_sip("home", notification(Status.FAILED))
     world.outcome("m0", 202)
-    await until(lambda: world.matrix.sent)
+    await until(world.matrix.notices)
     assert world.matrix.notices() == [
         "Not delivered to +1 555-123-4567: the phone system could not pass it on."
     ]
-    await told_states(database, ["refused"])
+    await told_states(database, ["failed"])
     await world.texting.stop()
 
 
-async def test_a_line_that_stays_down_is_told(world: World, portal: Portal) -> None:
+async def test_a_text_waits_for_a_line_that_is_down(
+    world: World, portal: Portal, database: Database
+) -> None:
     world.trunk.up = False
     await world.write(portal, "hello")
-    await until(lambda: world.matrix.sent)
-    assert world.matrix.notices() == ["Not delivered to +1 555-123-4567: the phone line is down."]
+    await until(world.matrix.notices)
+    (notice,) = world.matrix.notices()
+    assert "Not sent to +1 555-123-4567 yet: the phone line is down" in notice
+    assert await states(database, "text_out") == ["waiting"]
+    world.trunk.up = True
+    await until(lambda: world.trunk.fake.messages)
+
+
+async def test_a_line_that_stays_down_is_told_in_the_end(world: World, portal: Portal) -> None:
+    world.trunk.up = False
+    await world.write(portal, "hello")
+    await until(lambda: len(world.matrix.notices()) == 2)
+    assert "Not delivered to +1 555-123-4567: the phone line is down" in world.matrix.notices()[1]
+    assert KEEP_TRYING <= sum(world.slept) <= KEEP_TRYING + LONGEST_DELAY
+    assert max(world.slept) <= LONGEST_DELAY
     assert world.trunk.fake.messages == []
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from bridge.call.events import EndReason
 from bridge.numbers import PhoneNumber
-from bridge.wording import call_in_ended, call_out_ended, text_refused
+from bridge.wording import call_in_ended, call_out_ended, message_refused
 
 NUMBER = PhoneNumber("+15551234567")
 QUIET_OUT = {EndReason.HANGUP, EndReason.CANCELLED, EndReason.ANSWERED_ELSEWHERE}
@@ -34,5 +34,5 @@ def test_a_call_in_is_missed_or_quiet(reason: EndReason) -> None:
 
 
 def test_an_unlisted_refusal_of_a_text_is_told_in_the_peers_words() -> None:
-    assert text_refused(NUMBER, 499, "Odd").endswith("Odd.")
-    assert text_refused(NUMBER, 499, "").endswith("the phone system said 499.")
+    assert message_refused(499, "Odd") == "Odd"
+    assert message_refused(499, "") == "the phone system said 499"

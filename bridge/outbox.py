@@ -1,0 +1,286 @@
+"""Texts from rooms to phones, from the moment that they are stored until it is known what became of
+them.
+
+    waiting ──▶ sending ──▶ sent ──▶ delivered
+       ▲           │  │               or failed       (receipts)
+       └── later ──┘  ├──▶ refused
+                      └──▶ doubt ──▶ …                (a receipt settles it)
+
+"sending" is committed before the bytes leave. A row that a start finds there was cut off by a crash
+at the one unsafe instant: it is sent again where the other side knows a repeat by our key, and else
+its author is told that it may not have arrived. What was certainly not taken waits, and is tried
+again with growing, jittered pauses for an hour.
+
+Texts of one number keep their order, by a queue for each. What became of a text is shown on it
+(`com.beeper.message_send_status`, for clients that know it); success is quiet otherwise, everything
+else is told where the text was written.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Protocol
+
+from bridge import wording
+from bridge.config import LineSection
+from bridge.db.texts import OutgoingText, OutgoingTexts
+from bridge.ghost import Ghosts
+from bridge.matrix.client import MatrixClient, MatrixError, MatrixUnavailable
+from bridge.numbers import PhoneNumber
+from bridge.portal import Portal, Portals
+from bridge.road.road import Delivery, Later, Outcome, Receipt, Refused, Taken, Unsure
+from bridge.road.settings import SIP
+from bridge.road.way import Way
+from bridge.routing import Routing
+from bridge.task import Queues, Tasks
+from bridge.txn import txn_id
+
+log = logging.getLogger(__name__)
+
+FIRST_DELAY = 1.0  # seconds between two attempts; doubled each time
+LONGEST_DELAY = 60.0
+TELL_AFTER = 10.0  # a text that could not leave for so long: its author is told that it waits
+KEEP_TRYING = 3600.0  # then it is given up: a text that leaves hours later is worse than none
+MAX_EARLY = 1024  # receipts that came before the answer which names their text
+STATUS = "com.beeper.message_send_status"
+
+
+class Notices(Protocol):
+    """Leaves a word about a number for a user, which waits for the homeserver if need be."""
+
+    async def leave_notice(
+        self, line: LineSection, number: PhoneNumber, user: str, text: str, *, name: str, key: str
+    ) -> None:
+        """Keep it; a repeat with the same key is the same notice."""
+
+
+class Outbox:
+    """Sends what is stored, once.
+
+    Args:
+        find_way: finds how a text leaves by the name that `Way.name` has; None if it is gone.
+        sleep: waits between attempts; replaced by tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        matrix: MatrixClient,
+        ghosts: Ghosts,
+        portals: Portals,
+        routing: Routing,
+        texts: OutgoingTexts,
+        find_way: Callable[[str], Way | None],
+        notices: Notices,
+        tasks: Tasks,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._matrix = matrix
+        self._ghosts = ghosts
+        self._portals = portals
+        self._routing = routing
+        self._texts = texts
+        self._find_way = find_way
+        self._notices = notices
+        self._tasks = tasks
+        self._sleep = sleep
+        self._queues = Queues(tasks, "texts of a number")
+        self._early: dict[tuple[str, str], Receipt] = {}
+
+    async def start(self) -> None:
+        """Take up what an earlier run left."""
+        await self._texts.prune(now_ms=now_ms())
+        for text in await self._texts.open("sending"):
+            way = self._find_way(text.road)
+            if way is not None and way.repeatable:
+                self._queue(text)
+            else:
+                await self._texts.done(text.event_id, "doubt")
+                self._tasks.start("tell of a doubt", self._tell_doubt(text))
+        for text in await self._texts.open("waiting"):
+            self._queue(text)
+
+    async def submit(self, text: OutgoingText, user: str) -> None:
+        """Store a text; it leaves when those before it are done.
+
+        Args:
+            user: who wrote it, and hears of its failure.
+        """
+        line = self._routing.line(text.line)
+        number = PhoneNumber(text.number)
+        if line is None or (refusal := self._routing.refusal(line, number, user)) is not None:
+            words = refusal.text if line is not None and refusal else wording.NOT_A_USER
+            await self._reply(text, words)
+            return
+        way = self._find_way(way_name(line))
+        if way is not None and (words_of_way := way.refusal(text.body)) is not None:
+            await self._reply(text, words_of_way)
+            return
+        stored = await self._texts.store(text)
+        if stored is not None:
+            self._queue(stored)
+
+    def receive_receipt(self, road: str, receipt: Receipt) -> None:
+        """Take what a road says later about a text of ours; returns at once."""
+        self._tasks.start("a receipt", self._receive_receipt(road, receipt))
+
+    # ---
+
+    def _queue(self, text: OutgoingText) -> None:
+        self._queues.add((text.line, text.number), partial(self._send, text))
+
+    async def _send(self, text: OutgoingText) -> None:
+        outcome = await self._attempts(text)
+        number = PhoneNumber(text.number)
+        match outcome:
+            case Taken(id):
+                await self._texts.done(text.event_id, "sent", remote_id=id)
+                await self._show(text, "SUCCESS")
+                if self._portals.by_room(text.room_id) is None:
+                    await self._reply(text, wording.text_sent(number))
+            case Unsure(reason, id):
+                log.info("a text to %s is in doubt: %s", number.short(), reason)
+                await self._texts.done(text.event_id, "doubt", remote_id=id)
+                await self._tell_doubt(text)
+            case Refused(reason) | Later(reason):
+                log.info("a text to %s was not taken: %s", number.short(), reason)
+                await self._texts.done(text.event_id, "refused")
+                await self._show(text, "FAIL_PERMANENT", reason)
+                await self._reply(text, wording.text_refused(number, reason))
+                return
+        if (receipt := self._early.pop((self._road(text), outcome.id), None)) is not None:
+            self.receive_receipt(self._road(text), receipt)
+
+    async def _attempts(self, text: OutgoingText) -> Outcome:
+        """Try until the text is taken, refused, in doubt, or too old to be tried again."""
+        waited = max(0.0, (now_ms() - text.created_ms) / 1000)
+        delay, told = FIRST_DELAY, False
+        while True:
+            outcome = await self._attempt(text)
+            if not isinstance(outcome, Later) or waited >= KEEP_TRYING:
+                return outcome
+            await self._texts.waiting(text.event_id)
+            if waited >= TELL_AFTER and not told:
+                told = True
+                number, minutes = PhoneNumber(text.number), round((KEEP_TRYING - waited) / 60)
+                await self._show(text, "PENDING", outcome.reason)
+                words = wording.text_waits(number, outcome.reason, minutes)
+                await self._reply(text, words, about="text waits")
+            pause = max(delay * random.uniform(0.75, 1.0), outcome.after or 0.0)
+            await self._sleep(pause)
+            waited += pause
+            delay = min(LONGEST_DELAY, 2 * delay)
+
+    async def _attempt(self, text: OutgoingText) -> Outcome:
+        line = self._routing.line(text.line)
+        way = None if line is None else self._find_way(way_name(line))
+        if line is None or way is None:
+            return Refused("the line does not exist any more")
+        leaving = partial(self._texts.sending, text.event_id, way.name)
+        return await way.send(line, text, leaving)
+
+    def _road(self, text: OutgoingText) -> str:
+        line = self._routing.line(text.line)
+        return "" if line is None else way_name(line)
+
+    # --- what became of it
+
+    async def _receive_receipt(self, road: str, receipt: Receipt) -> None:
+        text = await self._texts.by_remote_id(road, receipt.id)
+        if text is None:
+            # The answer that names its text may still be on its way.
+            self._early[road, receipt.id] = receipt
+            while len(self._early) > MAX_EARLY:
+                del self._early[next(iter(self._early))]
+            return
+        match receipt.state:
+            case Delivery.FAILED if text.state not in ("failed", "delivered"):
+                await self._texts.done(text.event_id, "failed")
+                reason = receipt.reason or wording.LOST
+                await self._show(text, "FAIL_PERMANENT", reason)
+                words = wording.text_refused(PhoneNumber(text.number), reason)
+                await self._reply(text, words, about="text lost")
+            case Delivery.DELIVERED if text.state not in ("failed", "delivered"):
+                await self._texts.done(text.event_id, "delivered")
+                await self._show(text, "SUCCESS", delivered=True)
+            case _:
+                pass  # a step on the way, or what is known already
+
+    async def _show(
+        self, text: OutgoingText, status: str, reason: str = "", *, delivered: bool = False
+    ) -> None:
+        """Show on the text itself what became of it; nothing hangs on it."""
+        portal = self._portals.by_room(text.room_id)
+        if portal is None:
+            return  # a text by command: the command is answered in words
+        ghost = self._ghosts.user_id(portal.number)
+        content = {
+            "m.relates_to": {"rel_type": "m.reference", "event_id": text.event_id},
+            "network": "ringback",
+            "status": status,
+        }
+        if status == "FAIL_PERMANENT":
+            content |= {"reason": "m.foreign_network_error"}
+        if reason:
+            content["message"] = reason
+        if status == "SUCCESS":
+            content["delivered_to_users"] = [ghost] if delivered else []
+        step = txn_id("text status", status, str(delivered), text.event_id)
+        try:
+            await self._matrix.send_event(text.room_id, STATUS, content, sender=ghost, txn_id=step)
+        except MatrixError as error:
+            log.info("the state of a text could not be shown: %s", error)
+
+    async def _tell_doubt(self, text: OutgoingText) -> None:
+        await self._show(text, "FAIL_PERMANENT", "it may not have been sent")
+        await self._reply(text, wording.text_in_doubt(PhoneNumber(text.number)))
+
+    async def _reply(self, text: OutgoingText, words: str, *, about: str = "text outcome") -> None:
+        """A notice that answers the text, by the ghost in a portal and by the bot elsewhere.
+
+        Args:
+            about: there is one of each kind for each text.
+        """
+        portal = self._portals.by_room(text.room_id)
+        sender = self._matrix.bot_id if portal is None else self._ghosts.user_id(portal.number)
+        content = {
+            "msgtype": "m.notice",
+            "body": words,
+            "m.relates_to": {"m.in_reply_to": {"event_id": text.event_id}},
+        }
+        try:
+            await self._matrix.send_event(
+                text.room_id,
+                "m.room.message",
+                content,
+                sender=sender,
+                txn_id=txn_id(about, text.event_id),
+            )
+        except MatrixUnavailable:
+            await self._reply_later(text, words, portal, about)
+        except MatrixError as error:
+            log.warning("the outcome of a text could not be told: %s", error)
+
+    async def _reply_later(
+        self, text: OutgoingText, words: str, portal: Portal | None, about: str
+    ) -> None:
+        """The homeserver is away: leave the outcome as a notice, which waits in the database."""
+        line = self._routing.line(text.line)
+        if portal is None or line is None:
+            log.warning("the homeserver is away, and the outcome of a text could not be told")
+            return
+        key = f"{about}:{text.event_id}"
+        await self._notices.leave_notice(line, portal.number, portal.user, words, name="", key=key)
+
+
+def way_name(line: LineSection) -> str:
+    """The name of the way by which texts of a line leave."""
+    return f"{SIP}:{line.trunk}" if line.texts_out == SIP else line.texts_out
+
+
+def now_ms() -> int:
+    """Wall clock, milliseconds since 1970."""
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,210 @@
+"""How texts leave: over a trunk by SIP MESSAGE, or over a road by its provider's interface.
+
+Both are a `Way`; `bridge.texting` knows no other difference between them. A way does not decide
+what is told to people or when something is tried again: it says what became of one attempt.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from bridge import wording
+from bridge.config import LineSection
+from bridge.db.texts import OutgoingText
+from bridge.numbers import NotANumber, PhoneNumber
+from bridge.road.carrier import Carrier
+from bridge.road.road import (
+    Delivery,
+    Departure,
+    Later,
+    Outcome,
+    Receipt,
+    Refused,
+    Road,
+    Taken,
+    Unsure,
+)
+from bridge.road.segments import count
+from bridge.road.writing import write_number
+from bridge.routing import Routing
+from sip.agent import UserAgent
+from sip.errors import LocalError
+from sip.events import Body, MessageNotified, MessageSent
+from sip.imdn import Status, Wish
+from sip.io.client import TrunkStatus
+
+log = logging.getLogger(__name__)
+
+PLAIN = "text/plain;charset=UTF-8"
+ANSWER_LIMIT = 45.0  # beyond the agent's own 32 s: then something is wrong with us
+DELIVERY = frozenset({Wish.POSITIVE_DELIVERY, Wish.NEGATIVE_DELIVERY})
+
+Leaving = Callable[[], Awaitable[None]]
+
+
+class TrunkPort(Protocol):
+    """What texting needs of `sip.io.client.TrunkClient`."""
+
+    agent: UserAgent
+
+    @property
+    def status(self) -> TrunkStatus: ...
+
+    def now(self) -> float: ...
+
+    def pump(self) -> None: ...
+
+
+class Way(Protocol):
+    """Takes texts of our lines to phones.
+
+    Attributes:
+        name: as the database knows it.
+        repeatable: whether an attempt in doubt may be made again without doubling the text.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def repeatable(self) -> bool: ...
+
+    def refusal(self, body: str) -> str | None:
+        """Why a text cannot go this way at all, in words for its author; None if it can."""
+
+    async def send(self, line: LineSection, text: OutgoingText, leaving: Leaving) -> Outcome:
+        """Make one attempt.
+
+        Args:
+            leaving: awaited right before the bytes may leave.
+        """
+
+
+class MessageWay:
+    """SIP MESSAGE on a trunk (RFC 3428). There is no way to know a repeat as one for certain."""
+
+    repeatable = False
+
+    def __init__(self, name: str, trunk: TrunkPort, routing: Routing) -> None:
+        self._trunk_name = name
+        self._trunk = trunk
+        self._routing = routing
+        self._answers: dict[str, asyncio.Future[MessageSent]] = {}
+
+    @property
+    def name(self) -> str:
+        return f"sip:{self._trunk_name}"
+
+    def refusal(self, body: str) -> str | None:
+        """A trunk says itself what it does not take."""
+        return None
+
+    async def send(self, line: LineSection, text: OutgoingText, leaving: Leaving) -> Outcome:
+        """Send the MESSAGE and wait for its outcome."""
+        trunk = self._trunk
+        if not trunk.status.up:
+            return Later(f"the phone line is down: {trunk.status.text}")
+        await leaving()
+        receipts = self._routing.trunks[self._trunk_name].delivery_receipts
+        try:
+            id = trunk.agent.send_message(
+                self._routing.target(line, PhoneNumber(text.number)),
+                Body(PLAIN, text.body.encode("utf-8", "replace")),
+                now=trunk.now(),
+                sender=self._routing.presentation(line),
+                key=text.event_id,
+                wishes=DELIVERY if receipts else frozenset(),
+                sent_at=_iso_time(text.created_ms),
+            )
+        except LocalError as error:
+            return Refused(str(error))
+        self._answers[id] = asyncio.get_running_loop().create_future()
+        try:
+            trunk.pump()
+            async with asyncio.timeout(ANSWER_LIMIT):
+                return _outcome(await self._answers[id])
+        except TimeoutError:
+            return Unsure("no outcome", id)
+        finally:
+            del self._answers[id]
+
+    def receive(self, event: MessageSent) -> None:
+        """Take the outcome of a MESSAGE of ours."""
+        answer = self._answers.get(event.id)
+        if answer is not None and not answer.done():
+            answer.set_result(event)
+
+
+class RoadWay:
+    """A provider's interface.
+
+    Args:
+        receipts: the address for delivery receipts, None where there is none.
+        parts: texts of more parts are refused.
+    """
+
+    def __init__(
+        self, name: str, road: Road, carrier: Carrier, *, receipts: str | None, parts: int
+    ) -> None:
+        self._name = name
+        self._road = road
+        self._carrier = carrier
+        self._receipts = receipts
+        self._parts = min(parts, road.limits.parts)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def repeatable(self) -> bool:
+        return self._road.repeatable
+
+    def refusal(self, body: str) -> str | None:
+        """What the provider would refuse, or what would cost more than the owner wants."""
+        longest = self._road.limits.characters
+        if len(body) > longest:
+            return wording.text_too_long(len(body), longest)
+        parts = count(body).parts
+        return wording.text_in_parts(parts, self._parts) if parts > self._parts else None
+
+    async def send(self, line: LineSection, text: OutgoingText, leaving: Leaving) -> Outcome:
+        """Hand the text to the provider."""
+        assert line.number is not None, "the configuration demands one"
+        writing = self._road.limits.writing
+        try:
+            sender = write_number(PhoneNumber(line.number), writing)
+            to = write_number(PhoneNumber(text.number), writing)
+        except NotANumber as error:
+            return Refused(str(error))
+        departure = Departure(text.event_id, sender, (to,), text.body, receipts=self._receipts)
+        return await self._carrier.carry(self._road, departure, leaving)
+
+
+def receipt_of(event: MessageNotified) -> Receipt | None:
+    """A recipient's notification (RFC 5438) as a receipt; None for what is no news."""
+    match event.status:
+        case Status.DELIVERED | Status.DISPLAYED:
+            return Receipt(event.id, Delivery.DELIVERED)
+        case Status.FAILED:
+            return Receipt(event.id, Delivery.FAILED, wording.LOST)
+        case _:
+            return None
+
+
+def _outcome(event: MessageSent) -> Outcome:
+    if not event.answered:
+        return Unsure("no answer came", event.id)
+    if 200 <= event.status < 300:
+        return Taken(event.id)
+    if event.status == 503:
+        return Later(wording.message_refused(event.status, event.reason))
+    log.info("a text was refused with %d", event.status)
+    return Refused(wording.message_refused(event.status, event.reason))
+
+
+def _iso_time(ms: int) -> str:
+    """Date and time of RFC 3339."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,368 @@
+"""Texts out by a provider's road, and what its hooks bring, on real databases."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from mautrix.util.async_db import Database
+
+from bridge.config import LineSection, TrunkSection
+from bridge.db.ghosts import GhostTable
+from bridge.db.portals import PortalTable
+from bridge.db.texts import IncomingTexts, OutgoingTexts
+from bridge.ghost import Ghosts
+from bridge.matrix.events import RoomEvent, parse_text
+from bridge.numbers import PhoneNumber
+from bridge.outbox import KEEP_TRYING, STATUS
+from bridge.portal import Portal, Portals
+from bridge.road.carrier import Carrier
+from bridge.road.generic import Generic, Outward
+from bridge.road.road import (
+    ApiAnswer,
+    ApiRequest,
+    Arrival,
+    Attachment,
+    Delivery,
+    Later,
+    Limits,
+    Receipt,
+    Unsure,
+    Writing,
+)
+from bridge.road.way import RoadWay
+from bridge.routing import Routing
+from bridge.texting import Texting
+from tests.bridge.fakes import FakeMatrix, FakeTrunk
+from tests.bridge.test_texting import ALICE, BOB, states, until
+
+NUMBER = PhoneNumber("+15551234567")
+OURS = "+15557654321"
+GHOST = "@tel_15551234567:example.org"
+
+
+class Provider(Carrier):
+    """Answers requests as it is told, without a network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[ApiRequest] = []
+        self.answers: list[ApiAnswer | Later | Unsure] = []
+        self.hold: asyncio.Event | None = None
+
+    async def request(self, request: ApiRequest) -> ApiAnswer | Later | Unsure:
+        self.requests.append(request)
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.answers:
+            return self.answers.pop(0)
+        return ApiAnswer(200, body=b'{"id": "r%d"}' % len(self.requests))
+
+
+class World:
+    """Texting over one road, on one database."""
+
+    def __init__(
+        self,
+        database: Database,
+        matrix: FakeMatrix,
+        *,
+        users: tuple[str, ...] = (ALICE,),
+        repeatable: bool = False,
+        parts: int = 3,
+    ) -> None:
+        self.matrix = matrix
+        self.provider = Provider()
+        self.slept: list[float] = []
+        ghosts = Ghosts(matrix=matrix.real, table=GhostTable(database), prefix="tel_")
+        self.portals = Portals(matrix=matrix.real, ghosts=ghosts, table=PortalTable(database))
+        line = LineSection(
+            name="sms",
+            trunk="home",
+            number=OURS,
+            called=("x",),
+            region="US",
+            users=users,
+            texts_in="acme",
+            texts_out="acme",
+        )
+        trunk = TrunkSection(
+            name="home", domain="pbx.example.org", username="ringback", password="secret"
+        )
+        outward = Outward(
+            "https://acme.example/send", {"t": "{text}", "to": "{to}", "k": "{key}"}, id="id"
+        )
+        road = Generic(
+            inward=None,
+            outward=outward,
+            limits=Limits(characters=1000, writing=Writing.NATIONAL),
+            repeatable=repeatable,
+        )
+        way = RoadWay("acme", road, self.provider, receipts=None, parts=parts)
+        self.texting = Texting(
+            matrix=matrix.real,
+            ghosts=ghosts,
+            portals=self.portals,
+            routing=Routing(
+                lines=(line,), trunks={"home": trunk}, writings={"acme": Writing.NATIONAL}
+            ),
+            outgoing=OutgoingTexts(database),
+            incoming=IncomingTexts(database),
+            trunks={"home": FakeTrunk()},
+            roads={"acme": way},
+            sleep=self._sleep,
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await asyncio.sleep(0)
+
+    async def write(self, portal: Portal, body: str, *, id: str = "$t1") -> None:
+        content = {"msgtype": "m.text", "body": body}
+        event = RoomEvent(id, portal.room_id, portal.user, "m.room.message", content)
+        text = parse_text(event)
+        assert text is not None
+        await self.texting.receive(portal, event, text)
+
+    def shown(self) -> list[tuple[str, str]]:
+        """Status and words of what was shown on texts."""
+        return [
+            (sent.content["status"], sent.content.get("message", ""))
+            for sent in self.matrix.sent
+            if sent.type == STATUS
+        ]
+
+
+@pytest.fixture
+async def world(database: Database) -> AsyncIterator[World]:
+    made = World(database, FakeMatrix())
+    yield made
+    await made.texting.stop()
+
+
+@pytest.fixture
+async def portal(world: World) -> Portal:
+    return await world.portals.adopt("!room:example.org", "sms", NUMBER, ALICE)
+
+
+async def settle(database: Database, wanted: list[str]) -> None:
+    async with asyncio.timeout(10):
+        while await states(database, "text_out") != wanted:  # noqa: ASYNC110 - a thread's work
+            await asyncio.sleep(0.001)
+
+
+def arrival(**changes: Any) -> Arrival:
+    given = {"id": "a1", "sender": NUMBER.text[2:], "to": OURS[2:], "body": "hello"}
+    return Arrival(**(given | changes))
+
+
+# --- out
+
+
+async def test_a_text_leaves_by_the_road_of_its_line(
+    world: World, portal: Portal, database: Database
+) -> None:
+    await world.write(portal, "Grüße & more")
+    await settle(database, ["sent"])
+    (request,) = world.provider.requests
+    assert request.body == b"t=Gr%C3%BC%C3%9Fe+%26+more&to=5551234567&k=%24t1"
+    await until(world.shown)
+    assert world.shown() == [("SUCCESS", "")]
+    assert world.matrix.notices() == []
+
+
+@pytest.mark.parametrize("id", ["r1", "unknown"])
+async def test_a_receipt_shows_delivery(
+    world: World, portal: Portal, database: Database, id: str
+) -> None:
+    await world.write(portal, "hello")
+    await settle(database, ["sent"])
+    await world.texting.receive_hook("acme", [Receipt(id, Delivery.DELIVERED)] * 2)
+    if id == "r1":
+        await settle(database, ["delivered"])
+        await until(lambda: len(world.shown()) == 2)
+        assert world.matrix.sent[-1].content["delivered_to_users"] == [GHOST]
+    else:
+        await asyncio.sleep(0.02)
+        assert await states(database, "text_out") == ["sent"]
+
+
+async def test_a_receipt_that_overtakes_the_answer_is_not_lost(
+    world: World, portal: Portal, database: Database
+) -> None:
+    world.provider.hold = asyncio.Event()
+    await world.write(portal, "hello")
+    await until(lambda: world.provider.requests)
+    await world.texting.receive_hook("acme", [Receipt("r1", Delivery.DELIVERED)])
+    await asyncio.sleep(0.02)
+    world.provider.hold.set()
+    await settle(database, ["delivered"])
+
+
+async def test_a_failed_delivery_is_told_once_with_its_reason(
+    world: World, portal: Portal, database: Database
+) -> None:
+    await world.write(portal, "hello")
+    await settle(database, ["sent"])
+    failed = Receipt("r1", Delivery.FAILED, "the recipient has blocked texts")
+    await world.texting.receive_hook("acme", [failed])
+    await settle(database, ["failed"])
+    await world.texting.receive_hook("acme", [failed, Receipt("r1", Delivery.DELIVERED)])
+    await until(world.matrix.notices)
+    await asyncio.sleep(0.02)
+    assert world.matrix.notices() == [
+        "Not delivered to +1 555-123-4567: the recipient has blocked texts."
+    ]
+    assert await states(database, "text_out") == ["failed"]
+
+
+async def test_a_busy_provider_is_asked_again_when_it_says_so(
+    world: World, portal: Portal, database: Database
+) -> None:
+    world.provider.answers = [ApiAnswer(429, {"retry-after": "7"}), ApiAnswer(503)]
+    await world.write(portal, "hello")
+    await settle(database, ["sent"])
+    assert len(world.provider.requests) == 3
+    assert world.slept[0] == 7.0
+    assert world.matrix.notices() == []
+
+
+async def test_a_provider_that_stays_away_is_given_up_and_told(
+    world: World, portal: Portal, database: Database
+) -> None:
+    world.provider.answers = [Later("the provider cannot be reached (refused)")] * 1000
+    await world.write(portal, "hello")
+    await settle(database, ["refused"])
+    await until(lambda: len(world.matrix.notices()) == 2)
+    assert "Not sent to +1 555-123-4567 yet" in world.matrix.notices()[0]
+    assert "Not delivered" in world.matrix.notices()[1]
+    assert sum(world.slept) >= KEEP_TRYING
+    assert [status for status, _ in world.shown()] == ["PENDING", "FAIL_PERMANENT"]
+
+
+async def test_no_answer_is_a_doubt(world: World, portal: Portal, database: Database) -> None:
+    world.provider.answers = [Unsure("the provider did not answer in time")]
+    await world.write(portal, "hello")
+    await settle(database, ["doubt"])
+    await until(world.matrix.notices)
+    assert "may not have reached" in world.matrix.notices()[0]
+    assert len(world.provider.requests) == 1
+
+
+@pytest.mark.parametrize("repeatable", [False, True])
+async def test_a_crash_while_sending(database: Database, repeatable: bool) -> None:
+    world = World(database, FakeMatrix(), repeatable=repeatable)
+    portal = await world.portals.adopt("!room:example.org", "sms", NUMBER, ALICE)
+    world.provider.hold = asyncio.Event()
+    await world.write(portal, "hello")
+    await until(lambda: world.provider.requests)
+    await world.texting.stop()
+    again = World(database, world.matrix, repeatable=repeatable)
+    await again.portals.load()
+    await again.texting.start()
+    if repeatable:
+        await settle(database, ["sent"])
+        assert again.provider.requests == world.provider.requests
+        assert again.matrix.notices() == []
+    else:
+        await settle(database, ["doubt"])
+        await until(again.matrix.notices)
+        assert again.provider.requests == []
+    await again.texting.stop()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("x" * 1001, "the text has 1001 characters, and no more than 1000"),
+        ("x" * 460, "would take 4 messages"),
+        ("я" * 202, "would take 4 messages"),
+    ],
+)
+async def test_a_text_that_is_too_long_is_refused_before_it_costs(
+    world: World, portal: Portal, database: Database, body: str, words: str
+) -> None:
+    await world.write(portal, body)
+    await until(world.matrix.notices)
+    assert words in world.matrix.notices()[0]
+    assert world.provider.requests == []
+    assert await states(database, "text_out") == []
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [("My-Bank", "cannot be answered"), ("+493012345678", "within North America only")],
+)
+async def test_where_the_provider_does_not_reach_is_told(
+    world: World, database: Database, number: str, words: str
+) -> None:
+    portal = await world.portals.adopt("!r:example.org", "sms", PhoneNumber(number), ALICE)
+    await world.write(portal, "hello")
+    await until(world.matrix.notices)
+    assert words in world.matrix.notices()[0]
+    assert world.provider.requests == []
+
+
+# --- in
+
+
+async def test_a_text_of_a_hook_is_stored_and_said_by_its_ghost(
+    world: World, database: Database
+) -> None:
+    assert await world.texting.receive_hook("acme", [arrival()])
+    assert await database.fetchval("SELECT COUNT(*) FROM text_in") == 1
+    await until(lambda: world.matrix.sent)
+    (text,) = world.matrix.sent
+    assert (text.sender, text.content) == (GHOST, {"msgtype": "m.text", "body": "hello"})
+
+
+async def test_a_hook_that_comes_again_is_one_text(world: World) -> None:
+    for _ in range(3):
+        assert await world.texting.receive_hook("acme", [arrival()])
+    assert await world.texting.receive_hook("acme", [arrival(id="a2")])
+    await until(lambda: len(world.matrix.sent) == 2)
+
+
+async def test_every_user_of_the_line_gets_it(database: Database) -> None:
+    world = World(database, FakeMatrix(), users=(ALICE, BOB))
+    await world.texting.receive_hook("acme", [arrival()])
+    await until(lambda: len(world.matrix.sent) == 2)
+    assert {room["invite"][0] for room in world.matrix.rooms.values()} == {ALICE, BOB}
+    await world.texting.stop()
+
+
+async def test_a_text_for_nobodys_number_may_come_again(world: World) -> None:
+    other = arrival(to="5550000000")
+    assert not await world.texting.receive_hook("acme", [other, arrival()])
+    await until(lambda: world.matrix.sent)  # the one that has a place is not held back
+
+
+async def test_a_text_with_pictures_to_a_group_is_told_whole(world: World) -> None:
+    pictures = (Attachment("https://acme.example/1.jpg", "image/jpeg"),)
+    await world.texting.receive_hook(
+        "acme", [arrival(body="", attachments=pictures, group=("+15550001111",))]
+    )
+    await until(lambda: len(world.matrix.sent) == 2)
+    picture, group = world.matrix.notices()
+    assert "https://acme.example/1.jpg" in picture
+    assert "+15550001111 have it too" in group
+
+
+async def test_a_sender_that_is_a_word_has_a_portal(world: World) -> None:
+    await world.texting.receive_hook("acme", [arrival(sender="My Bank")])
+    await until(lambda: world.matrix.sent)
+    (room,) = world.matrix.rooms.values()
+    assert "My Bank" in room["name"]
+
+
+async def test_a_store_that_fails_is_the_hooks_to_answer_for(
+    world: World, portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    async def fail(*args: Any) -> Any:
+        raise RuntimeError("disk full")
+
+    monkeypatch.setattr("bridge.db.texts.commit", fail)
+    with pytest.raises(RuntimeError):
+        await world.texting.receive_hook("acme", [arrival()])
+    assert world.matrix.sent == []
