@@ -62,6 +62,8 @@ async def check(path: Path, environ: Mapping[str, str], say: Say) -> bool:
         for found in probe_listener(settings):
             kind = settings.insecure_transport or "TLS"
             tell(Step(found.ok, f"listener for {kind}, {found.name}: {found.text}"))
+    for step in check_hooks(config):
+        tell(step)
     for trunk in config.trunks:
         async for step in check_trunk(trunk):
             tell(step)
@@ -77,6 +79,32 @@ def health_url(config: Config) -> str:
         if ":" in host
         else (f"http://{host}:{listen.port}/health")
     )
+
+
+def check_hooks(config: Config) -> list[Step]:
+    """Where providers push texts to, and what is to be entered there."""
+    if config.hooks is None:
+        return []
+    listen = config.hooks.listen
+    steps: list[Step] = []
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe_socket:
+        probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe_socket.bind((listen.host, listen.port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                steps.append(Step(True, f"hooks: {listen} is in use, by the running bridge?"))
+            else:
+                steps.append(Step(False, f"hooks: {listen} cannot be bound: {error.strerror}"))
+        else:
+            steps.append(Step(True, f"hooks: {listen} is free"))
+    for road in config.roads:
+        if road.hook_secret is not None:
+            secret = road.hook_secret.get_secret_value()
+            text = f"{config.hooks.public_url}/road/{road.name}/{secret}"
+            steps.append(Step(True, f"road {road.name}: enter at the provider: {text}"))
+    return steps
 
 
 async def check_database(config: Config) -> Step:

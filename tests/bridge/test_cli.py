@@ -222,6 +222,27 @@ async def test_check_says_what_works(homeserver: Homeserver, tmp_path: Path) -> 
     assert "@ringback:example.org" in found[2].text
 
 
+def test_check_says_what_to_enter_at_a_provider(homeserver: Homeserver, tmp_path: Path) -> None:
+    path = config_for(homeserver, tmp_path)
+    assert check.check_hooks(load(path, {})) == []
+    config = yaml.safe_load(path.read_text())
+    config["hooks"] = {"listen": "127.0.0.1:0", "public_url": "https://phone.example.org"}
+    config["roads"] = [
+        {
+            "name": "sms",
+            "hook_secret": "0123456789abcdef",
+            "voipms": {"username": "u", "password": "p"},
+        }
+    ]
+    path.write_text(yaml.safe_dump(config))
+    found = check.check_hooks(load(path, {}))
+    assert [step.ok for step in found] == [True, True]
+    assert "https://phone.example.org/road/sms/0123456789abcdef" in found[1].text
+    config["hooks"]["listen"] = "192.0.2.1:80"
+    path.write_text(yaml.safe_dump(config))
+    assert not check.check_hooks(load(path, {}))[0].ok
+
+
 async def test_check_uses_the_running_bridge_if_there_is_one(
     homeserver: Homeserver, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ of its own, so that tests do not meet in each other's rooms.
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -18,12 +19,16 @@ from tests.lab.matrix import MatrixUser
 from tests.lab.peer import Peer
 from tests.lab.ports import Ports
 from tests.lab.postgres import Postgres
+from tests.lab.provider import Provider
 from tests.lab.ringback import Ringback, line, pbx_trunk, peer_trunk
 from tests.lab.synapse import DOMAIN, Synapse
 from tests.lab.turn import Turn
 
 HOUSE = "+493012345678"
 """Our own number on the line `house`."""
+
+SMS = "+15557654321"
+"""Our own number on the line `sms`, whose texts take a provider's road."""
 
 CODECS = {"opus": ["opus"], "g722": ["g722"], "pcma": ["pcma"], "pcmu": ["pcmu"]}
 
@@ -67,7 +72,14 @@ class Lab:
             turn_uris=self.turn.uris,
             turn_secret=self.turn.secret,
         )
-        self.bridge = self._bridge(main, "ringback", self._main_lines(), "sqlite:ringback.db")
+        self.provider = Provider(self.ports)
+        self.bridge = self._bridge(
+            main,
+            "ringback",
+            self._main_lines(),
+            "sqlite:ringback.db",
+            more=self.provider.settings(),
+        )
         self.other = self._bridge(other, "other", self._other_lines(), self.postgres.url)
         self._stack = contextlib.AsyncExitStack()
         self._users: dict[str, MatrixUser] = {}
@@ -77,7 +89,7 @@ class Lab:
         try:
             await asyncio.gather(self.bridge.init(), self.other.init())
             async with asyncio.TaskGroup() as starting:
-                for part in (self.turn, self.synapse, self.pbx, self.peer):
+                for part in (self.turn, self.synapse, self.pbx, self.peer, self.provider):
                     starting.create_task(self.up(part))
             names = {user for line in self._main_lines()[1] for user in line["users"]}
             for name in sorted(names | {"@frank:", "@grace:", "@mallory:"}):
@@ -120,7 +132,13 @@ class Lab:
         return self._users[key]
 
     def _bridge(
-        self, folder: Path, name: str, lines: tuple[Settings, Settings], database: str
+        self,
+        folder: Path,
+        name: str,
+        lines: tuple[Settings, Settings],
+        database: str,
+        *,
+        more: Mapping[str, Any] | None = None,
     ) -> Ringback:
         return Ringback(
             folder,
@@ -131,6 +149,7 @@ class Lab:
             trunks=lines[0],
             lines=lines[1],
             database=database,
+            more=more,
         )
 
     def _main_lines(self) -> tuple[Settings, Settings]:
@@ -156,6 +175,15 @@ class Lab:
             line("short", "short", users("short"), ring_seconds=5),
             *(line(name, name, users(name)) for name in ("late", "tag32", "sha256", *CODECS)),
             line("peer", "peer", users("peer")),
+            line(
+                "sms",
+                "office",
+                users("dave"),
+                number=SMS,
+                called=["sms"],
+                texts_in="twilio",
+                texts_out="twilio",
+            ),
         ]
         return trunks, lines
 

@@ -32,6 +32,7 @@ class Ringback:
         trunks: Sequence[Mapping[str, Any]],
         lines: Sequence[Mapping[str, Any]],
         database: str = "sqlite:ringback.db",
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = folder
         self.name = name
@@ -46,6 +47,7 @@ class Ringback:
             "trunks": list(trunks),
             "lines": list(lines),
             "database": database,
+            **(more or {}),
         }
         command: list[str | Path] = [*COMMAND, "run", "-c", self.config]
         self.process = Process(f"ringback {name}", command, log=folder / "log", cwd=folder)
