@@ -137,6 +137,7 @@ class Call:
         self._early: str | None = None  # the early answer, kept while policy forbids its use
         self._placed = False
         self._media_answered = False
+        self._media_answer: str | None = None  # what the media were answered with
         self._caller_answered = False
 
     def handle(self, source: Source, event: CallEvent, now: float) -> None:
@@ -240,9 +241,13 @@ class Call:
                 self._end(Source.OURS, EndReason.MEDIA_INCOMPATIBLE, "answered without SDP", now)
             else:
                 self._answer_media(answer)
+        elif sdp is not None and sdp != self._media_answer:
+            # Another phone took the call than the one that was heard before.
+            self._answer_media(sdp)
 
     def _answer_media(self, sdp: str) -> None:
         self._media_answered = True
+        self._media_answer = sdp
         self._media.answer(self._callee_side, sdp)
 
     def _end(self, source: Source, reason: EndReason, text: str, now: float) -> None:

@@ -129,6 +129,7 @@ class SipLeg:
         self._invite = invite
         self._established = False
         self._rang = False
+        self._reoffered: str | None = None  # the peer's latest offer in place of the first
         self._over = False
         self._events: list[LegEvent] = []
 
@@ -218,13 +219,16 @@ class SipLeg:
                     self._events.append(Ringing())
             case SessionAnswered(answer=answer):
                 self._established = True
-                self._events.append(Answered(_sdp(answer)))
+                sdp = _sdp(answer)
+                # What it offered since is known already, and was no answer.
+                self._events.append(Answered(None if sdp == self._reoffered else sdp))
             case SessionOffered(session=session, offer=offer):
                 sdp = _sdp(offer)
                 if sdp is None:
                     # Asks for an offer of ours, which the plane cannot make on a live session yet.
                     session.reject_offer(488, now=now)
                 else:
+                    self._reoffered = sdp
                     self._events.append(Reoffered(sdp))
             case TransferRequested(session=session):
                 # The new call would need an offer that the plane does not make yet.

@@ -145,12 +145,20 @@ def test_plain_call_walks_the_table() -> None:
 
 def test_early_media_answers_the_caller_at_once_and_only_once() -> None:
     call, script = make()
-    play(call, OFFER, OFFER_READY, PROGRESS, ANSWER_READY, FLOWING, PROGRESS, ANSWERED)
+    early_stands = (Source.CALLEE, Answered("early"))
+    play(call, OFFER, OFFER_READY, PROGRESS, ANSWER_READY, FLOWING, PROGRESS, early_stands)
     assert script.said[2:] == [
         ("caller", "ring", None),
         ("media", "answer", (Side.SDES, "early")),
         ("caller", "answer", "answer'"),
     ]
+    assert call.state is State.ACTIVE
+
+
+def test_when_another_phone_answers_than_was_heard_its_media_are_taken() -> None:
+    call, script = make()
+    play(call, OFFER, OFFER_READY, PROGRESS, ANSWER_READY, FLOWING, ANSWERED)
+    assert script.said[-1] == ("media", "answer", (Side.SDES, "answer"))
     assert call.state is State.ACTIVE
 
 
@@ -351,7 +359,7 @@ def check(early_media: bool, steps: tuple[Step, ...]) -> tuple[Call, Script]:
     for once in [("callee", "place"), ("caller", "answer"), ("caller", "ring"), ("media", "close")]:
         assert flat.count(once) <= 1, (steps, once)
     answers = [entry for entry in said if entry[:2] == ("media", "answer")]
-    assert len(answers) <= 1, steps
+    assert len(answers) == len(set(answers)) <= 2, steps  # early, and of the phone that answered
     assert (call.state is State.ENDED) == (("media", "close") in flat), steps
     assert (call.reason is not None) == (call.state is State.ENDED)
     return call, script

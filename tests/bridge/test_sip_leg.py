@@ -194,6 +194,14 @@ def test_reoffers_pass_before_and_after_the_answer() -> None:
     assert session.said[-1] == ("reject_offer", 488)
 
 
+def test_an_offer_made_before_the_answer_is_not_said_again_as_the_answer() -> None:
+    leg, session = calling()
+    leg.receive(SessionProgressed(session.real, 183, sdp_body("early")), 1.0)
+    leg.receive(SessionOffered(session.real, sdp_body("moved")), 2.0)
+    leg.receive(SessionAnswered(session.real, sdp_body("moved")), 3.0)
+    assert leg.poll(3.0) == [Progress("early"), Reoffered("moved"), Answered(None)]
+
+
 def test_hanging_up_an_unplaced_or_ended_leg_says_nothing() -> None:
     unplaced = SipLeg.calling(lambda offer, now: FakeSession().real)
     unplaced.hang_up(EndReason.CANCELLED, 1.0)
