@@ -19,6 +19,7 @@ import asyncio
 import logging
 import os
 import random
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,10 +28,11 @@ from typing import Protocol
 from sip.agent import Ids, UserAgent
 from sip.events import Event, Registered, RegistrationFailed
 from sip.io.backoff import Backoff, Pace
+from sip.io.certificate import SOON_DAYS
 from sip.io.driver import Driver
 from sip.io.flow import Connection, Dialer, FlowListener
 from sip.io.resolver import DnsResolver, ResolveError, Resolver, Target
-from sip.io.tls import TlsSettingsError, explain
+from sip.io.tls import TlsSettingsError, explain, peer_certificate
 from sip.trunk import Trunk
 
 logger = logging.getLogger(__name__)
@@ -294,10 +296,20 @@ class TrunkClient:
             logger.info("trunk %s: it connected to us, flow %d", self.trunk.name, connection.id)
             return
         logger.info("trunk %s: connected, flow %d", self.trunk.name, connection.id)
+        self._look_at_certificate(connection)
         if self.trunk.register:
             self._set(False, "connected, registering")
         else:
             self._stand("connected")
+
+    def _look_at_certificate(self, connection: Connection) -> None:
+        """Warn of a certificate whose end will break the line."""
+        secure = connection.extra("ssl_object")
+        certificate = peer_certificate(secure) if isinstance(secure, ssl.SSLObject) else None
+        if certificate is not None and certificate.days_left() < SOON_DAYS:
+            logger.warning(
+                "trunk %s: the other side's certificate is %s", self.trunk.name, certificate
+            )
 
     def _lost(self, connection: Connection, reason: str) -> None:
         if connection.inbound:

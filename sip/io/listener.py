@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from sip.io.certificate import SOON_DAYS, Certificate
 from sip.io.client import TrunkClient
 from sip.io.datagram import DatagramPort
 from sip.io.door import Door, Stranger
@@ -226,19 +225,11 @@ def _renewed(settings: ListenerSettings, *, ask: bool) -> Renewed:
         raise TlsSettingsError("a listener for TLS needs a certificate_file")
 
     def make() -> ssl.SSLContext:
-        context = server_context(
+        return server_context(
             certificate_file, settings.key_file, ca_file=settings.ca_file, ask=ask
         )
-        _warn_of_end(certificate_file)
-        return context
 
     return Renewed(make, (*authorities, settings.certificate_file, settings.key_file))
-
-
-def _warn_of_end(file: Path) -> None:
-    days = Certificate.of_file(file).days_left()
-    if days < SOON_DAYS:
-        logger.warning("our certificate %s ends in %d days: renew it", file, days)
 
 
 def bind(settings: ListenerSettings) -> socket.socket:

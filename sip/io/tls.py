@@ -17,7 +17,7 @@ import ssl
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from sip.io.certificate import Certificate
+from sip.io.certificate import SOON_DAYS, Certificate
 from sip.trunk import TlsSettings, Trunk
 
 logger = logging.getLogger(__name__)
@@ -207,6 +207,9 @@ def _prove(context: ssl.SSLContext, certificate_file: Path, key_file: Path | Non
             f"{certificate_file} and its key ({key_file or 'in the same file'}) cannot be used "
             f"({_reason(error)})"
         ) from error
+    days = Certificate.of_file(certificate_file).days_left()
+    if days < SOON_DAYS:
+        logger.warning("our certificate %s ends in %d days: renew it", certificate_file, days)
 
 
 _KEY_TOO_SHORT = 66

@@ -220,3 +220,42 @@ async def test_last_word_is_sent_before_the_line_closes(
         await client.stop()
         await peer.expect("480")
         assert peer.registrar.bindings == []
+
+
+async def test_certificate_that_ends_soon_is_warned_of(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with line(authority, server_context(authority.issue("pbx.example", days=(-9, 3.5)))):
+        pass
+    assert "the other side's certificate is for pbx.example; valid until" in caplog.text
+    assert "which is in 3 days: renew it" in caplog.text
+
+
+async def test_peer_without_registration_is_asked_and_calls_over_our_connection(
+    authority: Authority, context: ssl.SSLContext
+) -> None:
+    async with asyncio.timeout(10), peering(context) as peer:
+        trunk = Trunk(
+            name="test",
+            domain="pbx.example",
+            host="127.0.0.1",
+            port=peer.port,
+            username="bridge",
+            password="secret",
+            register=False,
+            tls=TlsSettings(ca_file=authority.file),
+        )
+        inbox = Inbox()
+        client = TrunkClient(trunk, listener=inbox)
+        await client.start()
+        await inbox.expect(TrunkUp)
+        client.agent.ping(now=client.now())
+        client.pump()
+        await peer.expect("OPTIONS")
+        peer.send(a_request("INVITE", uri="sip:bridge@127.0.0.1"))
+        call = await inbox.expect(IncomingSession)
+        call.session.reject(486, now=client.now())
+        client.pump()
+        await peer.expect("486")
+        assert peer.registrar.of("REGISTER") == []
+        await client.stop()
