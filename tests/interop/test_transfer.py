@@ -122,6 +122,31 @@ async def test_blind_by_the_pbx_for_us(pbx: Asterisk, phones: Phones) -> None:
     await third.ended(rung.session)
 
 
+async def test_blind_to_a_number_of_the_pbx(pbx: Asterisk, phones: Phones) -> None:
+    first, second, _ = await three(pbx, phones)
+    since = len(pbx.ami.events)
+    session, theirs = await connected(first, second)
+    # Only what is joined can be transferred.
+    await pbx.ami.expect("BridgeEnter", lambda e: e["BridgeNumChannels"] == "2", since=since)
+    first.do(session.transfer, first.uri("1000"))
+    await second.echoes()
+    assert (await first.expect(TransferEnded)).succeeded
+    await first.ended(session)
+    await second.hang_up(theirs)
+
+
+async def test_blind_to_a_number_that_is_none(pbx: Asterisk, phones: Phones) -> None:
+    first, second, _ = await three(pbx, phones)
+    session, theirs = await connected(first, second)
+    first.do(session.transfer, first.uri("9999"))
+    ended = await first.expect(TransferEnded)
+    assert (ended.status, ended.succeeded) == (404, False)
+    assert session.established
+    assert theirs.established
+    await first.hang_up(session)
+    await second.ended(theirs)
+
+
 async def test_attended_by_the_pbx_for_us(pbx: Asterisk, phones: Phones) -> None:
     first, second, third = await three(pbx, phones)
     session, theirs = await connected(first, second)
