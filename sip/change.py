@@ -504,7 +504,7 @@ class Changes:
         if offer is not self._ours:
             return  # the dialog is gone
         self._ours = None
-        self.negotiation.restore(offer.before)
+        self._undo(offer)
         if self._invitation is not None and self.confirmed:
             self._invitation = None
         if self._session.ended:
@@ -521,6 +521,13 @@ class Changes:
             self._timer.postpone(now)
             self._tell(offer, outcome.status, None)
         self._settle(now)
+
+    def _undo(self, offer: _Offer) -> None:
+        """Go back to before a change that failed; an offer that the peer made meanwhile stands."""
+        self.negotiation.restore(offer.before)
+        theirs = None if self._theirs is None else read_description(self._theirs.request)
+        if theirs is not None:
+            self.negotiation.take_offer(theirs)
 
     def _receive_early_answer(self, offer: _Offer, response: Response, now: float) -> None:
         """Take a provisional response to a re-INVITE: it may hold the answer (RFC 3262 §5)."""
