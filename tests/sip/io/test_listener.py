@@ -165,6 +165,21 @@ async def test_client_certificate_opens_the_door(authority: Authority) -> None:
         assert answer.headers.via.parameters.get("rport") is None
 
 
+async def test_self_signed_client_certificate_is_believed_where_it_is_the_ca_file(
+    authority: Authority,
+) -> None:
+    own = authority.issue("pbx.example", self_signed=True)
+    async with listening(authority, [a_trunk()], ca_file=own) as bench:
+        caller = await call(bench.listener.port, showing(own))
+        caller.send(options())
+        assert isinstance(await caller.receive(), Response)
+        other = authority.issue("pbx.example", self_signed=True)
+        with suppress(OSError):
+            caller = await call(bench.listener.port, showing(other))
+            caller.send(options())
+            assert await caller.read_to_end() == b""
+
+
 async def test_connection_belongs_to_the_trunk_whose_name_was_verified(
     authority: Authority,
 ) -> None:
