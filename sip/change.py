@@ -21,6 +21,7 @@ from sip.invitation import Heard, Invitation, is_reliable, read_description
 from sip.message import Request, Response
 from sip.multipart import description_of
 from sip.negotiation import Negotiation, State
+from sip.refresh import Refresh
 from sip.reliable import Acceptance, Acks
 from sip.timer import SessionTimer, check_interval
 from sip.transaction import AnyServer, Failure, InviteServerTransaction, Outcome
@@ -92,6 +93,7 @@ class Changes:
         self._offered = offered
         self._broken = broken
         self._settled = settled
+        self._refreshes = Refresh(core, session, dialog, timer=timer, broken=broken)
         self._theirs: AnyServer | None = None  # carries an offer that we have not answered
         self._ours: _Offer | None = None  # not answered by the peer
         self._next: _Offer | None = None  # waits until it may be made
@@ -159,8 +161,11 @@ class Changes:
     def reject(self, status: int, now: float, *, headers: Iterable[tuple[str, str]] = ()) -> None:
         """Refuse the peer's offer.
 
-        What came in a response cannot be refused, only left without an answer (RFC 6337 §3.2); that
-        ends the session.
+        What came in a response cannot be refused, only left without an answer; that ends the
+        session.
+
+        Deviation: RFC 3261 §13.2.2.4 wants an answer in that ACK all the same, before the BYE; we
+        have none to give, because bodies are opaque to us.
         """
         theirs, self._theirs = self._theirs, None
         self._answer_by = None
@@ -462,7 +467,8 @@ class Changes:
             self._refresh(now)
 
     def _reinvite(self, offer: _Offer, now: float) -> None:
-        request = self._dressed("INVITE", [*self._core.target_headers, *self._timer.offer()])
+        headers = [*self._core.target_headers, *self._timer.offer()]
+        request = self._core.dress(self.dialog.request("INVITE"), headers)
         self._contact_stale = False
         self._invitation = Invitation(
             self.dialog, self.negotiation, offering=offer.body is not None
@@ -470,13 +476,8 @@ class Changes:
         self._send(offer, request, now)
 
     def _update(self, offer: _Offer, now: float) -> None:
-        self._send(offer, self._dressed("UPDATE", self._core.target_headers), now)
-
-    def _dressed(self, method: str, headers: Iterable[tuple[str, str]]) -> Request:
-        request = self._core.dress(self.dialog.request(method))
-        for name, value in headers:
-            request.headers.add(name, value)
-        return request
+        request = self._core.dress(self.dialog.request("UPDATE"), self._core.target_headers)
+        self._send(offer, request, now)
 
     def _send(self, offer: _Offer, request: Request, now: float) -> None:
         """Make an offer with a request that may carry it."""
@@ -591,27 +592,10 @@ class Changes:
 
     def _refresh(self, now: float) -> None:
         """Refresh session timer and target (RFC 4028 §7.4, RFC 3261 §12.2)."""
-        if "update" not in self.dialog.allows:
-            if self.negotiation.local is not None and not self._open:
-                self._reinvite(_Offer(self.negotiation.local, refresh=True), now)
-            else:
-                self._timer.postpone(now)
-            return
-        self._contact_stale = False
-        update = self._dressed("UPDATE", [*self._core.target_headers, *self._timer.offer()])
-        self._core.submit(update, self._receive_refreshed, now, next_seq=self.dialog.next_seq)
-
-    def _receive_refreshed(self, outcome: Outcome, now: float) -> None:
-        if outcome.status < 200 or self._session.ended:
-            return
-        if outcome.status in (408, 481):
-            self._broken(outcome.status, outcome.reason, now)
-        elif isinstance(outcome, Failure):
-            self._timer.postpone(now)  # the next flow refreshes anyway
-        elif outcome.status < 300:
-            self.dialog.refresh_target(outcome)
-            self._timer.accepted(outcome, now)
-        elif outcome.status == 422 and self._timer.too_small(outcome):
-            self._refresh(now)
+        if "update" in self.dialog.allows:
+            self._contact_stale = False
+            self._refreshes.send(now)
+        elif self.negotiation.local is not None and not self._open:
+            self._reinvite(_Offer(self.negotiation.local, refresh=True), now)
         else:
             self._timer.postpone(now)

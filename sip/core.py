@@ -384,9 +384,11 @@ class Core:
             now=now,
         )
 
-    def dress(self, request: Request) -> Request:
+    def dress(self, request: Request, headers: Iterable[tuple[str, str]] = ()) -> Request:
         """Add what a request within a dialog carries besides the dialog's own fields."""
         request.headers.add("User-Agent", self.product)
+        for name, value in headers:
+            request.headers.add(name, value)
         return request
 
     @property

@@ -1,9 +1,13 @@
 """One INVITE of ours as seen in one dialog: what its responses bring of offer and answer.
 
 With an offer in the INVITE, the first description in a reliable response (RFC 3262) or in the 2xx
-is the answer; one in an unreliable response before is a preview of it, and all that come after are
-left out of account (RFC 3261 §13.2.1, RFC 6337 §3.1.1). Without one, the first description in a
-reliable response is the peer's offer, and the PRACK or ACK of that response waits for our answer.
+is the answer, and all that come after are left out of account (RFC 6337 §3.1.1). Without one, the
+first description in a reliable response is the peer's offer, and the PRACK or ACK of that response
+waits for our answer.
+
+Deviation: RFC 3261 §13.2.1 takes the first description of any response for the answer; one in an
+unreliable response is a preview to us, which the 2xx may replace. PBXs that put a call through
+elsewhere do so.
 """
 
 from enum import Enum

@@ -20,6 +20,9 @@ from sip.uri import NO_PARAMETERS, Parameters
 # What a description of a session is written in (RFC 4566).
 SDP = "application/sdp"
 
+# What we say of it in a refusal (RFC 3261 §20.1).
+ACCEPT = f"{SDP}, multipart/mixed"
+
 # What a gateway sends is two or three parts, one deep.
 MAX_PARTS = 16
 MAX_DEPTH = 4
@@ -143,5 +146,5 @@ def _description_in(body: Body, headers: Headers, *, whole: bool, depth: int) ->
             return found
     handling = (parameters.get("handling") or ("required" if whole else "optional")).lower()
     if handling != "optional":
-        raise RemoteError("body not understood", status=415)
+        raise RemoteError("body not understood", status=415, headers=[("Accept", ACCEPT)])
     return None

@@ -9,6 +9,7 @@ phones may be open at once: our user answers them one after the other.
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from sip.arrival import RING_LIMIT
 from sip.change import Changes
 from sip.core import Core, Submission, ignore, with_body
 from sip.dialog import Dialog
@@ -17,7 +18,7 @@ from sip.message import Request, Response
 from sip.redirect import Redirects
 from sip.reliable import Acks
 from sip.timer import SessionTimer
-from sip.transaction import Failure, Outcome
+from sip.transaction import PATIENCE, Failure, Outcome, Timers
 from sip.uri import NameAddr, Uri
 
 # A forking proxy reaches a handful of phones; each early dialog costs memory.
@@ -38,6 +39,7 @@ class Placement:
         offered: told of an offer of the peer's in an early dialog, one at a time.
         answered: told once, of the first 2xx; the ACK is sent unless the 2xx makes an offer, which
             is then the last argument.
+        expired: told that it rang for long enough; `cancel` is expected.
         unanswered: told once, of a refusal or failure.
     """
 
@@ -51,6 +53,7 @@ class Placement:
         progressed: Callable[[Response, Body | None, float], None],
         offered: Callable[[Body | None], None],
         answered: Callable[[Changes, Response, Body | None, float], None],
+        expired: Callable[[float], None],
         unanswered: Callable[[Outcome, float], None],
     ) -> None:
         self._core = core
@@ -60,7 +63,9 @@ class Placement:
         self._progressed = progressed
         self._offered = offered
         self._answered = answered
+        self._expired = expired
         self._unanswered = unanswered
+        self._timers = Timers()  # "ring", "give up"
         self._submission: Submission | None = None
         self._redirects: Redirects | None = None
         self._offer: Body | None = None
@@ -72,7 +77,8 @@ class Placement:
 
     @property
     def deadline(self) -> float | None:
-        deadlines = (changes.deadline for changes in self._early.values())
+        deadlines = [changes.deadline for changes in self._early.values()]
+        deadlines.append(self._timers.deadline)
         return min((at for at in deadlines if at is not None), default=None)
 
     @property
@@ -98,6 +104,7 @@ class Placement:
         for name, value in (*headers, *self._core.target_headers, *self._timer.offer()):
             request.headers.add(name, value)
         self._offer = offer
+        self._timers.arm("ring", now + RING_LIMIT)
         flow = self._core.current
         if self._core.trunk.follow_redirects and flow is not None:
             self._redirects = Redirects(lambda host: self._core.is_own_host(host, flow), target)
@@ -106,16 +113,14 @@ class Placement:
     def cancel(self, now: float, *, headers: Iterable[tuple[str, str]]) -> None:
         """Give up the call (§9.1); an answer may still cross."""
         self._cancelled = True
+        self._timers.clear()
+        # If not even the CANCEL is answered (§9.1), after the INVITE's own patience.
+        self._timers.arm("give up", now + 2 * PATIENCE)
         self._asked.clear()
         for changes in self._early.values():
             changes.stop(now)
         if self._submission is not None:
             self._submission.cancel(now, headers=headers)
-
-    def stop(self, now: float) -> None:
-        """Wait no longer for the end of what was cancelled (§9.1)."""
-        if self._submission is not None:
-            self._submission.stop(now)
 
     def changes_of(self, remote_tag: str) -> Changes | None:
         return self._early.get(remote_tag)
@@ -137,6 +142,11 @@ class Placement:
             self._tell_next()
 
     def handle_timer(self, now: float) -> None:
+        while (name := self._timers.take_due(now)) is not None:
+            if name == "ring":
+                self._expired(now)
+            elif self._submission is not None:
+                self._submission.stop(now)  # it counts as cancelled
         for changes in list(self._early.values()):
             changes.handle_timer(now)
         self._forget_answered()
@@ -229,11 +239,13 @@ class Placement:
             self._core.submit(bye, ignore, now, next_seq=changes.dialog.next_seq)
             return
         self._winner = tag
+        self._timers.clear()
         self._forget(now)
         offer = changes.confirm(self._submission.request, response, now)
         self._answered(changes, response, offer, now)
 
     def _end(self, outcome: Outcome, now: float) -> None:
+        self._timers.clear()
         self._forget(now)
         self._unanswered(outcome, now)
 

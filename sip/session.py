@@ -2,10 +2,10 @@
 
 One class for both directions, since after the answer there is no difference. Its parts lie beside
 it: `placement` (our INVITE until its answer), `arrival` (the peer's), `change` (offers, answers and
-refreshes of one dialog), `negotiation` (where these stand), `transfer` (REFER), `dialog` (who and
-where), `reliable` (what is repeated end to end), `timer` (RFC 4028). Here is what holds them
-together: who may do what now, and how it ends. Bodies are opaque; what is kept is the state of
-offer and answer.
+refreshes of one dialog), `negotiation` (where these stand), `transfer` (REFER), `farewell` (our
+BYE), `dialog` (who and where), `reliable` (what is repeated end to end), `timer` (RFC 4028). Here
+is what holds them together: who may do what now, and how it ends. Bodies are opaque; what is kept
+is the state of offer and answer.
 
 The user is told of the end at once and exactly once; what the standard still demands after that
 (the 487 to our CANCEL, the 200 to our BYE, the ACK before which a callee may not send BYE) goes on
@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from enum import Enum
 
-from sip.arrival import RING_LIMIT, Arrival
+from sip.arrival import Arrival
 from sip.change import Changes
 from sip.core import Core
 from sip.dialog import Dialog
@@ -37,24 +37,23 @@ from sip.events import (
     SessionProgressed,
     SipWarning,
 )
+from sip.farewell import Farewell
 from sip.headers import reason_value, warning_value
 from sip.identity import read_identity
 from sip.info import read_digit
 from sip.message import Message, Request, Response, body_of
 from sip.placement import Offered, Placement
 from sip.redirect import contacts_of
-from sip.refer import ReferTo, Replaces, referred_by
+from sip.refer import referred_by
 from sip.reliable import Acks
 from sip.timer import SessionTimer, check_interval
 from sip.transaction import (
-    PATIENCE,
     AnyServer,
     Failure,
     InviteServerTransaction,
     Outcome,
-    Timers,
 )
-from sip.transfer import Transfers
+from sip.transfer import Transfers, refer_to_dialog
 from sip.uri import NameAddr, Uri
 
 logger = logging.getLogger(__name__)
@@ -97,7 +96,6 @@ class Session:
         self._core = core
         self._state = State.INCOMING if incoming else State.CALLING
         self._timer = SessionTimer()
-        self._timers = Timers()  # "ring", "give up"
         self._acks = Acks(core)
         self._placement: Placement | None = None  # of an outgoing session
         self._arrival: Arrival | None = None  # of an incoming session
@@ -106,8 +104,7 @@ class Session:
         self._replaced: Session | None = None  # ends with our answer
         self._transfers: Transfers | None = None
         self._moved = False  # to another flow, before the peer could be told
-        self._bye_owed = False
-        self._bye_headers: list[tuple[str, str]] = []
+        self._farewell = Farewell(core, done=lambda now: self._enter(State.TERMINATED, now))
 
     @property
     def established(self) -> bool:
@@ -132,7 +129,9 @@ class Session:
 
     @property
     def deadline(self) -> float | None:
-        parts = (self._timers, self._changes, self._placement, self._arrival, self._transfers)
+        parts = (
+            self._placement, self._arrival, self._changes, self._transfers, self._farewell,
+        )  # fmt: skip
         deadlines = (None if part is None else part.deadline for part in parts)
         return min((at for at in deadlines if at is not None), default=None)
 
@@ -264,7 +263,7 @@ class Session:
             raise LocalError("the other session is not established")
         if self._state in (State.CALLING, State.INCOMING) or self._dialog is None:
             raise LocalError("the session is not established")
-        refer_to = _refer_to(target, None if replaces is None else replaces._dialog)
+        refer_to = refer_to_dialog(target, None if replaces is None else replaces._dialog)
         by = referred_by or self._dialog.local.without_tag()
         self._transfer_usage().transfer(refer_to, replaced=replaces, by=by, now=now)
 
@@ -303,9 +302,9 @@ class Session:
             progressed=self._progressed,
             offered=self._offered,
             answered=self._answered,
+            expired=lambda at: self._cancel(408, at, headers=[]),
             unanswered=self._unanswered,
         )
-        self._timers.arm("ring", now + RING_LIMIT)
         self._placement.start(
             target,
             offer,
@@ -428,7 +427,7 @@ class Session:
         """Have a flow again: say what could not be said, and where we are now."""
         if self._transfers is not None:
             self._transfers.flow_opened(now)
-        if self._bye_owed:
+        if self._farewell.owed:
             self._bye(now)
         elif self._changes is not None and not self.ended:
             self._changes.flow_opened(now)
@@ -444,13 +443,7 @@ class Session:
             self._changes.handle_timer(now)
         if self._transfers is not None:
             self._transfers.handle_timer(now)
-        while (name := self._timers.take_due(now)) is not None:
-            if name == "ring":
-                self._cancel(408, now, headers=[])
-            elif self._placement is not None and self._dialog is None:
-                self._placement.stop(now)  # §9.1: it counts as cancelled
-            else:
-                self._enter(State.TERMINATED, now)
+        self._farewell.handle_timer(now)
 
     # --- our INVITE
 
@@ -489,10 +482,8 @@ class Session:
     def _cancel(self, status: int, now: float, *, headers: list[tuple[str, str]]) -> None:
         """Give up our call before its answer (§9.1)."""
         assert self._placement is not None, "calling means that an INVITE was placed"
-        self._bye_headers = headers  # if the answer crosses
+        self._farewell.headers = headers  # if the answer crosses
         self._enter(State.CLOSING, now)
-        # If not even the CANCEL is answered (§9.1), after the INVITE's own patience.
-        self._timers.arm("give up", now + 2 * PATIENCE)
         self._end(status, by_peer=False)
         self._watch(487, "", now)
         self._placement.cancel(now, headers=headers)
@@ -603,7 +594,7 @@ class Session:
         """End an established session: BYE as soon as it is allowed; a callee waits for its ACK."""
         assert self._changes is not None, "established means that there is a dialog"
         if not self.ended:
-            self._bye_headers = headers
+            self._farewell.headers = headers
         self._changes.stop(now)
         self._enter(State.CLOSING, now)
         self._end(status, by_peer=False)
@@ -611,31 +602,9 @@ class Session:
             self._bye(now)
 
     def _bye(self, now: float) -> None:
-        """§15.1.1."""
         assert self._dialog is not None, "a BYE ends a dialog"
         self._enter(State.CLOSING, now)
-        if self._core.current is None:
-            self._owe_bye(now)
-            return
-        self._bye_owed = False
-        bye = self._core.dress(self._dialog.request("BYE"))
-        for name, value in self._bye_headers:
-            bye.headers.add(name, value)
-        self._core.submit(bye, self._receive_bye_outcome, now, next_seq=self._dialog.next_seq)
-
-    def _receive_bye_outcome(self, outcome: Outcome, now: float) -> None:
-        if self._state is not State.CLOSING or outcome.status < 200:
-            return
-        if isinstance(outcome, Failure) and outcome.status == 503:
-            self._owe_bye(now)
-        else:
-            self._enter(State.TERMINATED, now)
-
-    def _owe_bye(self, now: float) -> None:
-        """Keep a BYE for the next flow, for as long as the peer would wait for anything."""
-        self._bye_owed = True
-        if "give up" not in self._timers:
-            self._timers.arm("give up", now + PATIENCE)
+        self._farewell.send(self._dialog, now)
 
     def _end(
         self,
@@ -663,7 +632,6 @@ class Session:
     def _enter(self, state: State, now: float) -> None:
         logger.debug("session %s: %s -> %s", self.id, self._state, state)
         self._state = state
-        self._timers.stop("ring")
         self._touch()
         if state in (State.CLOSING, State.TERMINATED):
             self._timer.stop()
@@ -672,7 +640,7 @@ class Session:
             if self._transfers is not None:
                 self._transfers.session_ended(now)
         if state is State.TERMINATED:
-            self._timers.clear()
+            self._farewell.stop()
             if self._changes is not None:
                 self._changes.close(now)
 
@@ -725,18 +693,6 @@ class Session:
         if self._arrival is None:
             raise LocalError("only a session of the peer's making can be answered")
         return self._arrival
-
-
-def _refer_to(target: Uri | None, replaced: Dialog | None) -> ReferTo:
-    """Whom the peer shall call: the tags of Replaces are as seen by the called (RFC 3891 §3)."""
-    if replaced is None:
-        if target is None:
-            raise LocalError("a transfer needs a target")
-        return ReferTo(target)
-    replaces = Replaces(
-        replaced.call_id, to_tag=replaced.remote_tag, from_tag=replaced.local.tag or ""
-    )
-    return ReferTo(target or replaced.target, replaces)
 
 
 def _expect_refusal(status: int) -> None:

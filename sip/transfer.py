@@ -18,10 +18,10 @@ from sip.dialog import Dialog
 from sip.errors import LocalError, RemoteError
 from sip.events import TransferEnded, TransferProgressed, TransferRequested
 from sip.message import REASON_PHRASES, Request, Response, body_of
-from sip.refer import ReferTo, read_sipfrag, referred_by, sipfrag
+from sip.refer import ReferTo, Replaces, read_sipfrag, referred_by, sipfrag
 from sip.subscription import EventName, SubscriptionState
 from sip.transaction import PATIENCE, AnyServer, Failure, Outcome, Timers
-from sip.uri import NameAddr
+from sip.uri import NameAddr, Uri
 
 if TYPE_CHECKING:
     from sip.session import Session
@@ -433,6 +433,18 @@ class Transferee:
         self._subscribed = False
         self._owed = False
         self._timers.clear()
+
+
+def refer_to_dialog(target: Uri | None, replaced: Dialog | None) -> ReferTo:
+    """Whom the peer shall call: the tags of Replaces are as seen by the called (RFC 3891 §3)."""
+    if replaced is None:
+        if target is None:
+            raise LocalError("a transfer needs a target")
+        return ReferTo(target)
+    replaces = Replaces(
+        replaced.call_id, to_tag=replaced.remote_tag, from_tag=replaced.local.tag or ""
+    )
+    return ReferTo(target or replaced.target, replaces)
 
 
 def _unsubscribed(message: Request | Response) -> bool:

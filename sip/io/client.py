@@ -6,6 +6,10 @@ received proves it; after silence the agent asks (`sip.keepalive`), and reports 
 when no answer comes. Half a minute of silence and ten seconds of waiting are the longest that a
 dead line goes unnoticed.
 
+A server that answers 503, or falls silent under a standing line, is left for the next address and
+tried last for a while (RFC 3263 §4.3); it is not left while a call goes on. What it refused is the
+user's to repeat.
+
 A peer may connect to us as well (`sip.io.listener`, which knows who it is). Its connections carry
 what it sends on them and our answers; our own requests go there only while we have none. A trunk
 with `connect: False` never has one, and is up as soon as it is started.
@@ -26,7 +30,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from sip.agent import Ids, UserAgent
-from sip.events import Event, Registered, RegistrationFailed
+from sip.events import Event, MessageSent, Registered, RegistrationFailed, SessionEnded
 from sip.io.backoff import Backoff, Pace
 from sip.io.certificate import SOON_DAYS
 from sip.io.driver import Driver
@@ -43,6 +47,7 @@ PING_AFTER = 30.0  # of silence; most NATs forget a TCP binding after minutes
 PING_SPREAD = 0.2  # of that is left to chance (RFC 5626 §4.4.1)
 CLOSE_LIMIT = 1.0  # for the farewell of TLS
 MAX_INBOUND = 32  # connections that a peer may hold to us at once; clusters have a handful
+SHUN_TIME = 300.0  # an address that failed us is tried last for so long
 REFUSAL_HOLD = 600.0  # longest that a refused registration keeps us from connecting anew
 CAUSES_SHOWN = 3
 
@@ -143,7 +148,11 @@ class TrunkClient:
         self._connector = connector or Dialer(trunk.tls)
         self._chance = chance
         self._driver = Driver(
-            agent=self.agent, listener=self._hear, on_made=self._made, on_lost=self._lost
+            agent=self.agent,
+            listener=self._hear,
+            on_made=self._made,
+            on_lost=self._lost,
+            on_failed=self._failed,
         )
         self._backoff = Backoff(chance=chance)
         self._pace = pace or Pace()
@@ -156,7 +165,11 @@ class TrunkClient:
         self._flows = 0
         self._stood = False  # whether the line stood on the flow of now
         self._refusal: RegistrationFailed | None = None  # of the flow of now
+        self._target: Target | None = None  # of the flow of now
         self._targets_left = 0
+        self._alternatives = 0  # other addresses of this round
+        self._shunned: dict[Target, float] = {}  # until when they are tried last
+        self._leaving = False  # for another address, as soon as no call goes on
 
     # --- for the user
 
@@ -255,13 +268,18 @@ class TrunkClient:
         """Go through the addresses until one holds the line, and return when that is lost."""
         self._refusal = None
         try:
-            targets = await self._resolver.resolve(self.trunk)
+            found = await self._resolver.resolve(self.trunk)
         except ResolveError as error:
             self._set(False, str(error))
             return
         causes: list[str] = []
+        self._shunned = {t: until for t, until in self._shunned.items() if until > self.now()}
+        targets = sorted(found, key=self._shunned.__contains__)
+        self._alternatives = len(targets) - 1
         for number, target in enumerate(targets, start=1):
             self._targets_left = len(targets) - number
+            self._target = target
+            self._leaving = False
             self._stood = False
             self._refusal = None
             if (cause := await self._try(target)) is not None:
@@ -326,9 +344,29 @@ class TrunkClient:
                     self._schedule_ping()
             case RegistrationFailed():
                 self._refused(event)
+            case SessionEnded(status=503, by_peer=True) | MessageSent(status=503, answered=True):
+                self._shun()
+                self._leaving = self._alternatives > 0
             case _:
                 pass
         self._listener(event)
+        self._leave()
+
+    def _failed(self, connection: Connection) -> None:
+        if not connection.inbound:
+            self._shun()
+
+    def _shun(self) -> None:
+        """Try the address of now last for a while."""
+        if self._target is not None:
+            self._shunned[self._target] = self.now() + SHUN_TIME
+
+    def _leave(self) -> None:
+        """Go to another address, if we want to and nobody speaks."""
+        connection = self._driver.connection
+        resting = not self.agent.sessions and not self.agent.busy
+        if self._leaving and connection is not None and resting:
+            connection.close("the server is overloaded or being serviced (503)")
 
     def _refused(self, event: RegistrationFailed) -> None:
         connection = self._driver.connection
@@ -394,6 +432,7 @@ class TrunkClient:
         connection = self._driver.connection or next(reversed(self._driver.connections), None)
         if connection is None:
             return  # the next one that is made begins anew
+        self._leave()
         left = connection.heard_at + wait - self.now()
         if left > 0.1 and self.agent.ping_interval is None:
             self._ping = asyncio.get_running_loop().call_later(left, self._ping_if_silent, wait)

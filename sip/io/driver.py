@@ -33,6 +33,7 @@ class Driver:
             and `pump`.
         on_made: called when a connection stands and the agent knows of it.
         on_lost: called when it is gone and the agent knows of it.
+        on_failed: called when the agent found it dead, before it is lost.
 
     Attributes:
         connection: the live one of our own, if any.
@@ -48,6 +49,7 @@ class Driver:
         listener: Callable[[Event], None],
         on_made: Callable[[Connection], None] = lambda connection: None,
         on_lost: Callable[[Connection, str], None] = lambda connection, reason: None,
+        on_failed: Callable[[Connection], None] = lambda connection: None,
     ) -> None:
         self.agent = agent
         self.connection: Connection | None = None
@@ -57,6 +59,7 @@ class Driver:
         self._listener = listener
         self._on_made = on_made
         self._on_lost = on_lost
+        self._on_failed = on_failed
         self._timer: asyncio.TimerHandle | None = None
         self._armed_for: float | None = None
         self._pumping = False
@@ -151,6 +154,7 @@ class Driver:
                     connection.ping()
             case FlowFailed(flow, reason):
                 if (connection := self._connections.get(flow)) is not None:
+                    self._on_failed(connection)
                     connection.abort(reason)
             case event:
                 try:

@@ -4,20 +4,21 @@ import asyncio
 import random
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import pytest
 
-from sip.events import Event, Registered, RegistrationFailed
+from sip.events import Body, Event, Registered, RegistrationFailed, SessionEnded
 from sip.framing import Broken, Framer, Malformed, Ping
-from sip.io.client import GRACE, TrunkClient, TrunkDown, TrunkUp, refusal
+from sip.io.client import GRACE, SHUN_TIME, TrunkClient, TrunkDown, TrunkUp, refusal
 from sip.io.flow import Connection, FlowListener
 from sip.io.resolver import ResolveError, Target
 from sip.io.tls import TlsSettingsError
-from sip.message import Response
+from sip.message import Response, response_to
 from sip.trunk import Trunk
-from tests.sip.io.registrar import Registrar
+from sip.uri import Uri
+from tests.sip.io.registrar import Registrar, answer_with
 from tests.sip.io.wiring import FakeTransport, run_virtually
 
 TRUNK = Trunk(name="test", domain="pbx.example", username="bridge", password="secret")
@@ -259,6 +260,90 @@ def test_503_sends_to_the_next_address() -> None:
 
     played(network, play)
     assert [host for _, host in network.attempts] == ["full", "b"]
+
+
+STATIC = replace(TRUNK, register=False)
+NUMBER = Uri.parse("sip:1@pbx.example")
+SDP = Body("application/sdp", b"v=0")
+
+
+@pytest.mark.parametrize("trunk", [TRUNK, STATIC])
+def test_server_that_refuses_a_call_with_503_is_left_for_the_next(trunk: Trunk) -> None:
+    full = Registrar(answers={"INVITE": answer_with(503)})
+    good = Registrar(answers={"INVITE": answer_with(486)})
+    network = Network({"full": full, "b": good}, trunk)
+
+    async def play(client: TrunkClient) -> None:
+        for _ in range(2):
+            await asyncio.sleep(100)
+            client.agent.invite(NUMBER, SDP, now=client.now())
+            client.pump()
+            await asyncio.sleep(5)
+            assert is_up(client)
+
+    played(network, play)
+    assert [host for _, host in network.attempts] == ["full", "b"]
+    ends = [event.status for _, event in network.said if isinstance(event, SessionEnded)]
+    assert ends == [503, 486]
+    assert network.line == [(0.0, "TrunkUp")]
+
+
+def test_server_that_refuses_is_not_left_while_another_call_goes_on() -> None:
+    answers = iter((180, 503))
+    full = Registrar(answers={"INVITE": lambda r: answer_with(next(answers))(r)})
+    network = Network({"full": full, "b": Registrar()}, STATIC)
+
+    async def play(client: TrunkClient) -> None:
+        await asyncio.sleep(1)
+        first = client.agent.invite(NUMBER, SDP, now=client.now())
+        client.agent.invite(NUMBER, SDP, now=client.now())
+        client.pump()
+        await asyncio.sleep(20)
+        assert len(network.attempts) == 1
+        full.answers["CANCEL"] = lambda request: [
+            response_to(request, 200),
+            response_to(full.of("INVITE")[0], 487, to_tag="peer"),
+        ]
+        first.hang_up(now=client.now())
+        client.pump()
+        await asyncio.sleep(60)
+        assert is_up(client)
+
+    played(network, play)
+    assert [host for _, host in network.attempts] == ["full", "b"]
+
+
+def test_server_that_falls_silent_is_tried_last_for_a_while() -> None:
+    silent = Registrar()
+    network = Network({"silent": silent, "b": Registrar()}, STATIC)
+
+    async def play(client: TrunkClient) -> None:
+        await asyncio.sleep(10)
+        silent.silent.add("OPTIONS")
+        await asyncio.sleep(60)
+        assert is_up(client)
+        network.cut()
+        await asyncio.sleep(5)
+        silent.silent.clear()
+        await asyncio.sleep(SHUN_TIME)
+        network.cut()
+        await asyncio.sleep(5)
+
+    played(network, play)
+    assert [host for _, host in network.attempts] == ["silent", "b", "b", "silent"]
+
+
+def test_only_server_is_kept_whatever_it_says() -> None:
+    network = Network({"a": Registrar(answers={"INVITE": answer_with(503)})}, STATIC)
+
+    async def play(client: TrunkClient) -> None:
+        await asyncio.sleep(1)
+        client.agent.invite(NUMBER, SDP, now=client.now())
+        client.pump()
+        await asyncio.sleep(60)
+
+    played(network, play)
+    assert len(network.attempts) == 1
 
 
 def test_refused_registration_is_told_with_what_to_do() -> None:

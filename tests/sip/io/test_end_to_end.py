@@ -21,10 +21,12 @@ from sip.events import (
     Unregistered,
 )
 from sip.io.client import TrunkClient, TrunkDown, TrunkUp
+from sip.io.resolver import DnsResolver
 from sip.message import Message, Request, Response, response_to
 from sip.trunk import TlsSettings, Trunk
 from sip.uri import Uri
 from tests.sip.io.authority import Authority
+from tests.sip.io.name_server import NameServer, serving
 from tests.sip.io.registrar import Registrar, TlsPeer, a_request, answer_with, datagrams, peering
 from tests.sip.io.tls_server import server_context
 from tests.sip.io.wiring import Inbox
@@ -259,3 +261,35 @@ async def test_peer_without_registration_is_asked_and_calls_over_our_connection(
         await peer.expect("486")
         assert peer.registrar.of("REGISTER") == []
         await client.stop()
+
+
+@pytest.mark.parametrize("names", [("sip1.provider.example",), ("attacker.example",)])
+async def test_name_that_dns_gave_is_not_whom_we_want_to_talk_to(
+    authority: Authority, names: tuple[str, ...]
+) -> None:
+    async with asyncio.timeout(10), peering(server_context(authority.issue(*names))) as false:
+        good = server_context(authority.issue("pbx.example"))
+        async with peering(good) as true:
+            zone = f"""
+                _sips._tcp.pbx.example. SRV 1 0 {false.port} {names[0]}.
+                _sips._tcp.pbx.example. SRV 2 0 {true.port} other.example.
+            """
+            async with serving(NameServer(zone)) as name_server:
+
+                async def here(host: str) -> list[str]:
+                    return ["127.0.0.1"]
+
+                trunk = Trunk(
+                    name="test",
+                    domain="pbx.example",
+                    username="bridge",
+                    password="secret",
+                    tls=TlsSettings(ca_file=authority.file),
+                )
+                inbox = Inbox()
+                resolver = DnsResolver(nameservers=[name_server], addresses=here)
+                client = TrunkClient(trunk, listener=inbox, resolver=resolver)
+                await client.start()
+                await inbox.expect(Registered)
+                assert false.received == []
+                await client.stop()
