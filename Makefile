@@ -15,7 +15,7 @@ LOCKED := $(VENV)/installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 
-.PHONY: help venv unit storm search lint interop lab lab-setup test demo bench clean
+.PHONY: help venv unit storm search lint interop lab lab-setup test demo bench bench-sip clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -75,6 +75,12 @@ demo: lab-setup  ## a call each way and a text each way, shown; then it stays up
 
 bench: lab-setup  ## set-up times and delays as distributions
 	@$(RUN)/python -m tests.bench
+
+PEERS := $(VENV)/peers
+bench-sip: $(LOCKED)-dev  ## the SIP user agent beside others for Python
+	@[ -x $(PEERS)/bin/python ] || $(RUN)/python -m venv $(PEERS)
+	@$(QUIET) "other user agents" $(PEERS)/bin/python -m pip install --require-hashes -r requirements/peers.lock
+	@$(RUN)/python -m tests.bench.sip --peers $(PEERS)/bin/python
 
 clean:  ## remove what was built (not the lab's cache)
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -19,6 +19,15 @@ _SMALL = 64
 Owner = TypeVar("Owner", bound=Hashable)
 
 
+def soonest(*deadlines: float | None) -> float | None:
+    """Return the earliest of a few deadlines, None if nothing waits."""
+    earliest: float | None = None
+    for at in deadlines:
+        if at is not None and (earliest is None or at < earliest):
+            earliest = at
+    return earliest
+
+
 class _Entry(Generic[Owner]):
     """One deadline; `owner` is None once it is no longer true."""
 

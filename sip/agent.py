@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterable
 
 from sip import timer
+from sip.agenda import soonest
 from sip.core import ALLOW, SUPPORTED, Core, Flow, Ids
 from sip.errors import LocalError, RemoteError
 from sip.events import Body, Output
@@ -126,7 +127,7 @@ class UserAgent:
             self._keepalives.deadline,
             self._sessions.deadline,
         ]
-        return min((at for at in deadlines if at is not None), default=None)
+        return soonest(*deadlines)
 
     # --- verbs
 

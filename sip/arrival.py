@@ -8,6 +8,7 @@ preview. A 2xx waits for what is open: the PRACK of a description, an offer in t
 
 from collections.abc import Callable, Iterable
 
+from sip.agenda import soonest
 from sip.change import Changes
 from sip.core import Core
 from sip.errors import RemoteError
@@ -80,7 +81,7 @@ class Arrival:
     @property
     def deadline(self) -> float | None:
         deadlines = (self._timers.deadline, self._provisionals.deadline)
-        return min((at for at in deadlines if at is not None), default=None)
+        return soonest(*deadlines)
 
     def begin(self, changes: Changes) -> None:
         """Open the exchange in the dialog of the INVITE."""

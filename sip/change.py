@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sip.agenda import soonest
 from sip.core import Core, Submission, ignore, with_body
 from sip.dialog import Dialog
 from sip.errors import RemoteError
@@ -130,7 +131,7 @@ class Changes:
             self._retry_at,
             self._timer.deadline if self.confirmed else None,
         )
-        return min((at for at in deadlines if at is not None), default=None)
+        return soonest(*deadlines)
 
     # --- what the user wants
 

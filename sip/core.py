@@ -265,6 +265,8 @@ class Core:
     def current(self) -> Flow | None:
         """The flow for new requests: the latest of our own, or the latest of the peer's where we
         have none (RFC 5923)."""
+        if len(self._flows) == 1:
+            return next(iter(self._flows.values()))
         return max(self._flows.values(), key=lambda flow: (not flow.inbound, flow.id), default=None)
 
     def send(self, flow_id: int, message: Message) -> None:
@@ -451,16 +453,20 @@ class Core:
         """Write into the top Via where the request really came from (§18.2.1, RFC 3581 §4)."""
         if not flow.remote_host:
             return
-        first, *others = request.headers.elements("Via")
-        via = Via.parse(first)
+        headers = request.headers
+        via = headers.via
         parameters = via.parameters
         if "rport" in parameters:
             parameters = parameters.with_("rport", str(flow.remote_port))
         if "rport" in parameters or via.host != flow.remote_host:
             parameters = parameters.with_("received", flow.remote_host)
-        request.headers.remove("Via")
-        for value in reversed([str(replace(via, parameters=parameters)), *others]):
-            request.headers.put_first("Via", value)
+        if parameters == via.parameters:
+            return
+        _, *others = headers.elements("Via")
+        headers.remove("Via")
+        for value in reversed(others):
+            headers.put_first("Via", value)
+        headers.put_first("Via", replace(via, parameters=parameters))
 
     # --- chance
 

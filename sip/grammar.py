@@ -8,6 +8,9 @@ the same characters, so that no text, however hostile, is read more than once.
 
 import ipaddress
 import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TypeVar
 
 from sip.errors import LocalError, RemoteError
 
@@ -28,6 +31,12 @@ HOST = rf"(?:{HOSTNAME}|{IPV6_REFERENCE})"
 # gen-value = token / host / quoted-string; wider: anything that cannot end the parameter.
 GENERIC_VALUE = rf'(?:{QUOTED_STRING}|[^\s;,"<>]*)'
 
+# A few hundred calls at once, half a megabyte; addresses and Vias of telephony are shorter.
+REMEMBERED = 1024
+LONGEST_REMEMBERED = 200
+
+_Value = TypeVar("_Value")
+
 _TOKEN = re.compile(TOKEN)
 _QUOTED_STRING = re.compile(QUOTED_STRING, re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
@@ -39,6 +48,17 @@ _SEPARATORS = {
     separator: re.compile(rf'"(?:[^"\\]++|\\.)*+"?|<[^>]*+|({separator})', re.DOTALL)
     for separator in (",", ";")
 }
+
+
+def remembered(read: Callable[[str], _Value]) -> Callable[[str], _Value]:
+    """Let a reader of immutable values know its last texts again: a call says its addresses in
+    each of its messages. What is kept is bounded in number and length."""
+    known = lru_cache(maxsize=REMEMBERED)(read)
+
+    def read_again(text: str) -> _Value:
+        return known(text) if len(text) <= LONGEST_REMEMBERED else read(text)
+
+    return read_again
 
 
 def is_address(host: str) -> bool:

@@ -320,15 +320,15 @@ class Headers:
     @property
     def via(self) -> Via:
         """The topmost Via."""
-        return self._meaning("Via", "via", _topmost)
+        return self._meaning("Via", "via", _read_topmost)
 
     @property
     def from_(self) -> NameAddr:
-        return self._meaning("From", "from", NameAddr.parse)
+        return self._meaning("From", "from", _address)
 
     @property
     def to(self) -> NameAddr:
-        return self._meaning("To", "to", NameAddr.parse)
+        return self._meaning("To", "to", _address)
 
     @property
     def call_id(self) -> str:
@@ -347,11 +347,11 @@ class Headers:
 
     @property
     def contacts(self) -> list[NameAddr]:
-        return [NameAddr.parse(value) for value in self.elements("Contact") if value != "*"]
+        return [_address(value) for value in self.elements("Contact") if value != "*"]
 
     @property
     def record_route(self) -> list[NameAddr]:
-        return [NameAddr.parse(value) for value in self.elements("Record-Route")]
+        return [_address(value) for value in self.elements("Record-Route")]
 
     @property
     def route(self) -> list[NameAddr]:
@@ -455,6 +455,10 @@ def reason_value(reason: Reason) -> str:
 
 def _topmost(vias: str) -> Via:
     return Via.parse(vias if "," not in vias else next(iter(grammar.split(vias, ",")), ""))
+
+
+_address = grammar.remembered(NameAddr.parse)
+_read_topmost = grammar.remembered(_topmost)
 
 
 def _spell(name: str) -> tuple[str, str]:

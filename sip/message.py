@@ -204,6 +204,9 @@ def response_to(
     return Response(status, reason or REASON_PHRASES.get(status, "Unknown"), headers)
 
 
+_target = grammar.remembered(Uri.parse)
+
+
 def _start(line: str, headers: Headers, body: bytes) -> Message:
     first, _, rest = line.partition(" ")
     if first[:4].upper() == "SIP/":
@@ -216,7 +219,7 @@ def _start(line: str, headers: Headers, body: bytes) -> Message:
     if not grammar.is_token(first):
         raise RemoteError("malformed request line")
     _check_version(version)
-    request = Request(first, Uri.parse(uri), headers, body)
+    request = Request(first, _target(uri), headers, body)
     if request.uri.headers is not None:
         # §19.1.1 has none there; they are for who makes a request of a URI, never for who gets it.
         raise RemoteError("header fields in the Request-URI")

@@ -9,6 +9,7 @@ phones may be open at once: our user answers them one after the other.
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from sip.agenda import soonest
 from sip.arrival import RING_LIMIT
 from sip.change import Changes
 from sip.core import Core, Submission, ignore, with_body
@@ -79,7 +80,7 @@ class Placement:
     def deadline(self) -> float | None:
         deadlines = [changes.deadline for changes in self._early.values()]
         deadlines.append(self._timers.deadline)
-        return min((at for at in deadlines if at is not None), default=None)
+        return soonest(*deadlines)
 
     @property
     def early(self) -> Changes | None:

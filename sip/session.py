@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from enum import Enum
 
+from sip.agenda import soonest
 from sip.arrival import Arrival
 from sip.change import Changes
 from sip.core import Core
@@ -132,8 +133,8 @@ class Session:
         parts = (
             self._placement, self._arrival, self._changes, self._transfers, self._farewell,
         )  # fmt: skip
-        deadlines = (None if part is None else part.deadline for part in parts)
-        return min((at for at in deadlines if at is not None), default=None)
+        deadlines = [part.deadline for part in parts if part is not None]
+        return soonest(*deadlines)
 
     # --- verbs of the user
 

@@ -6,6 +6,7 @@ session's. We ask for the interval that the standard recommends and take the pee
 otherwise. The party that is asked to choose lets the caller refresh.
 """
 
+from sip.agenda import soonest
 from sip.errors import RemoteError
 from sip.headers import SessionExpires
 from sip.message import Request, Response
@@ -42,7 +43,7 @@ class SessionTimer:
 
     @property
     def deadline(self) -> float | None:
-        return min((at for at in (self.refresh_at, self.expire_at) if at is not None), default=None)
+        return soonest(self.refresh_at, self.expire_at)
 
     def offer(self) -> list[tuple[str, str]]:
         """Header fields for an INVITE or UPDATE of ours (§7.1, §7.4)."""

@@ -85,7 +85,7 @@ class Timers:
 
     @property
     def deadline(self) -> float | None:
-        return min(self._at.values(), default=None)
+        return min(self._at.values()) if self._at else None
 
 
 class State(Enum):

@@ -164,7 +164,8 @@ class Driver:
                     logger.exception("the listener failed on %s", type(event).__name__)
 
     def _arm(self, deadline: float | None) -> None:
-        if deadline == self._armed_for:
+        """See that the timer fires at `deadline`, or before: most deadlines only move away."""
+        if deadline is not None and self._armed_for is not None and self._armed_for <= deadline:
             return
         if self._timer is not None:
             self._timer.cancel()
@@ -173,10 +174,13 @@ class Driver:
         if deadline is not None:
             self._timer = asyncio.get_running_loop().call_at(deadline, self._fire, deadline)
 
-    def _fire(self, deadline: float) -> None:
+    def _fire(self, armed_for: float) -> None:
         self._timer = None
         self._armed_for = None
         # The loop fires up to its clock's resolution early: never tell the agent a time before the
         # deadline that it asked for, or it would ask again and again.
-        self.agent.handle_timer(max(self.now(), deadline))
+        now = max(self.now(), armed_for)
+        deadline = self.agent.deadline()
+        if deadline is not None and deadline <= now:
+            self.agent.handle_timer(now)
         self.pump()
