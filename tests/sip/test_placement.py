@@ -258,3 +258,20 @@ def test_a_failed_change_that_was_answered_early_is_undone(
     session.reoffer(OFFER, now=world.now)
     settle(alice)
     assert pbx.last_request("INVITE").body == OFFER.data
+
+
+def test_their_offer_outlives_the_failure_of_our_change(
+    alice: Phone, pbx: Script, world: World
+) -> None:
+    session = answered(alice, pbx)
+    session.reoffer(SECOND, now=world.now)
+    settle(alice)
+    invite = pbx.last_request("INVITE")
+    pbx.reply(invite, 183, EARLY, headers=reliable(1))
+    pbx.within(session, "UPDATE", seq=1, body=OFFER)
+    pbx.reply(invite, 488)
+    session.accept_offer(ANSWER, now=world.now)
+    settle(alice)
+    assert pbx.last_response("UPDATE").body == ANSWER.data
+    pbx.within(session, "UPDATE", seq=2, body=EARLY)  # nothing of ours is open
+    assert alice.last(SessionOffered).offer == EARLY
