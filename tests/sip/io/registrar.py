@@ -22,6 +22,7 @@ class Registrar:
     Attributes:
         password: what the account's must be.
         refusals: statuses for the next authenticated REGISTERs, before they are accepted again.
+        refusing: a status for all authenticated REGISTERs until it is 0 again.
         silent: methods that get no answer.
         bindings: contacts that are registered.
         requests: all that came.
@@ -30,6 +31,7 @@ class Registrar:
 
     password: str = "secret"
     refusals: list[int] = field(default_factory=list)
+    refusing: int = 0
     silent: set[str] = field(default_factory=set)
     bindings: list[str] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
@@ -62,6 +64,8 @@ class Registrar:
                 f'Digest realm="{REALM}", nonce="n{self._nonces}", algorithm=SHA-256, qop="auth"',
             )
             return response
+        if self.refusing:
+            return response_to(request, self.refusing, to_tag="peer")
         if self.refusals:
             return response_to(request, self.refusals.pop(0), to_tag="peer")
         response = response_to(request, 200, to_tag="peer")

@@ -2,131 +2,20 @@
 
 import asyncio
 import random
-import socket
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from sip.events import Body, Event, Registered, RegistrationFailed, SessionEnded
-from sip.framing import Broken, Framer, Malformed, Ping
-from sip.io.client import GRACE, SHUN_TIME, TrunkClient, TrunkDown, TrunkUp, refusal
-from sip.io.flow import Connection, FlowListener
-from sip.io.resolver import ResolveError, Target
+from sip.events import Body, Registered, RegistrationFailed, SessionEnded
+from sip.io.client import GRACE, SHUN_TIME, TrunkClient, TrunkDown, refusal
 from sip.io.tls import TlsSettingsError
-from sip.message import Response, response_to
+from sip.message import response_to
 from sip.trunk import Trunk
 from sip.uri import Uri
+from tests.sip.io.network import TRUNK, Network, after, is_up, played
 from tests.sip.io.registrar import Registrar, answer_with
-from tests.sip.io.wiring import FakeTransport, run_virtually
-
-TRUNK = Trunk(name="test", domain="pbx.example", username="bridge", password="secret")
-
-
-@dataclass
-class Network:
-    """Addresses, what answers at each, and all that happened, with its time.
-
-    Attributes:
-        hosts: host → the registrar there, or the error of connecting, in the order of DNS.
-        attempts: when and to where we connected or tried.
-        close_on: a status after which the other side resets the connection.
-        said: what the client told its listener, with the time.
-    """
-
-    hosts: dict[str, Registrar | Exception] = field(default_factory=lambda: {"a": Registrar()})
-    trunk: Trunk = TRUNK
-    chance: Callable[[], float] = lambda: 0.5
-    unresolvable: str = ""
-    attempts: list[tuple[float, str]] = field(default_factory=list)
-    transports: list[FakeTransport] = field(default_factory=list)
-    said: list[tuple[float, Event | TrunkUp | TrunkDown]] = field(default_factory=list)
-    close_on: int = 0
-    began: float = 0.0
-
-    def now(self) -> float:
-        return asyncio.get_running_loop().time() - self.began
-
-    def client(self) -> TrunkClient:
-        self.began = asyncio.get_running_loop().time()
-        return TrunkClient(
-            self.trunk,
-            listener=lambda event: self.said.append((self.now(), event)),
-            resolver=self,
-            connector=self.connect,
-            chance=self.chance,
-        )
-
-    @property
-    def line(self) -> list[tuple[float, str]]:
-        """When the listener was told that the line is up or down."""
-        return [
-            (round(at, 3), type(event).__name__)
-            for at, event in self.said
-            if isinstance(event, TrunkUp | TrunkDown)
-        ]
-
-    def cut(self) -> None:
-        """Reset the live connection."""
-        self.transports[-1].lose(ConnectionResetError(104, "reset"))
-
-    # --- Resolver and Connector
-
-    async def resolve(self, trunk: Trunk) -> list[Target]:
-        if self.unresolvable:
-            raise ResolveError(self.unresolvable)
-        return [Target(host, 5061, host, socket.AF_INET) for host in self.hosts]
-
-    async def connect(
-        self, trunk: Trunk, target: Target, *, id: int, listener: FlowListener
-    ) -> Connection:
-        self.attempts.append((round(self.now(), 3), target.host))
-        there = self.hosts[target.host]
-        if isinstance(there, Exception):
-            raise there
-        connection = Connection(id=id, trunk=trunk, listener=listener)
-        transport = FakeTransport(connection, local_port=40000 + id)
-        framer = Framer()
-
-        def hear(data: bytes) -> None:
-            for frame in framer.feed(data):
-                if isinstance(frame, Ping):
-                    continue  # two pongs in a row look like one
-                assert not isinstance(frame, Malformed | Broken), frame
-                for answer in there.take(frame):
-                    loop.call_soon(transport.deliver, bytes(answer))
-                    if isinstance(answer, Response) and answer.status == self.close_on:
-                        loop.call_soon(self.cut)
-
-        loop = asyncio.get_running_loop()
-        transport.on_write = hear
-        self.transports.append(transport)
-        connection.connection_made(transport)
-        return connection
-
-
-def played(network: Network, play: Callable[[TrunkClient], Awaitable[None]]) -> None:
-    """Start a client on virtual time, run `play`, stop the client."""
-
-    async def main() -> None:
-        client = network.client()
-        await client.start()
-        await play(client)
-        await client.stop()
-
-    run_virtually(main())
-
-
-def is_up(client: TrunkClient) -> bool:
-    return client.status.up
-
-
-def after(seconds: float) -> Callable[[TrunkClient], Awaitable[None]]:
-    async def play(client: TrunkClient) -> None:
-        await asyncio.sleep(seconds)
-
-    return play
+from tests.sip.io.wiring import run_virtually
 
 
 def test_line_comes_up_and_is_said_once() -> None:
