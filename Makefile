@@ -15,7 +15,7 @@ LOCKED := $(VENV)/installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 
-.PHONY: help venv unit storm search lint interop lab lab-setup test demo bench bench-sip clean
+.PHONY: help venv unit storm search outage lint interop lab lab-setup test demo bench bench-sip clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -45,13 +45,16 @@ $(RUN)/python:
 	@$(QUIET) "python environment" $(PYTHON) -m venv $(VENV)
 
 unit: $(LOCKED)-dev  ## unit tests, under a minute
-	@$(RUN)/python -m pytest --ignore tests/lab --ignore tests/interop
+	@$(RUN)/python -m pytest --ignore tests/lab --ignore tests/interop --ignore tests/outage
 
 storm: $(LOCKED)-dev  ## a thousand virtual storms over two SIP user agents; STORM="FIRST COUNT" for others
 	@$(RUN)/python -m tests.sip.storm $(STORM)
 
 search: $(LOCKED)-dev  ## every order of inputs to transactions and sessions; SEARCH="DEPTH DEPTH"
 	@$(RUN)/python -m tests.sip.search $(SEARCH)
+
+outage: $(LOCKED)-dev  ## three days of each trouble of a line, a thousand accounts, dead peers; as root, four minutes
+	@$(RUN)/python -m pytest -s tests/outage
 
 lint: $(LOCKED)-dev  ## style, types, import rules
 	@$(QUIET) "ruff check" $(RUN)/ruff check .
