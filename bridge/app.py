@@ -19,6 +19,7 @@ from uuid import NAMESPACE_URL, uuid5
 from mautrix.util.async_db import Database
 
 from bridge import wording
+from bridge.attachment import Attachments
 from bridge.bot import Bot
 from bridge.call.exchange import Exchange
 from bridge.commands import Commands
@@ -34,6 +35,7 @@ from bridge.matrix.client import MatrixClient, MatrixError
 from bridge.portal import Portals
 from bridge.reception import Reception
 from bridge.road.carrier import Carrier
+from bridge.road.fetch import Fetcher
 from bridge.road.hook import Entrance, Hooks
 from bridge.road.way import RoadWay
 from bridge.routing import Routing
@@ -93,6 +95,7 @@ class Ringback:
             writings={name: road.limits.writing for name, road in self._roads.items()},
         )
         self._carrier = Carrier()
+        self._fetcher = Fetcher()
         self._hooks = self._make_hooks()
         self._trunks: dict[str, TrunkClient] = {}
         self._told_down: set[str] = set()
@@ -190,8 +193,10 @@ class Ringback:
             incoming=IncomingTexts(database),
             trunks=self._trunks,
             roads=self._ways(),
+            attachments=Attachments(matrix=matrix, fetcher=self._fetcher),
         )
         self._stops.append(("providers", self._carrier.close))
+        self._stops.append(("attachments", self._fetcher.close))
         self._stops.append(("texts", self._texting.stop))
         self._exchange = Exchange(
             plane=self._plane,

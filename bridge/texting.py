@@ -16,8 +16,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from bridge import wording
+from bridge.attachment import Attachments, keep
 from bridge.charset import decode_text
 from bridge.config import LineSection
 from bridge.db.texts import IncomingText, IncomingTexts, OutgoingText, OutgoingTexts
@@ -41,6 +43,7 @@ log = logging.getLogger(__name__)
 
 MAX_STORING = 100  # MESSAGEs that wait for the database at once; more are told to come again
 MAX_TOLD = 4096
+ATTACHMENT = "attachment"  # in the place of a msgtype: what it is shows when it has been fetched
 
 
 class Texting:
@@ -48,7 +51,8 @@ class Texting:
 
     Args:
         trunks: by name; may be filled after construction.
-        roads: how texts leave besides SIP, and how numbers are written there, by name.
+        roads: how texts leave besides SIP, by name.
+        attachments: needed where a road's texts may have any.
         sleep: waits between attempts; replaced by tests.
     """
 
@@ -63,6 +67,7 @@ class Texting:
         incoming: IncomingTexts,
         trunks: Mapping[str, TrunkPort],
         roads: Mapping[str, Way] | None = None,
+        attachments: Attachments | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._matrix = matrix
@@ -71,6 +76,7 @@ class Texting:
         self._routing = routing
         self._incoming = incoming
         self._trunks = trunks
+        self._attachments = attachments
         self._sleep = sleep
         self._tasks = Tasks()
         self._queues = Queues(self._tasks, "texts for a user")
@@ -208,7 +214,7 @@ class Texting:
         remote = self._routing.remote(event, line)
         said = [_Said(f"sip:{trunk}:{event.key}", body)]
         if (doubt := wording.sender_comes(remote)) is not None:
-            said.insert(0, _Said(f"sender:{trunk}:{event.key}", doubt, notice=True))
+            said.insert(0, _Said(f"sender:{trunk}:{event.key}", doubt, "m.notice"))
         copies = _copies(line, remote.number, remote.name, said)
         try:
             fresh = await self._incoming.store(copies if body.strip() else [])
@@ -256,12 +262,17 @@ class Texting:
         Args:
             key: a repeat with the same key is the same notice.
         """
-        notice = _copies(line, number, name, [_Said(key, text, notice=True)], users=(user,))
+        notice = _copies(line, number, name, [_Said(key, text, "m.notice")], users=(user,))
         for stored in await self._incoming.store(notice):
             self._queue_in(stored)
 
     def _queue_in(self, text: IncomingText) -> None:
         self._queues.add(("in", text.line, text.number, text.user_id), lambda: self._deliver(text))
+
+    async def _content(self, text: IncomingText, sender: str) -> dict[str, Any]:
+        if text.msgtype != ATTACHMENT or self._attachments is None:
+            return {"msgtype": text.msgtype, "body": text.body}
+        return await self._attachments.content(text.body, sender=sender)
 
     async def _deliver(self, text: IncomingText) -> None:
         """Say it in the portal, however long the homeserver is away."""
@@ -276,11 +287,12 @@ class Texting:
             try:
                 number = PhoneNumber(text.number)
                 portal = await self._portals.open(line, number, text.user_id, text.name)
+                sender = self._ghosts.user_id(number)
                 await self._matrix.send_event(
                     portal.room_id,
                     "m.room.message",
-                    {"msgtype": text.msgtype, "body": text.body},
-                    sender=self._ghosts.user_id(number),
+                    await self._content(text, sender),
+                    sender=sender,
                     txn_id=txn_id("text", text.key, text.user_id),
                 )
             except MatrixUnavailable as error:
@@ -306,11 +318,12 @@ class _Said:
 
     Attributes:
         key: the same for a repeat.
+        msgtype: as in `IncomingText`.
     """
 
     key: str
     body: str
-    notice: bool = False
+    msgtype: str = "m.text"
 
 
 def _said(road: str, text: Arrival, sender: PhoneNumber) -> list[_Said]:
@@ -318,12 +331,12 @@ def _said(road: str, text: Arrival, sender: PhoneNumber) -> list[_Said]:
     key = f"road:{road}:{text.id}"
     said = [_Said(key, text.body.replace("\x00", "\ufffd"))] if text.body.strip() else []
     said += [
-        _Said(f"{key}:attachment:{index}", wording.attachment(attachment.url), notice=True)
+        _Said(f"{key}:attachment:{index}", keep(attachment), ATTACHMENT)
         for index, attachment in enumerate(text.attachments)
     ]
     if text.group:
         words = wording.group_text(sender.show(), text.group)
-        said.append(_Said(f"{key}:group", words, notice=True))
+        said.append(_Said(f"{key}:group", words, "m.notice"))
     return said
 
 
@@ -344,7 +357,7 @@ def _copies(
             line=line.name,
             number=number.text,
             name=name,
-            msgtype="m.notice" if one.notice else "m.text",
+            msgtype=one.msgtype,
             body=one.body,
             created_ms=created_ms,
         )

@@ -229,8 +229,8 @@ def group_text(sender: str, others: tuple[str, ...]) -> str:
     )
 
 
-def attachment(url: str) -> str:
-    return f"A picture or file came with this text: {url}"
+def attachment(url: str, why: str) -> str:
+    return f"A picture or file came with this text and cannot be shown here ({why}): {url}"
 
 
 def text_sent(number: PhoneNumber) -> str:

@@ -45,7 +45,7 @@ class IncomingText:
     Attributes:
         key: the same for a repeat of the same text.
         name: the sender's display name, "" if it has none.
-        msgtype: "m.text" or "m.notice".
+        msgtype: "m.text", "m.notice", or "attachment" for what is still to be fetched.
         seq: grows in the order of arrival; 0 before it is stored.
     """
 

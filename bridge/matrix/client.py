@@ -32,6 +32,7 @@ from bridge.matrix.events import RoomEvent, parse_event
 log = logging.getLogger(__name__)
 
 _CLIENT = "/_matrix/client/v3"
+_MEDIA = "/_matrix/media/v3"
 # One attempt; Synapse answers in milliseconds unless it is in trouble, room creation in seconds.
 _ATTEMPT_LIMIT = 20.0
 # All attempts of a call together.
@@ -235,6 +236,24 @@ class MatrixClient:
             answer = await send()
         return _string(answer, "event_id")
 
+    async def upload(self, data: bytes, content_type: str, *, name: str, user: str) -> str:
+        """Put a file into the media repository.
+
+        A repeat after a lost answer leaves a second copy, which nobody refers to.
+
+        Returns:
+            Its `mxc:` address.
+        """
+        answer = await self._request(
+            "upload",
+            "POST",
+            f"{_MEDIA}/upload",
+            file=(content_type, data),
+            user=user,
+            query={"filename": name},
+        )
+        return _string(answer, "content_uri")
+
     async def _make_device(self, user_id: str) -> None:
         """Make our device for a user (specification v1.17).
 
@@ -422,6 +441,7 @@ class MatrixClient:
         path: str,
         *,
         body: JsonObject | None = None,
+        file: tuple[str, bytes] | None = None,
         user: str | None = "",
         device: str | None = None,
         query: Mapping[str, str] | None = None,
@@ -433,9 +453,11 @@ class MatrixClient:
 
         Args:
             name: what the log calls it.
+            file: type and octets, in the place of a body.
             user: whom to act as; "" for the bot, None for nobody in particular.
             repeatable: whether an attempt of unknown outcome may be repeated.
         """
+        content = ("application/json", b"" if body is None else json.dumps(body).encode())
         parameters = dict(query or {})
         if user is not None:
             parameters["user_id"] = user or self.bot_id
@@ -446,7 +468,7 @@ class MatrixClient:
         while True:
             attempt += 1
             limit = min(_ATTEMPT_LIMIT, until - time.monotonic())
-            outcome = await self._attempt(name, method, path, body, parameters, limit)
+            outcome = await self._attempt(name, method, path, file or content, parameters, limit)
             if not isinstance(outcome, _Trouble):
                 return outcome
             delay = outcome.delay
@@ -466,7 +488,7 @@ class MatrixClient:
         name: str,
         method: str,
         path: str,
-        body: JsonObject | None,
+        content: tuple[str, bytes],
         query: Mapping[str, str],
         limit: float,
     ) -> "JsonObject | _Trouble":
@@ -478,7 +500,8 @@ class MatrixClient:
                 # Encoded already: a slash in an id is no separator.
                 URL(self._url + path, encoded=True),
                 params=query,
-                data=None if body is None else json.dumps(body),
+                headers={"Content-Type": content[0]},
+                data=content[1] or None,
                 timeout=aiohttp.ClientTimeout(total=max(limit, 0.001)),
             ) as response:
                 text = await _read(response)
@@ -511,7 +534,6 @@ class MatrixClient:
             self._session = aiohttp.ClientSession(
                 headers={
                     "Authorization": f"Bearer {self._as_token}",
-                    "Content-Type": "application/json",
                     "User-Agent": "Ringback",
                 },
                 # Enough for many calls being set up at once; more wait their turn.

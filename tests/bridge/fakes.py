@@ -276,6 +276,8 @@ class FakeMatrix:
         gone: rooms that none of our users is in.
         history: what `recent_events` gives.
         slow: seconds that a send takes.
+        largest: octets of a file that it takes.
+        uploads: files that it took.
     """
 
     domain = "example.org"
@@ -292,6 +294,8 @@ class FakeMatrix:
         self.gone: set[str] = set()
         self.down = False
         self.slow = 0.0
+        self.largest = 1000
+        self.uploads: list[tuple[str, bytes]] = []
         self._txns: set[tuple[str, str]] = set()
 
     @property
@@ -353,6 +357,13 @@ class FakeMatrix:
             self._txns.add((sender, txn_id))
             self.sent.append(Sent(room_id, sender, type, dict(content), txn_id))
         return f"$sent{len(self.sent)}"
+
+    async def upload(self, data: bytes, content_type: str, *, name: str, user: str) -> str:
+        await self._reach()
+        if len(data) > self.largest:
+            raise MatrixRefused("M_TOO_LARGE", "too large", status=413)
+        self.uploads.append((content_type, data))
+        return f"mxc://example.org/{len(self.uploads)}"
 
     async def send_notice(
         self, room_id: str, text: str, *, sender: str | None = None, txn_id: str

@@ -1,12 +1,13 @@
 """Texts out by a provider's road, and what its hooks bring, on real databases."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
 from mautrix.util.async_db import Database
 
+from bridge.attachment import Attachments
 from bridge.config import LineSection, TrunkSection
 from bridge.db.ghosts import GhostTable
 from bridge.db.portals import PortalTable
@@ -17,6 +18,7 @@ from bridge.numbers import PhoneNumber
 from bridge.outbox import KEEP_TRYING, STATUS
 from bridge.portal import Portal, Portals
 from bridge.road.carrier import Carrier
+from bridge.road.fetch import Fetched, Fetcher, NotFetched
 from bridge.road.generic import Generic, Outward
 from bridge.road.road import (
     ApiAnswer,
@@ -59,6 +61,19 @@ class Provider(Carrier):
         return ApiAnswer(200, body=b'{"id": "r%d"}' % len(self.requests))
 
 
+class Files(Fetcher):
+    """Has files at addresses, without a network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: dict[str, Fetched] = {}
+
+    async def fetch(self, url: str, headers: Mapping[str, str] | None = None) -> Fetched:
+        if url not in self.files:
+            raise NotFetched("the server answered 404", final=False)
+        return self.files[url]
+
+
 class World:
     """Texting over one road, on one database."""
 
@@ -73,6 +88,7 @@ class World:
     ) -> None:
         self.matrix = matrix
         self.provider = Provider()
+        self.files = Files()
         self.slept: list[float] = []
         ghosts = Ghosts(matrix=matrix.real, table=GhostTable(database), prefix="tel_")
         self.portals = Portals(matrix=matrix.real, ghosts=ghosts, table=PortalTable(database))
@@ -110,6 +126,7 @@ class World:
             incoming=IncomingTexts(database),
             trunks={"home": FakeTrunk()},
             roads={"acme": way},
+            attachments=Attachments(matrix=matrix.real, fetcher=self.files, sleep=self._sleep),
             sleep=self._sleep,
         )
 
@@ -339,13 +356,27 @@ async def test_a_text_for_nobodys_number_may_come_again(world: World) -> None:
 
 async def test_a_text_with_pictures_to_a_group_is_told_whole(world: World) -> None:
     pictures = (Attachment("https://acme.example/1.jpg", "image/jpeg"),)
+    world.files.files["https://acme.example/1.jpg"] = Fetched("image/jpeg", b"jpeg")
     await world.texting.receive_hook(
-        "acme", [arrival(body="", attachments=pictures, group=("+15550001111",))]
+        "acme", [arrival(attachments=pictures, group=("+15550001111",))]
     )
-    await until(lambda: len(world.matrix.sent) == 2)
-    picture, group = world.matrix.notices()
-    assert "https://acme.example/1.jpg" in picture
-    assert "+15550001111 have it too" in group
+    await until(lambda: len(world.matrix.sent) == 3)
+    text, picture, group = world.matrix.sent
+    assert text.content["body"] == "hello"
+    assert (picture.content["msgtype"], picture.content["url"]) == (
+        "m.image",
+        "mxc://example.org/1",
+    )
+    assert "+15550001111 have it too" in group.content["body"]
+
+
+async def test_a_picture_waits_for_a_homeserver_that_is_away(world: World) -> None:
+    world.files.files["https://acme.example/1.jpg"] = Fetched("image/jpeg", b"jpeg")
+    world.matrix.down = True
+    pictures = (Attachment("https://acme.example/1.jpg"),)
+    await world.texting.receive_hook("acme", [arrival(body="", attachments=pictures)])
+    await asyncio.sleep(0.02)
+    assert world.matrix.sent == []
 
 
 async def test_a_sender_that_is_a_word_has_a_portal(world: World) -> None:

@@ -26,9 +26,10 @@ class Homeserver:
         self.answers[operation] = list(answers)
 
     async def respond(self, request: web.Request) -> web.StreamResponse:
-        text = await request.text()
+        data = await request.read()
         path = request.rel_url.raw_path
-        body = json.loads(text) if text else None
+        is_json = request.content_type == "application/json"
+        body = (json.loads(data) if is_json else data) if data else None
         self.requests.append((request.method, path, dict(request.query), body))
         self.headers.append(dict(request.headers))
         for operation, answers in self.answers.items():
@@ -381,3 +382,28 @@ async def test_members_whoami_and_versions(client: MatrixClient, homeserver: Hom
     assert await client.joined_members("!a:x") == ("@a:x", "@b:x")
     assert await client.whoami() == "@ringback:x"
     assert await client.versions() == ("v1.1", "v1.17")
+
+
+# --- media
+
+
+async def test_a_file_is_uploaded_as_it_is(client: MatrixClient, homeserver: Homeserver) -> None:
+    homeserver.will("POST /_matrix/media", (503, {}), (200, {"content_uri": "mxc://x/1"}))
+    data = bytes(range(256))
+    uri = await client.upload(data, "image/png", name="a b.png", user=GHOST)
+    assert uri == "mxc://x/1"
+    assert homeserver.requests[-1] == (
+        "POST",
+        "/_matrix/media/v3/upload",
+        {"filename": "a b.png", "user_id": GHOST},
+        data,
+    )
+    assert homeserver.headers[-1]["Content-Type"] == "image/png"
+
+
+async def test_a_file_that_is_too_large_is_refused(
+    client: MatrixClient, homeserver: Homeserver
+) -> None:
+    homeserver.will("POST /_matrix/media", (413, {"errcode": "M_TOO_LARGE", "error": "no"}))
+    with pytest.raises(MatrixRefused, match="M_TOO_LARGE"):
+        await client.upload(b"x", "image/png", name="x", user=GHOST)
