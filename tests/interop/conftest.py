@@ -15,6 +15,7 @@ from tests.interop.kamailio import Kamailio
 from tests.interop.phone import Phone, account
 from tests.lab import cache
 from tests.lab.asterisk import Asterisk
+from tests.lab.baresip import Baresip
 from tests.lab.certificate import Authority
 from tests.lab.ports import Ports
 
@@ -91,6 +92,17 @@ async def proxies(
 @pytest.fixture
 def proxy(proxies: dict[str, Kamailio]) -> Kamailio:
     return proxies["MD5"]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def telephone(
+    folder: Path, ports: Ports, authority: Authority, proxies: dict[str, Kamailio]
+) -> AsyncIterator[Baresip]:
+    """A baresip, registered at the proxy as `telephone`."""
+    baresip = Baresip(folder / "baresip", ports, authority, proxies["MD5"], "telephone")
+    await baresip.start()
+    yield baresip
+    await baresip.stop()
 
 
 @pytest_asyncio.fixture(loop_scope="session", params=["modern", "old"])

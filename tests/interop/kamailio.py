@@ -84,6 +84,10 @@ class Kamailio:
     def password(self, name: str) -> str:
         return f"{name}-secret"
 
+    async def registered(self, name: str) -> None:
+        """Wait for the REGISTER with the proof, and a moment for it to be stored."""
+        await self.seen("REGISTER sip:", f'username="{name}"')
+
     def mark(self) -> int:
         return len(self._process.text())
 

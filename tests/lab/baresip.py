@@ -1,5 +1,5 @@
-"""A second, independent telephone: Debian's baresip with an account of the PBX, without a sound
-card.
+"""A second, independent telephone: Debian's baresip with an account of a PBX or proxy, without a
+sound card.
 
 It plays a tone and records what it hears through its sndfile filter; commands go over its ctrl_tcp
 module (JSON in netstrings). It is old and lenient: it never checks certificates and answers suites
@@ -11,9 +11,9 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from tests.lab import audio
-from tests.lab.asterisk import Account, Asterisk
 from tests.lab.certificate import Authority
 from tests.lab.ports import HOST, Ports
 from tests.lab.process import Process, eventually, port_open
@@ -26,6 +26,18 @@ MODULES = (
 )
 
 
+class Registrar(Protocol):
+    """Where it registers."""
+
+    tls_port: int
+
+    def password(self, name: str, /) -> str: ...
+
+    async def registered(self, name: str, /) -> object:
+        """Wait until this account is registered."""
+        ...
+
+
 class Baresip:
     """One telephone, registered when `start` returns."""
 
@@ -34,16 +46,16 @@ class Baresip:
         folder: Path,
         ports: Ports,
         authority: Authority,
-        pbx: Asterisk,
-        account: Account,
+        registrar: Registrar,
+        account: str,
         *,
         answer: str = "manual",
     ) -> None:
         self.folder = folder
         self._account = account
-        self._pbx = pbx
+        self._registrar = registrar
         self._answer = answer
-        self._certificate = authority.issue(f"baresip-{account.name}")
+        self._certificate = authority.issue(f"baresip-{account}")
         self._trusted = authority.certificate
         self._sip_port = ports.pick_range(2)[0]
         self._control_port = ports.pick()
@@ -55,7 +67,7 @@ class Baresip:
         self._reading: asyncio.Task[None] | None = None
         # -s traces SIP; without -t it runs until it is stopped.
         self._process = Process(
-            f"baresip {account.name}", ["baresip", "-4", "-s", "-f", folder], log=folder / "log"
+            f"baresip {account}", ["baresip", "-4", "-s", "-f", folder], log=folder / "log"
         )
 
     async def start(self) -> None:
@@ -64,7 +76,7 @@ class Baresip:
         reader, self._writer = await asyncio.open_connection(HOST, self._control_port)
         self._reading = asyncio.create_task(self._read(reader))
         try:
-            await self._pbx.registered(self._account.name)
+            await self._registrar.registered(self._account)
         except AssertionError as error:
             raise RuntimeError(f"{error}\n{self._process.tail()}") from None
 
@@ -87,7 +99,10 @@ class Baresip:
             return str((await answer).get("data", ""))
 
     async def dial(self, number: str) -> None:
-        await self.command("dial", f"sip:{number}@{HOST}:{self._pbx.tls_port};transport=tls")
+        await self.command("dial", self._uri(number))
+
+    async def transfer(self, number: str) -> None:
+        await self.command("transfer", self._uri(number))
 
     async def accept(self) -> None:
         await self.command("accept")
@@ -121,6 +136,9 @@ class Baresip:
         assert dumps, f"{self._process.name} recorded nothing"
         return audio.load(dumps[-1])
 
+    def _uri(self, number: str) -> str:
+        return f"sip:{number}@{HOST}:{self._registrar.tls_port};transport=tls"
+
     async def _read(self, reader: asyncio.StreamReader) -> None:
         while True:
             try:
@@ -151,8 +169,8 @@ class Baresip:
             "sip_certificate": both,
             "sip_cafile": self._trusted,
             "audio_source": f"ausine,{TONE:g}",
-            "audio_player": f"aubridge,{self._account.name}",
-            "audio_alert": f"aubridge,{self._account.name}-alert",
+            "audio_player": f"aubridge,{self._account}",
+            "audio_alert": f"aubridge,{self._account}-alert",
             "ausrc_srate": 48000,
             "auplay_srate": 48000,
             "ausrc_channels": 2,
@@ -167,10 +185,9 @@ class Baresip:
         }
         lines = [f"{key} {value}" for key, value in settings.items()] + loads
         (self.folder / "config").write_text("\n".join(lines) + "\n")
-        account = self._account
+        name, password = self._account, self._registrar.password(self._account)
         (self.folder / "accounts").write_text(
-            f"<sip:{account.name}@{HOST}:{self._pbx.tls_port};transport=tls>;auth_user={account.name}"
-            f";auth_pass={account.password};mediaenc=srtp-mand;answermode={self._answer};regint=60"
+            f"<{self._uri(name)}>;auth_user={name};auth_pass={password};mediaenc=srtp-mand;answermode={self._answer};regint=60"
             f";audio_codecs=opus/48000/2,G722/16000/1,PCMA/8000/1,PCMU/8000/1;ptime=20\n"
         )
         (self.folder / "contacts").write_text("")

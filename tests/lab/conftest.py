@@ -66,8 +66,7 @@ async def browser_pair(lab: Lab, browser: Browser) -> AsyncIterator[tuple[Browse
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def telephone(lab: Lab) -> Baresip:
     """A telephone registered at the PBX as alice, extension 5000."""
-    account = lab.pbx.accounts["alice"]
-    baresip = Baresip(lab.folder / "baresip", lab.ports, lab.authority, lab.pbx, account)
+    baresip = Baresip(lab.folder / "baresip", lab.ports, lab.authority, lab.pbx, "alice")
     await lab.up(baresip)
     return baresip
 
