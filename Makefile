@@ -15,7 +15,7 @@ LOCKED := $(VENV)/installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 
-.PHONY: help venv unit storm search outage lint interop lab lab-setup test demo bench bench-sip clean
+.PHONY: help venv unit storm search outage lint interop lab lab-setup test demo bench bench-sip fuzz clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -75,6 +75,15 @@ test: lab-setup lint unit interop lab  ## everything; installs what it needs
 
 demo: lab-setup  ## a call each way and a text each way, shown; then it stays up for your own client
 	@$(RUN)/python -m tests.demo
+
+FUZZERS := $(VENV)/installed-fuzz
+$(FUZZERS): requirements/fuzz.lock | $(LOCKED)-dev
+	@$(QUIET) "atheris" $(RUN)/python -m pip install -r requirements/fuzz.lock
+	@touch $@
+
+fuzz: $(FUZZERS)  ## every parser of sip/ and the agent, SECONDS=60 each; then 5,000 mutated INVITEs
+	@$(RUN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
+	@$(RUN)/python -m tests.fuzz.invites
 
 bench: lab-setup  ## set-up times and delays as distributions
 	@$(RUN)/python -m tests.bench

@@ -21,7 +21,6 @@ from sip.imdn import Kind, NotificationsWanted, Status, Wish
 from sip.keepalive import KeepAlives
 from sip.mailbox import MESSAGE_SUMMARY, Mailbox
 from sip.message import Message, Request, Response
-from sip.multipart import description_of
 from sip.pager import TEXT_TYPES, Pager
 from sip.presentation import ACCOUNT, Presentation, present
 from sip.refer import Replaces, replaces_of
@@ -427,7 +426,6 @@ class UserAgent:
         assert isinstance(transaction, InviteServerTransaction), "INVITE has its own machine"
         if len(self._sessions) >= MAX_SESSIONS:
             raise RemoteError("too many calls", status=503)
-        _ = description_of(transaction.request)  # reading it is the check
         call_id = transaction.request.headers.call_id
         session = self._new_session(incoming=True, call_id=call_id)
         replaced = self._replaced_by(transaction.request)

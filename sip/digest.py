@@ -8,19 +8,21 @@ included, because that is what is hashed (`unq` in RFC 7616 §3.4) and what is s
 
 import hashlib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from sip import grammar
 from sip.errors import RemoteError
-from sip.uri import Parameters
+from sip.uri import MAX_PARAMETERS, Parameters
 
 # Weakest first. The names of RFC 7616 §3.7, and what hashlib calls them.
 ALGORITHMS = {"MD5": "md5", "SHA-256": "sha256", "SHA-512-256": "sha512_256"}
 _STRENGTH = list(ALGORITHMS)
 
 Qop = Literal["auth", "auth-int"]
+
+# Of all challenges in one field together.
+_MAX_PIECES = 4 * MAX_PARAMETERS
 
 # A piece of a list of challenges that begins a new one: a scheme, then nothing or a parameter.
 _SCHEME = re.compile(rf"({grammar.TOKEN})(?:\s+(.*))?", re.DOTALL)
@@ -271,7 +273,10 @@ def _schemes(text: str) -> list[dict[str, str]]:
     """Cut a value into its Digest challenges or credentials; unreadable ones are left out."""
     groups: list[list[str]] = []
     digest = False
-    for piece in grammar.split(text, ","):
+    pieces = grammar.split(text, ",")
+    if len(pieces) > _MAX_PIECES:
+        return []
+    for piece in pieces:
         match = _SCHEME.fullmatch(piece)
         if match is not None and not (match[2] or "").startswith("="):
             digest = match[1].lower() == "digest"
@@ -282,9 +287,11 @@ def _schemes(text: str) -> list[dict[str, str]]:
     return [values for group in groups if (values := _values(group)) is not None]
 
 
-def _values(pieces: Iterable[str]) -> dict[str, str] | None:
+def _values(pieces: list[str]) -> dict[str, str] | None:
     """Read name=value pieces; None if one is no such thing, or comes twice."""
     values: dict[str, str] = {}
+    if len(pieces) > MAX_PARAMETERS:
+        return None
     try:
         pairs = Parameters.parse(";".join(pieces)).pairs
     except RemoteError:

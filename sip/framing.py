@@ -15,6 +15,7 @@ Deviation: a missing Content-Length is read as 0 where §18.3 wants 400 on a str
     forget it have no body.
 """
 
+import re
 from dataclasses import dataclass
 
 from sip import grammar
@@ -35,6 +36,7 @@ PING = b"\r\n\r\n"
 NO_METHOD = "UNKNOWN"
 
 _END_OF_HEADER = b"\r\n\r\n"
+_LINE_ENDS = re.compile(rb"(?:\r\n)++")
 
 # What an answer copies from its request (§8.2.6.2), also by its compact names.
 _COPIED = ("via", "from", "to", "call-id", "cseq", "v", "f", "t", "i")
@@ -92,6 +94,11 @@ class Framer:
         """Whether a message has begun and is not whole yet."""
         return bool(self._buffer or self._skip) or self._head is not None
 
+    @property
+    def broken(self) -> bool:
+        """Whether `Broken` was said: nothing more will come."""
+        return self._broken
+
     def feed(self, data: bytes) -> list[Frame]:
         """Take what the flow brought and return the frames that are complete.
 
@@ -121,13 +128,14 @@ class Framer:
     def _take_line_end(self, frames: list[Frame]) -> bool:
         if self._buffer == b"\r":
             return False
-        if self._buffer[:2] != b"\r\n":
+        match = _LINE_ENDS.match(self._buffer)
+        if match is None:
             error = RemoteError("a message begins with half a line end")
             return self._break(frames, error, None)
-        del self._buffer[:2]
-        self._line_ends += 1
-        if self._line_ends % 2 == 0:
-            frames.append(Ping())
+        del self._buffer[: match.end()]
+        pings = self._line_ends // 2
+        self._line_ends += match.end() // 2
+        frames += [Ping()] * (self._line_ends // 2 - pings)
         return True
 
     def _take_head(self, frames: list[Frame]) -> bool:

@@ -43,9 +43,11 @@ _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _NEEDS_ESCAPE = re.compile(r'(["\\\x00-\x08\x0a-\x1f\x7f])')
 # What would end a header field, or cannot be UTF-8.
 _UNSENDABLE = re.compile("[\r\n\ud800-\udfff]")
-# What is not closed goes on to the end.
+# What is not closed goes on to the end; what is empty between two of them is passed over.
 _SEPARATORS = {
-    separator: re.compile(rf'"(?:[^"\\]++|\\.)*+"?|<[^>]*+|({separator})', re.DOTALL)
+    separator: re.compile(
+        rf'"(?:[^"\\]++|\\.)*+"?|<[^>]*+|({separator}[\s{separator}]*+)', re.DOTALL
+    )
     for separator in (",", ";")
 }
 

@@ -23,6 +23,9 @@ _Value = TypeVar("_Value")
 # More than any message of a user agent carries; a proxy chain adds a handful.
 MAX_HEADER_FIELDS = 256
 
+# One for each protocol that has causes; the others of a longer list are not looked at.
+MAX_REASONS = 16
+
 # §7.3.3 and the registry of header fields.
 _COMPACT = {
     "a": "Accept-Contact",
@@ -343,15 +346,15 @@ class Headers:
     @property
     def contact(self) -> NameAddr | None:
         """The first Contact; None if there is none, or if it is `*`."""
-        return next(iter(self.contacts), None)
+        return next(self._addresses("Contact"), None)
 
     @property
     def contacts(self) -> list[NameAddr]:
-        return [_address(value) for value in self.elements("Contact") if value != "*"]
+        return list(self._addresses("Contact"))
 
     @property
     def record_route(self) -> list[NameAddr]:
-        return [_address(value) for value in self.elements("Record-Route")]
+        return list(self._addresses("Record-Route"))
 
     @property
     def route(self) -> list[NameAddr]:
@@ -371,7 +374,7 @@ class Headers:
     @property
     def reason(self) -> Reason | None:
         """Reason (RFC 3326); of several, Q.850 before SIP: it tells more. None if unreadable."""
-        read = (parse_reason(value) for value in self.elements("Reason"))
+        read = (parse_reason(value) for value in self.elements("Reason")[:MAX_REASONS])
         reasons = [reason for reason in read if reason is not None]
         return next((r for r in reasons if r.protocol == "Q.850"), reasons[0] if reasons else None)
 
@@ -412,6 +415,12 @@ class Headers:
         """Read a field that is one number; None if it is absent."""
         value = self.get(name)
         return None if value is None else grammar.number(value, what=name, limit=limit)
+
+    def _addresses(self, name: str) -> Iterator[NameAddr]:
+        values = self.elements(name)
+        if len(values) > MAX_HEADER_FIELDS:
+            raise RemoteError(f"too many addresses in {name}", status=513)
+        return (_address(value) for value in values if value != "*")
 
     def _required(self, name: str) -> str:
         value = self.get(name)
@@ -482,6 +491,8 @@ def _field(name: str, value: object) -> tuple[str, tuple[str, str]]:
 
 def unfold(lines: list[str]) -> list[str]:
     """Join folded lines with a space (§7.3.1)."""
+    if not any(line.startswith((" ", "\t")) for line in lines):
+        return lines
     whole: list[list[str]] = []
     for line in lines:
         if line[:1] in (" ", "\t") and whole:

@@ -9,13 +9,16 @@ because From and To may carry them (RFC 3261 §8.2.2.1); whoever must route to o
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
 from sip import grammar
 from sip.errors import LocalError, RemoteError
 
 # scheme = ALPHA *( ALPHA / DIGIT / "+" / "-" / "." )
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+\-.]*):(.*)", re.DOTALL)
+
+# More than any address or value has.
+MAX_PARAMETERS = 100
 
 # ( "sip:" / "sips:" ) [ userinfo ] hostport uri-parameters [ headers ]
 # Wider in the user part: "#" and "[" occur unescaped in the field (dial strings).
@@ -39,6 +42,8 @@ _SAFE_IN_NUMBER = "-_.!~*'()&=+$,/"
 _SAFE_IN_PASSWORD = "-_.!~*'()&=+$,"
 # What is safe in all of them.
 _UNESCAPED = re.compile(r"[A-Za-z0-9\-_.!~*'()&=+$,]*+")
+# escaped = "%" HEXDIG HEXDIG; a run of them is undone at once.
+_ESCAPES = re.compile(rb"(?:%[0-9A-Fa-f]{2})++")
 
 _PARAMETER = re.compile(rf"([^\s=;,\"<>]++)(?:\s*+=\s*+({grammar.GENERIC_VALUE}))?", re.DOTALL)
 # Parameters without quotes and spaces, as nearly all are: these can be cut without a look at each.
@@ -75,6 +80,8 @@ class Parameters:
         """
         if not text:
             return NO_PARAMETERS
+        if text.count(";") > MAX_PARAMETERS:
+            raise RemoteError("too many parameters")
         pairs: list[tuple[str, str | None]] = []
         if _PLAIN_PARAMETERS.fullmatch(text) is not None:
             for piece in text[1:].split(";"):
@@ -265,11 +272,6 @@ class NameAddr:
             raise RemoteError("an address with a question mark needs angle brackets")
         return cls(Uri.parse(address.strip()), "", Parameters.parse(parameters))
 
-    @classmethod
-    def parse_many(cls, text: str) -> list["NameAddr"]:
-        """Read a comma-separated list."""
-        return [cls.parse(piece) for piece in grammar.split(text, ",")]
-
     @property
     def tag(self) -> str | None:
         return self.parameters.get("tag")
@@ -293,6 +295,10 @@ def _unescape(text: str) -> str:
     if "%" not in text:
         return text
     try:
-        return unquote_to_bytes(text).decode()
+        return _ESCAPES.sub(_octets, text.encode("utf-8", "surrogatepass")).decode()
     except UnicodeDecodeError:
         raise RemoteError("escaped bytes in a URI are not UTF-8") from None
+
+
+def _octets(escapes: re.Match[bytes]) -> bytes:
+    return bytes.fromhex(escapes[0].replace(b"%", b"").decode())

@@ -39,3 +39,8 @@ def test_line_breaks_and_lone_surrogates_are_refused(text: str) -> None:
 def test_what_is_not_closed_goes_on_to_the_end() -> None:
     assert grammar.split('a, "b, c', ",") == ["a", '"b, c']
     assert grammar.split("a; <b; c", ";") == ["a", "<b; c"]
+
+
+def test_empty_pieces_are_left_out_wherever_they_stand() -> None:
+    assert grammar.split(",, a,<b>, , ,c,", ",") == ["a", "<b>", "c"]
+    assert grammar.split(', "," ,', ",") == ['","']

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sip import grammar
 from sip.errors import LocalError, RemoteError
-from sip.uri import NameAddr, Parameters, Uri
+from sip.headers import Headers
+from sip.uri import MAX_PARAMETERS, NameAddr, Parameters, Uri
 
 # Text that UTF-8 can carry.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -40,7 +42,8 @@ def test_name_addr_reads_back_what_it_writes(address: NameAddr) -> None:
 @settings(max_examples=40)
 @given(st.lists(st.builds(NameAddr, uris, texts, parameters), max_size=3))
 def test_a_list_of_addresses_reads_back(addresses: list[NameAddr]) -> None:
-    assert NameAddr.parse_many(", ".join(map(str, addresses))) == addresses
+    pieces = grammar.split(", ".join(map(str, addresses)), ",")
+    assert [NameAddr.parse(piece) for piece in pieces] == addresses
 
 
 @given(st.text(max_size=60))
@@ -99,7 +102,7 @@ def test_a_broken_uri_is_refused(text: str) -> None:
 
 def test_two_quoted_names_with_commas_and_quotes_are_two_addresses() -> None:
     text = r'"Alice \"A\", B" <sip:a@b.example>;tag=1, "Bob" <sip:c@d.example>, <sip:e@f.example>'
-    addresses = NameAddr.parse_many(text)
+    addresses = Headers([("Contact", text)]).contacts
     assert [a.display_name for a in addresses] == ['Alice "A", B', "Bob", ""]
     assert addresses[0].tag == "1"
 
@@ -160,3 +163,14 @@ def test_plain_parameters_mean_what_spaced_ones_do(pairs: list[tuple[str, str | 
     plain = "".join(f";{name}" if value is None else f";{name}={value}" for name, value in pairs)
     spaced = plain.replace(";", " ; ").replace("=", " = ")
     assert Parameters.parse(plain) == Parameters.parse(spaced) == Parameters(tuple(pairs))
+
+
+def test_more_parameters_than_any_field_has_are_refused() -> None:
+    assert len(Parameters.parse(";a" * MAX_PARAMETERS)) == MAX_PARAMETERS
+    for text in (";a" * (MAX_PARAMETERS + 1), "; a" * (MAX_PARAMETERS + 1)):
+        with pytest.raises(RemoteError):
+            Parameters.parse(text)
+
+
+def test_escapes_that_are_none_are_kept() -> None:
+    assert Uri.parse("sip:%zz%4%41%c3%A4%@b").user == "%zz%4Aä%"
