@@ -12,7 +12,6 @@ of source addresses; each that is configured must hold.
 
 import base64
 import hmac
-import ipaddress
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +23,8 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from bridge.road import payload
-from bridge.road.result import by_status
+from bridge.road.proof import Network, basic, check_login, check_source
+from bridge.road.result import by_status, refused
 from bridge.road.road import (
     ApiAnswer,
     ApiRequest,
@@ -36,7 +36,6 @@ from bridge.road.road import (
     Limits,
     Outcome,
     Receipt,
-    Refused,
     Taken,
     Thanks,
     Unreadable,
@@ -100,7 +99,7 @@ class Inward:
     hmac: HmacCheck | None = None
     username: str | None = None
     password: str | None = field(default=None, repr=False)
-    sources: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = ()
+    sources: tuple[Network, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +207,7 @@ class Generic:
         fields = {name: _filled(value, values) for name, value in outward.fields.items()}
         headers = {name: _filled(value, values) for name, value in outward.headers.items()}
         if outward.username is not None:
-            login = f"{outward.username}:{outward.password or ''}".encode()
-            headers["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
+            headers["Authorization"] = basic(outward.username, outward.password or "")
         url = _filled(outward.url, {name: quote(value, safe="") for name, value in values.items()})
         match outward.form:
             case Form.QUERY:
@@ -235,7 +233,7 @@ class Generic:
         if (other := by_status(answer)) is not None:
             return other
         words = _text(self._search(outward.error, said)) if outward.error else ""
-        return Refused(words[:_MAX_WORDS] or f"the provider answered {answer.status}")
+        return refused(answer, words)
 
     # ---
 
@@ -255,22 +253,13 @@ class Generic:
 
 
 _ALGORITHMS = ("sha1", "sha256", "sha384", "sha512")
-_MAX_WORDS = 200
 
 
 def _check(inward: Inward, hook: Hook) -> None:
     if inward.sources:
-        try:
-            source = ipaddress.ip_address(hook.source)
-        except ValueError:
-            raise Forged("from an address that cannot be read") from None
-        if not any(source in network for network in inward.sources):
-            raise Forged("from an address that is not listed")
+        check_source(hook, inward.sources)
     if inward.username is not None:
-        login = f"{inward.username}:{inward.password or ''}".encode()
-        wanted = b"Basic " + base64.b64encode(login)
-        if not hmac.compare_digest(wanted, hook.headers.get("authorization", "").encode()):
-            raise Forged("without our user name and password")
+        check_login(hook, inward.username, inward.password or "")
     if inward.hmac is not None:
         check = inward.hmac
         digest = hmac.new(check.secret.encode(), _signed(check, hook), check.algorithm).digest()

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from bridge.road.proof import Network
 from bridge.road.road import Arrival, Forged, Hook, Receipt, Road, Unreadable
 from bridge.setting import Endpoint
 
@@ -35,7 +36,6 @@ STORE_LIMIT = 10.0
 # Between two lines of the log about forgeries.
 COMPLAIN_EVERY = 60.0
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Receiver = Callable[[str, Sequence[Arrival | Receipt]], Awaitable[bool]]
 
 

@@ -9,6 +9,10 @@ from bridge.road.road import ApiAnswer, Later, Outcome, Refused, Unsure
 
 # A provider that sends us away for longer is asked again all the same.
 LONGEST_AFTER = 3600.0
+# Of a provider's own words about a failure, which are shown to people.
+LONGEST_WORDS = 200
+# A receipt that says only that a text was not delivered.
+NO_REASON = "the network did not say why"
 
 
 def by_status(answer: ApiAnswer) -> Outcome | None:
@@ -22,6 +26,11 @@ def by_status(answer: ApiAnswer) -> Outcome | None:
             return Unsure(f"the provider answered {status}")
         case _:
             return None
+
+
+def refused(answer: ApiAnswer, words: str = "") -> Refused:
+    """A refusal in the provider's words, or with its status where it has none."""
+    return Refused(words.strip()[:LONGEST_WORDS] or f"the provider answered {answer.status}")
 
 
 def _after(answer: ApiAnswer) -> float | None:

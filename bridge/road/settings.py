@@ -11,11 +11,19 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from bridge.road import elks
+from bridge.road.bandwidth import Bandwidth
+from bridge.road.elks import Elks
+from bridge.road.flowroute import Flowroute
 from bridge.road.generic import Encoding, Form, Generic, HmacCheck, Inward, Outward
+from bridge.road.plivo import Plivo
+from bridge.road.proof import Network
 from bridge.road.road import Limits, Road, Thanks, Writing
 from bridge.road.telnyx import Telnyx
 from bridge.road.twilio import TWILIO, Twilio
 from bridge.road.voipms import VoipMs
+from bridge.road.vonage_messages import VonageMessages
+from bridge.road.vonage_sms import SignatureMethod, VonageSms
 from bridge.setting import (
     Endpoint,
     Listen,
@@ -110,6 +118,121 @@ class VoipMsSection(Section):
         return VoipMs(self.username, self.password.get_secret_value())
 
 
+class BandwidthSection(Section):
+    """An account at Bandwidth.
+
+    Attributes:
+        application: id of the messaging application.
+        username, password: of an API user.
+        hook_username, hook_password: as entered at the application for its callbacks.
+    """
+
+    account: Text
+    application: Text
+    username: Text
+    password: Secret
+    hook_username: Text
+    hook_password: Secret
+
+    def to_road(self) -> Road:
+        return Bandwidth(
+            self.account,
+            self.application,
+            self.username,
+            self.password.get_secret_value(),
+            hook_username=self.hook_username,
+            hook_password=self.hook_password.get_secret_value(),
+        )
+
+
+class VonageSmsSection(Section):
+    """An account at Vonage, by its SMS API.
+
+    Attributes:
+        signature_secret, signature_method: as the dashboard shows them.
+        insecure_unsigned_hooks: take hooks that nobody has signed; the address is then all that
+            they prove.
+    """
+
+    api_key: Text
+    api_secret: Secret
+    signature_secret: Secret | None = None
+    signature_method: SignatureMethod = SignatureMethod.SHA256
+    insecure_unsigned_hooks: bool = False
+
+    @model_validator(mode="after")
+    def _prove_somehow(self) -> Self:
+        if (self.signature_secret is None) != self.insecure_unsigned_hooks:
+            raise ValueError("needs either signature_secret or insecure_unsigned_hooks")
+        return self
+
+    def to_road(self) -> Road:
+        secret = self.signature_secret
+        return VonageSms(
+            self.api_key,
+            self.api_secret.get_secret_value(),
+            signature_secret=None if secret is None else secret.get_secret_value(),
+            method=self.signature_method,
+        )
+
+
+class VonageMessagesSection(Section):
+    """An account at Vonage, by its Messages API."""
+
+    api_key: Text
+    api_secret: Secret
+    signature_secret: Secret
+
+    def to_road(self) -> Road:
+        return VonageMessages(
+            self.api_key,
+            self.api_secret.get_secret_value(),
+            self.signature_secret.get_secret_value(),
+        )
+
+
+class FlowrouteSection(Section):
+    """An account at Flowroute.
+
+    Attributes:
+        sources: addresses that hooks come from.
+    """
+
+    access_key: Text
+    secret_key: Secret
+    sources: Networks | None = None
+
+    def to_road(self) -> Road:
+        key = self.secret_key.get_secret_value()
+        return Flowroute(self.access_key, key, sources=_networks(self.sources))
+
+
+class PlivoSection(Section):
+    """An account or subaccount at Plivo: its auth id and auth token."""
+
+    account: Text
+    token: Secret
+
+    def to_road(self) -> Road:
+        return Plivo(self.account, self.token.get_secret_value())
+
+
+class ElksSection(Section):
+    """An account at 46elks.
+
+    Attributes:
+        sources: addresses that hooks come from.
+    """
+
+    username: Text
+    password: Secret
+    sources: Networks = elks.SOURCES
+
+    def to_road(self) -> Road:
+        password = self.password.get_secret_value()
+        return Elks(self.username, password, sources=_networks(self.sources))
+
+
 class HmacSection(Section):
     """How a provider signs; see `bridge.road.generic.HmacCheck`."""
 
@@ -168,7 +291,7 @@ class InwardSection(Section):
             ),
             username=self.username,
             password=None if self.password is None else self.password.get_secret_value(),
-            sources=tuple(ipaddress.ip_network(source) for source in self.sources or ()),
+            sources=_networks(self.sources),
         )
 
 
@@ -247,6 +370,12 @@ class RoadSection(Section):
     twilio: TwilioSection | None = None
     telnyx: TelnyxSection | None = None
     voipms: VoipMsSection | None = None
+    bandwidth: BandwidthSection | None = None
+    vonage_sms: VonageSmsSection | None = None
+    vonage_messages: VonageMessagesSection | None = None
+    flowroute: FlowrouteSection | None = None
+    plivo: PlivoSection | None = None
+    elks: ElksSection | None = None
     generic: GenericSection | None = None
 
     @model_validator(mode="after")
@@ -268,7 +397,22 @@ class RoadSection(Section):
         return _secrets(self)
 
 
-PROVIDERS = ("twilio", "telnyx", "voipms", "generic")
+PROVIDERS = (
+    "twilio",
+    "telnyx",
+    "voipms",
+    "bandwidth",
+    "vonage_sms",
+    "vonage_messages",
+    "flowroute",
+    "plivo",
+    "elks",
+    "generic",
+)
+
+
+def _networks(texts: Sequence[str] | None) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(text) for text in texts or ())
 
 
 def _secrets(section: Section) -> Iterator[SecretStr]:

@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from bridge.road import payload
-from bridge.road.result import by_status
+from bridge.road.result import NO_REASON, by_status, refused
 from bridge.road.road import (
     ApiAnswer,
     ApiRequest,
@@ -30,7 +30,6 @@ from bridge.road.road import (
     Limits,
     Outcome,
     Receipt,
-    Refused,
     Taken,
     Thanks,
     Unreadable,
@@ -116,7 +115,7 @@ class Telnyx:
         said = payload.document(answer.body)
         if answer.status in (200, 201, 202):
             return Taken(payload.text_at(said, "data", "id"))
-        return Refused(_error(said) or f"the provider answered {answer.status}")
+        return refused(answer, _error(said))
 
     def _verify(self, hook: Hook, now: float) -> None:
         time = hook.headers.get("telnyx-timestamp", "")
@@ -157,7 +156,7 @@ def _receipt(message: Any) -> Receipt:
     state = _STATES.get(payload.text_at(message, "to", 0, "status"))
     if state is None:
         raise Unreadable("a status that is not documented")
-    reason = _error(message) or "the network did not say why"
+    reason = _error(message) or NO_REASON
     return Receipt(id, state, reason if state is Delivery.FAILED else "")
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from urllib.parse import quote, urlencode, urlsplit
 
 from bridge.road import payload
+from bridge.road.proof import basic
 from bridge.road.result import by_status
 from bridge.road.road import (
     ApiAnswer,
@@ -109,12 +110,11 @@ class Twilio:
         fields += [("MediaUrl", url) for url in text.media]
         if text.receipts is not None:
             fields.append(("StatusCallback", text.receipts))
-        login = base64.b64encode(f"{self._account}:{self._token}".encode()).decode()
         return ApiRequest(
             "POST",
             f"{self._base}/2010-04-01/Accounts/{quote(self._account, safe='')}/Messages.json",
             {
-                "Authorization": f"Basic {login}",
+                "Authorization": basic(self._account, self._token),
                 "Content-Type": "application/x-www-form-urlencoded",
             },
             urlencode(fields).encode(),

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from bridge.road import payload
-from bridge.road.result import by_status
+from bridge.road.result import by_status, refused
 from bridge.road.road import (
     ApiAnswer,
     ApiRequest,
@@ -26,7 +26,6 @@ from bridge.road.road import (
     Limits,
     Outcome,
     Receipt,
-    Refused,
     Taken,
     Thanks,
     Writing,
@@ -106,7 +105,7 @@ class VoipMs:
         status = payload.text_at(said, "status")
         if status == "success":
             return Taken(payload.text_at(said, "sms") or payload.text_at(said, "mms"))
-        return Refused(_REASONS.get(status) or status or f"the provider answered {answer.status}")
+        return refused(answer, _REASONS.get(status, status))
 
 
 def _from_query(fields: dict[str, str]) -> Arrival:

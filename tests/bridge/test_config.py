@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -559,6 +560,22 @@ roads:
             "generic: {receive: {id: 'a[', from: a, to: b, text: c}}",
             "no JMESPath expression",
         ),
+        (
+            "voipms: {username: me, password: secret-v}",
+            "vonage_sms: {api_key: k, api_secret: s}",
+            "needs either signature_secret or insecure_unsigned_hooks",
+        ),
+        (
+            "voipms: {username: me, password: secret-v}",
+            "vonage_sms: {api_key: k, api_secret: s, signature_secret: s,"
+            " insecure_unsigned_hooks: true}",
+            "needs either signature_secret or insecure_unsigned_hooks",
+        ),
+        (
+            "voipms: {username: me, password: secret-v}",
+            "elks: {username: u, password: p, sources: [0.0.0.0/0]}",
+            "names everybody",
+        ),
     ],
 )
 def test_roads_fit_to_lines_and_hooks(tmp_path: Path, old: str, new: str, mistake: str) -> None:
@@ -579,9 +596,7 @@ def test_the_secrets_of_roads_are_known_to_the_log(tmp_path: Path) -> None:
 def make_secrets(folder: Path) -> None:
     """The files that the example names."""
     (folder / "secrets").mkdir()
-    for name in ("as_token", "home", "twilio", "telnyx", "voipms", "acme"):
-        (folder / "secrets" / name).write_text("x")
-    for name in ("twilio-hook", "telnyx-hook", "voipms-hook", "acme-hook"):
+    for name in set(re.findall("secrets/([a-z_-]+)", (ROOT / "config.example.yaml").read_text())):
         (folder / "secrets" / name).write_text("0123456789abcdef")
 
 
