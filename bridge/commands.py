@@ -39,12 +39,14 @@ class Request:
     Attributes:
         words: everything behind the command.
         event_id: of the message, so that a repeat does its work once.
+        replies_to: the event that the message answers.
     """
 
     user: str
     words: str
     room_id: str
     event_id: str
+    replies_to: str | None = None
 
 
 class Commands:
@@ -72,7 +74,9 @@ class Commands:
         self._trunks = trunks
         self._server = server
 
-    async def run(self, user: str, text: str, *, room_id: str, event_id: str) -> str | None:
+    async def run(
+        self, user: str, text: str, *, room_id: str, event_id: str, replies_to: str | None = None
+    ) -> str | None:
         """Do one command of somebody who has a line.
 
         Returns:
@@ -82,7 +86,7 @@ class Commands:
         command = COMMANDS.get(word.lower())
         if command is None:
             return f"I do not know “{word[:32]}”. Say “help” for what I can do."
-        request = Request(user, words.strip(), room_id, event_id)
+        request = Request(user, words.strip(), room_id, event_id, replies_to)
         try:
             return await command.run(self, request)
         except NotANumber as error:
@@ -131,6 +135,11 @@ class Commands:
         )
         return None
 
+    async def retry(self, request: Request) -> str | None:
+        return await self._texting.retry(
+            request.room_id, request.replies_to, request.user, asked_by=request.event_id
+        )
+
     async def status(self, request: Request) -> str | None:
         told = []
         for line in self._routing.lines_of(request.user):
@@ -170,6 +179,12 @@ COMMANDS: Mapping[str, Command] = {
     "call": Command(Commands.call, "NUMBER", "opens the room where you can call a number"),
     "anonymous": Command(Commands.anonymous, "NUMBER", "the same, without showing your number"),
     "text": Command(Commands.text, "NUMBER MESSAGE", "sends a text message"),
+    "retry": Command(
+        Commands.retry,
+        "",
+        "sends a text again that failed: say it as a reply to the text, or “!retry” in the room of "
+        "a number; a 🔁 on the text does the same",
+    ),
     "transfer": Command(
         Commands.transfer,
         "[NUMBER]",

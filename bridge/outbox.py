@@ -6,6 +6,9 @@ them.
        └── later ──┘  ├──▶ refused
                       └──▶ doubt ──▶ …                (a receipt settles it)
 
+What was refused, failed or is in doubt leaves again when its author asks for it, as a departure
+with a key of its own. What is still waiting can be changed and taken back.
+
 "sending" is committed before the bytes leave. A row that a start finds there was cut off by a crash
 at the one unsafe instant: it is sent again where the other side knows a repeat by our key, and else
 its author is told that it may not have arrived. What was certainly not taken waits, and is tried
@@ -21,12 +24,11 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Protocol
 
 from bridge import wording
 from bridge.config import LineSection
-from bridge.db.texts import OutgoingText, OutgoingTexts
+from bridge.db.texts import AGAIN, OutgoingText, OutgoingTexts
 from bridge.ghost import Ghosts
 from bridge.matrix.client import MatrixClient, MatrixError, MatrixUnavailable
 from bridge.numbers import PhoneNumber
@@ -45,6 +47,8 @@ LONGEST_DELAY = 60.0
 TELL_AFTER = 10.0  # a text that could not leave for so long: its author is told that it waits
 KEEP_TRYING = 3600.0  # then it is given up: a text that leaves hours later is worse than none
 MAX_EARLY = 1024  # receipts that came before the answer which names their text
+MAX_NOTICES = 1024  # notices of which it is known which text they are about
+PRUNE_MS = 3600 * 1000  # between two times that old texts are forgotten
 STATUS = "com.beeper.message_send_status"
 
 
@@ -55,6 +59,10 @@ class Notices(Protocol):
         self, line: LineSection, number: PhoneNumber, user: str, text: str, *, name: str, key: str
     ) -> None:
         """Keep it; a repeat with the same key is the same notice."""
+
+
+class _Overtaken(Exception):
+    """Its author changed a text or took it back at the last moment."""
 
 
 class Outbox:
@@ -89,16 +97,18 @@ class Outbox:
         self._sleep = sleep
         self._queues = Queues(tasks, "texts of a number")
         self._early: dict[tuple[str, str], Receipt] = {}
+        self._notices_about: dict[str, str] = {}
+        self._pruned_ms = 0
 
     async def start(self) -> None:
         """Take up what an earlier run left."""
-        await self._texts.prune(now_ms=now_ms())
+        await self._prune()
         for text in await self._texts.open("sending"):
             way = self._find_way(text.road)
             if way is not None and way.repeatable:
                 self._queue(text)
             else:
-                await self._texts.done(text.event_id, "doubt")
+                await self._texts.done(text.event_id, "doubt", keep_body=True)
                 self._tasks.start("tell of a doubt", self._tell_doubt(text))
         for text in await self._texts.open("waiting"):
             self._queue(text)
@@ -109,19 +119,64 @@ class Outbox:
         Args:
             user: who wrote it, and hears of its failure.
         """
-        line = self._routing.line(text.line)
-        number = PhoneNumber(text.number)
-        if line is None or (refusal := self._routing.refusal(line, number, user)) is not None:
-            words = refusal.text if line is not None and refusal else wording.NOT_A_USER
-            await self._reply(text, words)
+        if (refusal := self._refusal(text, text.body, user)) is not None:
+            await self._reply(text, refusal)
             return
-        way = self._find_way(way_name(line))
-        if way is not None and (words_of_way := way.refusal(text.body)) is not None:
-            await self._reply(text, words_of_way)
-            return
+        await self._prune()
         stored = await self._texts.store(text)
         if stored is not None:
             self._queue(stored)
+
+    async def find(self, event_id: str) -> OutgoingText | None:
+        """The last departure of the text that an event is, or that a notice of ours is about."""
+        return await self._texts.latest(self._notices_about.get(event_id, event_id))
+
+    async def is_departure(self, event_id: str) -> bool:
+        """Whether this event has made a text leave."""
+        text = await self._texts.latest(event_id)
+        return text is not None and text.event_id == event_id
+
+    async def find_failed(self, room_id: str) -> OutgoingText | None:
+        """The last text written in a room that may be sent again."""
+        return await self._texts.latest_failed(room_id)
+
+    async def retry(self, text: OutgoingText, user: str, *, asked_by: str) -> None:
+        """Let a text leave again, behind those that wait; says why if that cannot be.
+
+        Args:
+            asked_by: the event that asks; a repeat of it asks for nothing new.
+        """
+        if text.event_id == asked_by:
+            return  # that departure is under way
+        if text.state not in AGAIN:
+            await self._reply(text, wording.not_again(text.state), about=f"not again {asked_by}")
+            return
+        if (refusal := self._refusal(text, text.body, user)) is not None:
+            await self._reply(text, refusal, about=f"not again {asked_by}")
+            return
+        departure = await self._texts.again(text, asked_by, now_ms=now_ms())
+        if departure is None:
+            await self._reply(text, wording.not_again("gone"), about=f"not again {asked_by}")
+            return
+        await self._show(departure, "PENDING")
+        if text.state == "doubt":
+            await self._reply(departure, wording.AGAIN_IN_DOUBT, about="again")
+        self._queue(departure)
+
+    async def change(self, text: OutgoingText, body: str, user: str, *, asked_by: str) -> bool:
+        """Give a text another body; False if it may be on the phone already."""
+        if (refusal := self._refusal(text, body, user)) is not None:
+            await self._reply(text, refusal, about=f"not changed {asked_by}")
+            return True
+        if not await self._texts.change(text.event_id, body):
+            return False
+        if text.state != "waiting":
+            await self._reply(text, wording.CHANGED, about=f"changed {asked_by}")
+        return True
+
+    async def withdraw(self, text: OutgoingText) -> bool:
+        """Take a text back; False if it may be on the phone already."""
+        return await self._texts.withdraw(text.event_id)
 
     def receive_receipt(self, road: str, receipt: Receipt) -> None:
         """Take what a road says later about a text of ours; returns at once."""
@@ -129,40 +184,72 @@ class Outbox:
 
     # ---
 
+    async def _prune(self) -> None:
+        now = now_ms()
+        if now - self._pruned_ms >= PRUNE_MS:
+            self._pruned_ms = now
+            await self._texts.prune(now_ms=now)
+
+    def _refusal(self, text: OutgoingText, body: str, user: str) -> str | None:
+        """Why the text cannot leave with this body, in words; None if nothing speaks against it."""
+        line = self._routing.line(text.line)
+        if line is None:
+            return wording.NOT_A_USER
+        refusal = self._routing.refusal(line, PhoneNumber(text.number), user)
+        if refusal is not None:
+            return refusal.text
+        way = self._find_way(way_name(line))
+        return None if way is None else way.refusal(body)
+
     def _queue(self, text: OutgoingText) -> None:
-        self._queues.add((text.line, text.number), partial(self._send, text))
+        self._queues.add((text.line, text.number), lambda: self._send(text))
 
     async def _send(self, text: OutgoingText) -> None:
         outcome = await self._attempts(text)
         number = PhoneNumber(text.number)
         match outcome:
+            case None:
+                return
             case Taken(id):
-                await self._texts.done(text.event_id, "sent", remote_id=id)
+                # A receipt may say that it was lost after all.
+                keep_body = bool(id) and self._has_receipts(text)
+                await self._texts.done(text.event_id, "sent", remote_id=id, keep_body=keep_body)
                 await self._show(text, "SUCCESS")
                 if self._portals.by_room(text.room_id) is None:
                     await self._reply(text, wording.text_sent(number))
             case Unsure(reason, id):
                 log.info("a text to %s is in doubt: %s", number.short(), reason)
-                await self._texts.done(text.event_id, "doubt", remote_id=id)
+                await self._texts.done(text.event_id, "doubt", remote_id=id, keep_body=True)
                 await self._tell_doubt(text)
             case Refused(reason) | Later(reason):
                 log.info("a text to %s was not taken: %s", number.short(), reason)
-                await self._texts.done(text.event_id, "refused")
+                await self._texts.done(text.event_id, "refused", keep_body=True)
                 await self._show(text, "FAIL_PERMANENT", reason)
                 await self._reply(text, wording.text_refused(number, reason))
                 return
         if (receipt := self._early.pop((self._road(text), outcome.id), None)) is not None:
             self.receive_receipt(self._road(text), receipt)
 
-    async def _attempts(self, text: OutgoingText) -> Outcome:
-        """Try until the text is taken, refused, in doubt, or too old to be tried again."""
+    async def _attempts(self, text: OutgoingText) -> Outcome | None:
+        """Try until the text is taken, refused, in doubt, or too old to be tried again; None if its
+        author has taken it back."""
         waited = max(0.0, (now_ms() - text.created_ms) / 1000)
         delay, told = FIRST_DELAY, False
         while True:
-            outcome = await self._attempt(text)
-            if not isinstance(outcome, Later) or waited >= KEEP_TRYING:
+            try:
+                outcome = await self._attempt(text)
+            except _Overtaken:
+                outcome = None
+            if outcome is not None and not isinstance(outcome, Later):
                 return outcome
-            await self._texts.waiting(text.event_id)
+            current = await self._texts.waiting(text)
+            if current is None:
+                return None
+            text = current
+            if outcome is None:
+                continue
+            if waited >= KEEP_TRYING:
+                return outcome
             if waited >= TELL_AFTER and not told:
                 told = True
                 number, minutes = PhoneNumber(text.number), round((KEEP_TRYING - waited) / 60)
@@ -179,8 +266,16 @@ class Outbox:
         way = None if line is None else self._find_way(way_name(line))
         if line is None or way is None:
             return Refused("the line does not exist any more")
-        leaving = partial(self._texts.sending, text.event_id, way.name)
+
+        async def leaving() -> None:
+            if not await self._texts.sending(text, way.name):
+                raise _Overtaken
+
         return await way.send(line, text, leaving)
+
+    def _has_receipts(self, text: OutgoingText) -> bool:
+        way = self._find_way(self._road(text))
+        return way is not None and way.has_receipts
 
     def _road(self, text: OutgoingText) -> str:
         line = self._routing.line(text.line)
@@ -198,7 +293,7 @@ class Outbox:
             return
         match receipt.state:
             case Delivery.FAILED if text.state not in ("failed", "delivered"):
-                await self._texts.done(text.event_id, "failed")
+                await self._texts.done(text.event_id, "failed", keep_body=True)
                 reason = receipt.reason or wording.LOST
                 await self._show(text, "FAIL_PERMANENT", reason)
                 words = wording.text_refused(PhoneNumber(text.number), reason)
@@ -218,7 +313,7 @@ class Outbox:
             return  # a text by command: the command is answered in words
         ghost = self._ghosts.user_id(portal.number)
         content = {
-            "m.relates_to": {"rel_type": "m.reference", "event_id": text.event_id},
+            "m.relates_to": {"rel_type": "m.reference", "event_id": text.message_id},
             "network": "ringback",
             "status": status,
         }
@@ -249,10 +344,10 @@ class Outbox:
         content = {
             "msgtype": "m.notice",
             "body": words,
-            "m.relates_to": {"m.in_reply_to": {"event_id": text.event_id}},
+            "m.relates_to": {"m.in_reply_to": {"event_id": text.message_id}},
         }
         try:
-            await self._matrix.send_event(
+            notice = await self._matrix.send_event(
                 text.room_id,
                 "m.room.message",
                 content,
@@ -263,6 +358,10 @@ class Outbox:
             await self._reply_later(text, words, portal, about)
         except MatrixError as error:
             log.warning("the outcome of a text could not be told: %s", error)
+        else:
+            self._notices_about[notice] = text.message_id
+            while len(self._notices_about) > MAX_NOTICES:
+                del self._notices_about[next(iter(self._notices_about))]
 
     async def _reply_later(
         self, text: OutgoingText, words: str, portal: Portal | None, about: str

@@ -23,6 +23,8 @@ from bridge.matrix.events import (
     Text,
     parse_call_event,
     parse_membership,
+    parse_reaction,
+    parse_redaction,
     parse_text,
 )
 from bridge.numbers import NotANumber, PhoneNumber
@@ -38,8 +40,10 @@ log = logging.getLogger(__name__)
 FRESH_MS = 60_000
 MAX_SEEN = 4096
 
-# Said in the room of a call, it is about the call; anything else said there goes to the phone.
+# What is said to us and not to the phone: in the room of a call, and in any portal. Anything else
+# goes to the phone.
 IN_CALL_COMMAND = "!transfer"
+IN_PORTAL_COMMAND = "!retry"
 
 
 class Reception:
@@ -109,6 +113,10 @@ class Reception:
             call_event = parse_call_event(event)
             if call_event is not None:
                 await self._exchange.receive(portal, event, call_event)
+        elif (redacted := parse_redaction(event)) is not None:
+            await self._texting.withdraw(portal.room_id, redacted)
+        elif (reaction := parse_reaction(event)) is not None:
+            await self._texting.react(event, reaction)
         elif (text := parse_text(event)) is not None:
             if self._is_command(portal, event.sender, text):
                 await self._run_in_portal(portal, event, text)
@@ -116,16 +124,17 @@ class Reception:
                 await self._texting.receive(portal, event, text)
 
     def _is_command(self, portal: Portal, user: str, text: Text) -> bool:
-        """Whether a text is meant for us and not for the phone: only in a call, only this word."""
+        """Whether a text is meant for us and not for the phone."""
         if text.msgtype != "m.text" or text.edits is not None:
             return False
-        word = text.body.strip().partition(" ")[0].lower()
-        return word == IN_CALL_COMMAND and self._exchange.is_speaking(user, portal.room_id)
+        words = text.words.strip().lower()
+        if words == IN_PORTAL_COMMAND:
+            return True
+        in_call = words.partition(" ")[0] == IN_CALL_COMMAND
+        return in_call and self._exchange.is_speaking(user, portal.room_id)
 
     async def _run_in_portal(self, portal: Portal, event: RoomEvent, text: Text) -> None:
-        answer = await self._commands.run(
-            event.sender, text.body, room_id=event.room_id, event_id=event.event_id
-        )
+        answer = await self._run(event, text)
         if answer is not None:
             ghost = self._ghosts.user_id(portal.number)
             txn = txn_id("answer", event.event_id)
@@ -139,11 +148,13 @@ class Reception:
             if not self._routing.lines_of(event.sender):
                 await self._tell_stranger(event.room_id)
                 return
-            answer = await self._commands.run(
-                event.sender, text.body, room_id=event.room_id, event_id=event.event_id
-            )
+            answer = await self._run(event, text)
             if answer is not None:
                 await self._bot.answer(event.room_id, answer, to=event.event_id)
+        elif (redacted := parse_redaction(event)) is not None:
+            await self._texting.withdraw(event.room_id, redacted)
+        elif (reaction := parse_reaction(event)) is not None:
+            await self._texting.react(event, reaction)
         elif event.type in ("m.room.encrypted", "m.room.encryption"):
             txn = txn_id("encrypted", event.room_id)
             if txn not in self._seen:
@@ -151,6 +162,15 @@ class Reception:
                 await self._bot.answer(event.room_id, wording.BOT_ENCRYPTED, to=txn)
         elif event.type == "m.call.invite":
             await self._bot.answer(event.room_id, wording.BOT_CALLED, to=event.event_id)
+
+    async def _run(self, event: RoomEvent, text: Text) -> str | None:
+        return await self._commands.run(
+            event.sender,
+            text.words,
+            room_id=event.room_id,
+            event_id=event.event_id,
+            replies_to=text.replies_to,
+        )
 
     async def _tell_stranger(self, room_id: str) -> None:
         """Somebody who has no line, told once."""

@@ -25,7 +25,7 @@ from bridge.config import LineSection
 from bridge.db.texts import IncomingText, IncomingTexts, OutgoingText, OutgoingTexts
 from bridge.ghost import Ghosts
 from bridge.matrix.client import MatrixClient, MatrixError, MatrixRefused, MatrixUnavailable
-from bridge.matrix.events import RoomEvent, Text
+from bridge.matrix.events import Reaction, RoomEvent, Text
 from bridge.numbers import PhoneNumber
 from bridge.outbox import FIRST_DELAY, LONGEST_DELAY, Outbox, now_ms
 from bridge.portal import Portal, Portals
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 MAX_STORING = 100  # MESSAGEs that wait for the database at once; more are told to come again
 MAX_TOLD = 4096
+RETRY_SIGNS = ("🔁", "🔄")
 ATTACHMENT = "attachment"  # in the place of a msgtype: what it is shows when it has been fetched
 
 
@@ -129,13 +130,16 @@ class Texting:
         if text.msgtype not in ("m.text", "m.emote"):
             await self._tell_once(portal, wording.NOT_A_TEXT)
             return
+        if not text.words.strip():
+            await self._tell_once(portal, wording.EMPTY_TEXT)
+            return
         if text.edits is not None:
-            await self._tell_once(portal, wording.NO_EDITS)
+            await self._change(portal, event, text)
             return
         await self.submit(
             portal.line,
             portal.number,
-            _without_quote(text) if text.replies_to else text.body,
+            text.words,
             event_id=event.event_id,
             room_id=portal.room_id,
             user=event.sender,
@@ -159,6 +163,55 @@ class Texting:
         """
         text = OutgoingText(event_id, room_id, line_name, number.text, body, now_ms())
         await self._outbox.submit(text, user)
+
+    async def _change(self, portal: Portal, event: RoomEvent, text: Text) -> None:
+        assert text.edits is not None, "asked for edits only"
+        written = await self._outbox.find(text.edits)
+        if written is None or not await self._outbox.change(
+            written, text.words, event.sender, asked_by=event.event_id
+        ):
+            await self._tell_once(portal, wording.NO_EDITS)
+
+    async def withdraw(self, room_id: str, event_id: str) -> None:
+        """Take back a text whose event was redacted, if that is still possible."""
+        written = await self._outbox.find(event_id)
+        if written is None or await self._outbox.withdraw(written):
+            return
+        portal = self._portals.by_room(room_id)
+        if portal is not None:
+            await self._tell_once(portal, wording.NO_WAY_BACK)
+
+    async def react(self, event: RoomEvent, reaction: Reaction) -> None:
+        """Take a reaction of a user: one of them asks to send a text again, and no other says
+        anything on a phone."""
+        if _bare(reaction.key) not in RETRY_SIGNS:
+            return
+        written = await self._outbox.find(reaction.to)
+        if written is not None and written.room_id == event.room_id:
+            await self._outbox.retry(written, event.sender, asked_by=event.event_id)
+
+    async def retry(
+        self, room_id: str, message_id: str | None, user: str, *, asked_by: str
+    ) -> str | None:
+        """Send a text again that did not arrive, or may not have.
+
+        Args:
+            message_id: the text or a notice about it; None for the last one of the room.
+            asked_by: the event that asks; a repeat of it asks for nothing new.
+
+        Returns:
+            What to say where no such text is known; None if there is one.
+        """
+        if message_id is None:
+            if await self._outbox.is_departure(asked_by):
+                return None
+            written = await self._outbox.find_failed(room_id)
+        else:
+            written = await self._outbox.find(message_id)
+        if written is None or written.room_id != room_id:
+            return wording.NOTHING_TO_RETRY
+        await self._outbox.retry(written, user, asked_by=asked_by)
+        return None
 
     async def _tell_once(self, portal: Portal, words: str) -> None:
         txn = txn_id("once", portal.room_id, words)
@@ -366,9 +419,6 @@ def _copies(
     ]
 
 
-def _without_quote(text: Text) -> str:
-    """A reply without the quotation that older clients put in front of it."""
-    lines = text.body.split("\n")
-    while lines and lines[0].startswith("> "):
-        lines.pop(0)
-    return "\n".join(lines).lstrip("\n") or text.body
+def _bare(sign: str) -> str:
+    """An emoji without the mark that asks for its coloured form."""
+    return sign.strip().removesuffix("\ufe0f")

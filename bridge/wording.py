@@ -240,8 +240,31 @@ def text_sent(number: PhoneNumber) -> str:
 def text_in_doubt(number: PhoneNumber) -> str:
     return (
         f"This text may not have reached {number.show()}: no answer came. "
-        "It is not sent again by itself, so that it does not arrive twice."
+        "It is not sent again by itself, so that it does not arrive twice, but it is if you react "
+        "to it with 🔁."
     )
+
+
+def not_again(state: str) -> str:
+    """Why a text is not sent again.
+
+    Args:
+        state: as in `OutgoingText`, or "gone" for one that is not kept any more.
+    """
+    return {
+        "waiting": "This text waits already, and leaves as soon as it can.",
+        "sending": "This text is leaving just now.",
+        "sent": "This text was sent already.",
+        "delivered": "This text was delivered already.",
+        "withdrawn": "You have taken this text back.",
+    }.get(state, "This text is not kept any more: please write it again.")
+
+
+AGAIN_IN_DOUBT = "Sending it again. If the first one did arrive after all, there are two now."
+NOTHING_TO_RETRY = "There is no text here that failed."
+CHANGED = "Changed, but not sent: react to it with 🔁, and it leaves as it is now."
+NO_WAY_BACK = "A text cannot be taken back from the phone: what was sent is sent."
+EMPTY_TEXT = "A text without any words cannot be sent."
 
 
 TRUNK_DOWN = (

@@ -1,6 +1,7 @@
 """Texts on their way, in either direction, from before they are acknowledged until they are done.
 
-Done rows lose their body and keep their key for a while, so that a repeat is known as one.
+Done rows lose their body and keep their key for a while, so that a repeat is known as one. A text
+that did not arrive keeps its body too, for who asks to send it again.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,13 @@ from bridge.db.database import commit
 
 # Longer than a homeserver repeats a transaction or a phone system a MESSAGE.
 KEEP_MS = 30 * 24 * 3600 * 1000
+# Nobody sends a text again that failed the day before yesterday, and receipts come sooner.
+KEEP_BODY_MS = 48 * 3600 * 1000
+
+# Certainly on no phone, and waiting for nobody but its author.
+UNSENT = ("refused", "failed")
+# What may be sent again.
+AGAIN = (*UNSENT, "doubt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +29,12 @@ class OutgoingText:
 
     Attributes:
         seq: grows in the order of arrival; 0 before it is stored.
-        event_id: of the `m.room.message`.
+        event_id: of the `m.room.message`, or of what asked for it again.
         state: "waiting", "sending" (the bytes may have left), "sent", "delivered", "refused",
-            "failed" (the network could not deliver it), or "doubt".
+            "failed" (the network could not deliver it), "doubt", "withdrawn" (by its author before
+            it left), or "again" (another departure took its place).
         road: by which it left, "" before.
+        origin: the `m.room.message` where that is another event, else "".
     """
 
     event_id: str
@@ -36,6 +46,12 @@ class OutgoingText:
     seq: int = 0
     state: str = "waiting"
     road: str = ""
+    origin: str = ""
+
+    @property
+    def message_id(self) -> str:
+        """The event that its author sees as this text."""
+        return self.origin or self.event_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +84,86 @@ class OutgoingTexts:
 
     async def store(self, text: OutgoingText) -> OutgoingText | None:
         """Keep a text; None if it is there already."""
-        seq = await self._database.fetchval(
-            "INSERT INTO text_out (event_id, room_id, line, number, body, state, created_ms)"
-            " VALUES ($1, $2, $3, $4, $5, 'waiting', $6)"
-            " ON CONFLICT (event_id) DO NOTHING RETURNING seq",
-            text.event_id,
-            text.room_id,
-            text.line,
-            text.number,
-            text.body,
-            text.created_ms,
+        return await _insert(self._database, text)
+
+    async def again(self, text: OutgoingText, event_id: str, *, now_ms: int) -> OutgoingText | None:
+        """Let a text that did not arrive leave again, as a departure with a key of its own.
+
+        Args:
+            event_id: of what asked for it; a repeat of that is the same departure.
+
+        Returns:
+            The departure; None if there is nothing (any more) to send again.
+        """
+
+        async def depart(connection: Connection) -> OutgoingText | None:
+            body = await connection.fetchval(
+                "SELECT body FROM text_out WHERE event_id = $1"
+                f" AND state IN {AGAIN} AND body IS NOT NULL",
+                text.event_id,
+            )
+            if body is None:
+                return None
+            fresh = replace(
+                text,
+                event_id=event_id,
+                origin=text.message_id,
+                body=body,
+                created_ms=now_ms,
+                state="waiting",
+                road="",
+            )
+            departure = await _insert(connection, fresh)
+            if departure is not None:
+                await connection.execute(
+                    "UPDATE text_out SET state = 'again', body = NULL WHERE event_id = $1",
+                    text.event_id,
+                )
+            return departure
+
+        return await commit(self._database, depart)
+
+    async def latest(self, message_id: str) -> OutgoingText | None:
+        """The last departure of a text, by what its author sees as it."""
+        row = await self._database.fetchrow(
+            f"SELECT {_OUTGOING} FROM text_out WHERE event_id = $1 OR origin = $1"
+            " ORDER BY seq DESC LIMIT 1",
+            message_id,
         )
-        if seq is None:
-            return None
-        return replace(text, seq=seq)
+        return None if row is None else _outgoing(row)
+
+    async def latest_failed(self, room_id: str) -> OutgoingText | None:
+        """The last text written in a room that may be sent again."""
+        row = await self._database.fetchrow(
+            f"SELECT {_OUTGOING} FROM text_out WHERE room_id = $1 AND state IN {AGAIN}"
+            " ORDER BY seq DESC LIMIT 1",
+            room_id,
+        )
+        return None if row is None else _outgoing(row)
+
+    async def change(self, event_id: str, body: str) -> bool:
+        """Give a text that is on no phone another body; False if it may be on one by now."""
+        changed = await self._database.fetchval(
+            "UPDATE text_out SET body = $2 WHERE event_id = $1"
+            f" AND state IN {('waiting', *UNSENT)} RETURNING seq",
+            event_id,
+            body,
+        )
+        return changed is not None
+
+    async def withdraw(self, event_id: str) -> bool:
+        """Forget a body, and send it no more; False if it may be on a phone by now."""
+        withdrawn = await self._database.fetchval(
+            "UPDATE text_out SET state = 'withdrawn', body = NULL WHERE event_id = $1"
+            f" AND state IN {('waiting', *UNSENT)} RETURNING seq",
+            event_id,
+        )
+        if withdrawn is None:
+            await self._database.execute(
+                "UPDATE text_out SET body = NULL WHERE event_id = $1 AND state <> 'sending'",
+                event_id,
+            )
+        return withdrawn is not None
 
     async def open(self, state: str) -> list[OutgoingText]:
         """Texts that are "waiting" or "sending", oldest first."""
@@ -91,33 +173,52 @@ class OutgoingTexts:
         return [_outgoing(row) for row in rows]
 
     async def by_remote_id(self, road: str, remote_id: str) -> OutgoingText | None:
-        """The text that a road calls so; its body is gone by then."""
+        """The text that a road calls so."""
         row = await self._database.fetchrow(
             f"SELECT {_OUTGOING} FROM text_out WHERE road = $1 AND remote_id = $2", road, remote_id
         )
         return None if row is None else _outgoing(row)
 
-    async def sending(self, event_id: str, road: str) -> None:
-        """The bytes are about to leave: from now on nobody can say that they did not."""
-        await self._database.execute(
-            "UPDATE text_out SET state = 'sending', road = $2 WHERE event_id = $1", event_id, road
-        )
+    async def sending(self, text: OutgoingText, road: str) -> bool:
+        """The bytes are about to leave: from now on nobody can say that they did not.
 
-    async def waiting(self, event_id: str) -> None:
-        """They did not leave after all."""
-        await self._database.execute(
-            "UPDATE text_out SET state = 'waiting' WHERE event_id = $1", event_id
+        Returns:
+            False if its author has changed it or taken it back meanwhile: it must not leave so.
+        """
+        marked = await self._database.fetchval(
+            "UPDATE text_out SET state = 'sending', road = $2 WHERE event_id = $1"
+            " AND state IN ('waiting', 'sending') AND body = $3 RETURNING seq",
+            text.event_id,
+            road,
+            text.body,
         )
+        return marked is not None
 
-    async def done(self, event_id: str, state: str, *, remote_id: str = "") -> None:
+    async def waiting(self, text: OutgoingText) -> OutgoingText | None:
+        """The bytes did not leave after all, or nobody tried.
+
+        Returns:
+            The text as it is now; None if its author has taken it back.
+        """
+        body = await self._database.fetchval(
+            "UPDATE text_out SET state = 'waiting' WHERE event_id = $1"
+            " AND state IN ('waiting', 'sending') RETURNING body",
+            text.event_id,
+        )
+        return None if body is None else replace(text, body=body)
+
+    async def done(
+        self, event_id: str, state: str, *, remote_id: str = "", keep_body: bool = False
+    ) -> None:
         """Nothing more is to be sent; receipts may still say what became of it.
 
         Args:
             remote_id: what the road calls it, "" to leave that as it is.
+            keep_body: for a while; it may have to be sent again.
         """
         await self._database.execute(
-            "UPDATE text_out SET state = $2, body = NULL, remote_id = COALESCE($3, remote_id)"
-            " WHERE event_id = $1",
+            "UPDATE text_out SET state = $2, remote_id = COALESCE($3, remote_id)"
+            f"{'' if keep_body else ', body = NULL'} WHERE event_id = $1",
             event_id,
             state,
             remote_id or None,
@@ -125,12 +226,34 @@ class OutgoingTexts:
 
     async def prune(self, *, now_ms: int) -> None:
         await self._database.execute(
+            "UPDATE text_out SET body = NULL WHERE state NOT IN ('waiting', 'sending')"
+            " AND body IS NOT NULL AND created_ms < $1",
+            now_ms - KEEP_BODY_MS,
+        )
+        await self._database.execute(
             "DELETE FROM text_out WHERE state NOT IN ('waiting', 'sending') AND created_ms < $1",
             now_ms - KEEP_MS,
         )
 
 
-_OUTGOING = "seq, event_id, room_id, line, number, body, created_ms, state, road"
+_OUTGOING = "seq, event_id, room_id, line, number, body, created_ms, state, road, origin"
+
+
+async def _insert(connection: Connection | Database, text: OutgoingText) -> OutgoingText | None:
+    seq = await connection.fetchval(
+        "INSERT INTO text_out (event_id, room_id, line, number, body, state, created_ms, origin)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+        " ON CONFLICT (event_id) DO NOTHING RETURNING seq",
+        text.event_id,
+        text.room_id,
+        text.line,
+        text.number,
+        text.body,
+        text.state,
+        text.created_ms,
+        text.origin,
+    )
+    return None if seq is None else replace(text, seq=seq)
 
 
 def _outgoing(row: Any) -> OutgoingText:
@@ -144,6 +267,7 @@ def _outgoing(row: Any) -> OutgoingText:
         seq=row["seq"],
         state=row["state"],
         road=row["road"],
+        origin=row["origin"],
     )
 
 

@@ -2,7 +2,7 @@
 "Voice over IP").
 
 `parse_event` turns a raw dictionary from a transaction or from `/messages` into a `RoomEvent`;
-`parse_call_event`, `parse_text` and `parse_membership` turn that into what the rest of the bridge
+`parse_call_event`, `parse_text` and their like turn that into what the rest of the bridge
 speaks. None of them raises for what the dictionary holds: whatever cannot be read is None, and the
 one who asked decides whether that deserves a line in the log. Strings are bounded and free of
 control characters, since they end up in SIP, in SQL and in logs.
@@ -43,6 +43,7 @@ class RoomEvent:
         previous: content of the state that this one replaces, where the homeserver says.
         origin_ms: `origin_server_ts`, 0 if missing.
         waited_ms: how long we had the event before it was handed on, for the timeline of a call.
+        redacts: of an `m.room.redaction`, what it takes back.
     """
 
     event_id: str
@@ -56,6 +57,7 @@ class RoomEvent:
     previous: Mapping[str, Any] | None = field(default=None, repr=False)
     origin_ms: int = 0
     waited_ms: int = 0
+    redacts: str | None = None
 
     def age_at(self, now: float) -> int | None:
         """The event's age at monotonic time `now`, milliseconds; None if nobody knows."""
@@ -176,6 +178,29 @@ class Text:
     edits: str | None = None
     replies_to: str | None = None
 
+    @property
+    def words(self) -> str:
+        """What its author wrote: a reply without the quotation that older clients put in front."""
+        if self.replies_to is None:
+            return self.body
+        lines = self.body.split("\n")
+        while lines and lines[0].startswith("> "):
+            lines.pop(0)
+        return "\n".join(lines).lstrip("\n") or self.body
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """`m.reaction`: a sign on an event.
+
+    Attributes:
+        to: the event.
+        key: an emoji, mostly; of clients that have their own, the address of a picture.
+    """
+
+    to: str
+    key: str
+
 
 @dataclass(frozen=True, slots=True)
 class Membership:
@@ -251,6 +276,8 @@ def parse_event(
         previous=previous if isinstance(previous, dict) else None,
         origin_ms=origin_ms,
         waited_ms=waited_ms,
+        # Beside the content up to room version 10, in it from version 11 on.
+        redacts=_identifier(content.get("redacts")) or _identifier(raw.get("redacts")),
     )
 
 
@@ -321,6 +348,27 @@ def parse_text(event: RoomEvent) -> Text | None:
         return None
     replies_to = _identifier(_mapping(relation.get("m.in_reply_to")).get("event_id"))
     return Text(_encodable(body), msgtype, edits, replies_to)
+
+
+def parse_reaction(event: RoomEvent) -> Reaction | None:
+    """Read an `m.reaction`; None for any other type, a redacted or an unusable one."""
+    if event.type != "m.reaction" or event.state_key is not None:
+        return None
+    relation = _mapping(event.content.get("m.relates_to"))
+    to, key = _identifier(relation.get("event_id")), relation.get("key")
+    if relation.get("rel_type") != "m.annotation" or to is None:
+        return None
+    # Not `_identifier`: an emoji of several characters holds joiners, which are not printable.
+    if not isinstance(key, str) or not key.strip() or len(key) > _MAX_ID:
+        return None
+    return Reaction(to, _encodable(key))
+
+
+def parse_redaction(event: RoomEvent) -> str | None:
+    """What an `m.room.redaction` takes back; None for any other type."""
+    if event.type != "m.room.redaction" or event.state_key is not None:
+        return None
+    return event.redacts
 
 
 def parse_membership(event: RoomEvent) -> Membership | None:

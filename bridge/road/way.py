@@ -63,6 +63,7 @@ class Way(Protocol):
     Attributes:
         name: as the database knows it.
         repeatable: whether an attempt in doubt may be made again without doubling the text.
+        has_receipts: whether it may say later what became of a text that it took.
     """
 
     @property
@@ -70,6 +71,9 @@ class Way(Protocol):
 
     @property
     def repeatable(self) -> bool: ...
+
+    @property
+    def has_receipts(self) -> bool: ...
 
     def refusal(self, body: str) -> str | None:
         """Why a text cannot go this way at all, in words for its author; None if it can."""
@@ -97,6 +101,10 @@ class MessageWay:
     def name(self) -> str:
         return f"sip:{self._trunk_name}"
 
+    @property
+    def has_receipts(self) -> bool:
+        return self._routing.trunks[self._trunk_name].delivery_receipts
+
     def refusal(self, body: str) -> str | None:
         """A trunk says itself what it does not take."""
         return None
@@ -107,7 +115,6 @@ class MessageWay:
         if not trunk.status.up:
             return Later(f"the phone line is down: {trunk.status.text}")
         await leaving()
-        receipts = self._routing.trunks[self._trunk_name].delivery_receipts
         try:
             id = trunk.agent.send_message(
                 self._routing.target(line, PhoneNumber(text.number)),
@@ -115,7 +122,7 @@ class MessageWay:
                 now=trunk.now(),
                 sender=self._routing.presentation(line),
                 key=text.event_id,
-                wishes=DELIVERY if receipts else frozenset(),
+                wishes=DELIVERY if self.has_receipts else frozenset(),
                 sent_at=_iso_time(text.created_ms),
             )
         except LocalError as error:
@@ -161,6 +168,10 @@ class RoadWay:
     @property
     def repeatable(self) -> bool:
         return self._road.repeatable
+
+    @property
+    def has_receipts(self) -> bool:
+        return self._receipts is not None
 
     def refusal(self, body: str) -> str | None:
         """What the provider would refuse, or what would cost more than the owner wants."""

@@ -85,11 +85,13 @@ class World:
         users: tuple[str, ...] = (ALICE,),
         repeatable: bool = False,
         parts: int = 3,
+        receipts: str | None = None,
     ) -> None:
         self.matrix = matrix
         self.provider = Provider()
         self.files = Files()
         self.slept: list[float] = []
+        self.pause: asyncio.Event | None = None  # a sleep lasts until it is set
         ghosts = Ghosts(matrix=matrix.real, table=GhostTable(database), prefix="tel_")
         self.portals = Portals(matrix=matrix.real, ghosts=ghosts, table=PortalTable(database))
         line = LineSection(
@@ -114,7 +116,7 @@ class World:
             limits=Limits(characters=1000, writing=Writing.NATIONAL),
             repeatable=repeatable,
         )
-        way = RoadWay("acme", road, self.provider, receipts=None, parts=parts)
+        way = RoadWay("acme", road, self.provider, receipts=receipts, parts=parts)
         self.texting = Texting(
             matrix=matrix.real,
             ghosts=ghosts,
@@ -132,10 +134,25 @@ class World:
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
-        await asyncio.sleep(0)
+        await (self.pause.wait() if self.pause is not None else asyncio.sleep(0))
 
-    async def write(self, portal: Portal, body: str, *, id: str = "$t1") -> None:
-        content = {"msgtype": "m.text", "body": body}
+    async def edit(self, portal: Portal, message_id: str, body: str) -> None:
+        relation = {"rel_type": "m.replace", "event_id": message_id}
+        more = {
+            "m.new_content": {"msgtype": "m.text", "body": body},
+            "m.relates_to": relation,
+        }
+        await self.write(portal, f"* {body}", id=f"$edit of {message_id}: {body}", more=more)
+
+    async def write(
+        self,
+        portal: Portal,
+        body: str,
+        *,
+        id: str = "$t1",
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        content = {"msgtype": "m.text", "body": body, **(more or {})}
         event = RoomEvent(id, portal.room_id, portal.user, "m.room.message", content)
         text = parse_text(event)
         assert text is not None

@@ -1,6 +1,7 @@
 """Room events on their way to whoever handles them, on a real database."""
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import AsyncIterator
 from itertools import count
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from mautrix.util.async_db import Database
 
+from bridge import wording
 from bridge.bot import Bot
 from bridge.call.exchange import Exchange
 from bridge.commands import COMMANDS, Commands
@@ -175,6 +177,26 @@ async def test_strangers_get_no_ghost(world: World) -> None:
     assert world.matrix.joined == []
     assert world.matrix.left == [(ROOM, GHOST)]
     assert world.portals.by_room(ROOM) is None
+
+
+async def test_second_thoughts_reach_the_text_that_they_are_about(world: World) -> None:
+    portal = await world.portals.adopt(ROOM, "house", NUMBER, ALICE)
+    await world.reception.handle(world.event("m.room.message", {"msgtype": "m.text", "body": "hi"}))
+    await world.until(lambda: world.trunk.fake.messages)
+    told = {"msgtype": "m.text", "body": "> <@a:x> hi\n\n!retry"}
+    reply = {"m.relates_to": {"m.in_reply_to": {"event_id": "$e0"}}}
+    await world.reception.handle(world.event("m.room.message", told | reply))
+    annotation = {"rel_type": "m.annotation", "event_id": "$e0", "key": "🔁"}
+    await world.reception.handle(world.event("m.reaction", {"m.relates_to": annotation}))
+    redaction = world.event("m.room.redaction", {})
+    await world.reception.handle(dataclasses.replace(redaction, redacts="$e0"))
+    assert world.matrix.notices() == [
+        "This text is leaving just now.",
+        "This text is leaving just now.",
+        wording.NO_WAY_BACK,
+    ]
+    assert {sent.room_id for sent in world.matrix.sent} == {portal.room_id}
+    assert "no text here that failed" in (await world.tell_bot("!retry", room=ROOM) or "")
 
 
 async def test_ghosts_do_not_stay_in_groups(world: World) -> None:

@@ -15,12 +15,15 @@ from bridge.matrix.events import (
     CallSelectAnswer,
     Encrypted,
     Membership,
+    Reaction,
     RoomEvent,
     Text,
     parse_call_event,
     parse_encrypted,
     parse_event,
     parse_membership,
+    parse_reaction,
+    parse_redaction,
     parse_text,
 )
 from media.plane import IceCandidate
@@ -356,3 +359,21 @@ def test_no_content_raises(content: Any, type_: str, overrides: dict[str, Any]) 
         parse_text(version)
         parse_membership(version)
         parse_encrypted(version)
+
+
+def test_a_reaction_is_a_sign_on_an_event() -> None:
+    relation = {"rel_type": "m.annotation", "event_id": "$x", "key": "👩\u200d🚀"}
+    assert parse_reaction(read("m.reaction", {"m.relates_to": relation})) == Reaction(
+        "$x", "👩\u200d🚀"
+    )
+    for odd in ({"key": " "}, {"key": 1}, {"key": "x" * 300}, {"event_id": 1}, {"rel_type": "m.x"}):
+        assert parse_reaction(read("m.reaction", {"m.relates_to": relation | odd})) is None
+    assert parse_reaction(read("m.reaction", {})) is None
+    assert parse_reaction(read("m.room.message", {"m.relates_to": relation})) is None
+
+
+def test_a_redaction_names_its_event_in_old_rooms_and_new() -> None:
+    assert parse_redaction(read("m.room.redaction", {"redacts": "$x"})) == "$x"
+    assert parse_redaction(read("m.room.redaction", {}, redacts="$x")) == "$x"
+    assert parse_redaction(read("m.room.redaction", {}, redacts=7)) is None
+    assert parse_redaction(read("m.room.message", {}, redacts="$x")) is None
