@@ -15,7 +15,7 @@ LOCKED := $(VENV)/installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 
-.PHONY: help venv unit storm search outage lint interop lab lab-setup test demo bench bench-sip fuzz clean
+.PHONY: help venv unit storm search outage lint interop lab lab-setup test demo bench bench-sip fuzz replay clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -52,6 +52,9 @@ storm: $(LOCKED)-dev  ## a thousand virtual storms over two SIP user agents; STO
 
 search: $(LOCKED)-dev  ## every order of inputs to transactions and sessions; SEARCH="DEPTH DEPTH"
 	@$(RUN)/python -m tests.sip.search $(SEARCH)
+
+replay: $(LOCKED)-dev  ## ten thousand repeated, mixed and broken pushes; tests/replay/README.md for other bridges
+	@$(RUN)/python -m tests.replay $(REPLAY)
 
 outage: $(LOCKED)-dev  ## three days of each trouble of a line, a thousand accounts, dead peers; as root, four minutes
 	@$(RUN)/python -m pytest -s tests/outage

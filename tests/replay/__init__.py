@@ -1,0 +1,1 @@
+"""Whether an application service loses or doubles events, however the homeserver repeats them."""
