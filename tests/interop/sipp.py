@@ -204,7 +204,7 @@ class Sipp:
             "usr/bin/sipp",
             *("-sf", folder / "scenario.xml", "-t", "l1", "-i", HOST, "-p", str(self.tls_port)),
             *("-tls_cert", issued.certificate, "-tls_key", issued.key),
-            *("-m", "1", "-nostdin", "-timeout", "12s", "-default_behaviors", "none"),
+            *("-m", "1", "-nostdin", "-timeout", "20s", "-default_behaviors", "none"),
             *("-trace_msg", "-message_file", folder / "messages"),
             *("-trace_err", "-error_file", folder / "errors"),
         )

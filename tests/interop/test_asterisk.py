@@ -11,12 +11,14 @@ from sip.events import (
     SessionProgressed,
     SessionReanswered,
 )
+from sip.session import Session
 from sip.trunk import TlsSettings
 from tests.interop.conftest import Phones
 from tests.interop.relay import Relay
 from tests.interop.rtp import direction
 from tests.lab.asterisk import Asterisk
 from tests.lab.certificate import Authority
+from tests.lab.process import eventually
 
 
 async def test_the_versions(modern: Asterisk, old: Asterisk) -> None:
@@ -309,6 +311,34 @@ async def test_a_session_timer_below_the_pbxs_least_is_raised(
     session = await ours.call("1000")
     await modern.seen("SIP/2.0 422", since=since)
     await ours.hang_up(session)
+
+
+@pytest.mark.timeout(90)
+async def test_sessions_are_refreshed(modern: Asterisk, old: Asterisk, phones: Phones) -> None:
+    """After half of the least time that is lawful; both PBXs at once."""
+    since = {pbx: pbx.mark() for pbx in (modern, old)}
+    lines = []
+    for pbx in (modern, old):
+        ours = await phones.standing(pbx, "refreshed")
+        await pbx.call("refreshed", exten="1005")
+        lines.append((pbx, ours, await ours.take(await ours.rung())))
+
+    def refreshed(pbx: Asterisk, session: Session) -> bool:
+        """Whether anybody's second INVITE, or UPDATE, of this call has had its 200."""
+        said = [m for m in pbx.sip(since[pbx]) if m.header("Call-ID") == session.call_id]
+        good = [m for m in said if m.status == 200 and m.method in ("INVITE", "UPDATE")]
+        return len({m.header("CSeq") for m in good}) > 1
+
+    for pbx, ours, session in lines:
+        await eventually(
+            lambda pbx=pbx, session=session: refreshed(pbx, session),  # type: ignore[misc]
+            within=60,
+            every=1,
+            what="a refresh",
+        )
+        assert session.established
+        await ours.hang_up(session)
+        await pbx.quiet()
 
 
 # --- texts

@@ -116,6 +116,7 @@ async def test_an_answer_crosses_our_cancel(stage: Stage) -> None:
     scenario.recv("ACK")
     scenario.recv("BYE")
     scenario.reply("200 OK")
+    scenario.pause(300)  # what SIPp says last is lost when it ends at once
     async with stage.play(scenario) as ours:
         session = ours.dial("sipp")
         await ours.expect(SessionProgressed)
@@ -156,6 +157,38 @@ async def test_a_session_timer_that_is_too_small_is_raised(stage: Stage) -> None
     scenario.recv("ACK")
     async with stage.play(ends(scenario)) as ours:
         await ours.ended(await ours.call("sipp"))
+
+
+@pytest.mark.parametrize("method", ["UPDATE", "INVITE"])
+async def test_we_refresh(stage: Stage, method: str) -> None:
+    """By UPDATE where the peer allows it, else by re-INVITE (RFC 4028 §7.4)."""
+    allow = "INVITE, ACK, BYE, CANCEL" + (", UPDATE" if method == "UPDATE" else "")
+    timer = ("Require: timer", "Session-Expires: 18;refresher=uac")
+    scenario = Scenario()
+    scenario.called()
+    scenario.reply("200 OK", *timer, f"Allow: {allow}", tag="sipp", body=DESCRIPTION)
+    scenario.recv("ACK")
+    scenario.recv(method, having="Session-Expires: 90;refresher=uac")
+    scenario.reply("200 OK", *timer, body=DESCRIPTION if method == "INVITE" else "")
+    if method == "INVITE":
+        scenario.recv("ACK")
+    async with stage.play(ends(scenario)) as ours:
+        session = await ours.call("sipp")
+        assert (await ours.ended(session, within=15)).by_peer
+        assert not ours.all(SessionReanswered)
+
+
+async def test_the_peer_does_not_refresh(stage: Stage) -> None:
+    scenario = Scenario()
+    scenario.called()
+    scenario.reply("200 OK", "Session-Expires: 4;refresher=uas", tag="sipp", body=DESCRIPTION)
+    scenario.recv("ACK")
+    scenario.recv("BYE", having="Reason: SIP;cause=408")
+    scenario.reply("200 OK")
+    scenario.pause(300)  # what SIPp says last is lost when it ends at once
+    async with stage.play(scenario) as ours:
+        ended = await ours.ended(await ours.call("sipp"))
+        assert (ended.status, ended.by_peer) == (408, False)
 
 
 async def test_a_redirection_is_told_and_not_followed(stage: Stage) -> None:
