@@ -9,7 +9,8 @@ unregistered, media, texts (what is not done stays in the database), database.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_network
@@ -23,10 +24,11 @@ from bridge.attachment import Attachments
 from bridge.bot import Bot
 from bridge.call.exchange import Exchange
 from bridge.commands import Commands
-from bridge.config import Config
+from bridge.config import Config, LineSection
 from bridge.db import database as databases
 from bridge.db.ghosts import GhostTable
 from bridge.db.inbox import Inbox
+from bridge.db.polls import PollTable
 from bridge.db.portals import BotRoomTable, PortalTable
 from bridge.db.texts import IncomingTexts, OutgoingTexts
 from bridge.ghost import Ghosts
@@ -37,6 +39,8 @@ from bridge.reception import Reception
 from bridge.road.carrier import Carrier
 from bridge.road.fetch import Fetcher
 from bridge.road.hook import Entrance, Hooks
+from bridge.road.poller import Poller
+from bridge.road.road import PolledRoad
 from bridge.road.way import RoadWay
 from bridge.routing import Routing
 from bridge.task import Tasks
@@ -97,6 +101,7 @@ class Ringback:
         self._carrier = Carrier()
         self._fetcher = Fetcher()
         self._hooks = self._make_hooks()
+        self._pollers: dict[str, Poller] = {}
         self._trunks: dict[str, TrunkClient] = {}
         self._told_down: set[str] = set()
         self._voicemail = Voicemail()
@@ -155,6 +160,7 @@ class Ringback:
         if self._hooks is not None:
             await self._hooks.start()
             self._stops.append(("hooks", self._hooks.stop))
+        self._start_pollers(PollTable(database))
         assert self._appservice is not None, "made with the people"
         await self._appservice.start()
         self._stops.append(("listener", self._appservice.stop))
@@ -276,6 +282,26 @@ class Ringback:
             for section in self._config.roads
         }
 
+    def _start_pollers(self, cursors: PollTable) -> None:
+        """Ask the roads that are to be asked for texts."""
+        tasks = Tasks()
+        for section in self._config.roads:
+            road = self._roads[section.name]
+            if section.poll_seconds is None or not isinstance(road, PolledRoad):
+                continue
+            poller = self._pollers[section.name] = Poller(
+                section.name,
+                road,
+                every=section.poll_seconds,
+                carrier=self._carrier,
+                cursors=cursors,
+                receive=self._texting.receive_polled,
+                tell=partial(self._announce_road, section.name),
+                clock=time.time,
+            )
+            tasks.start(f"poll {section.name}", poller.run())
+        self._stops.append(("pollers", tasks.stop))
+
     async def _stop_trunks(self) -> None:
         await asyncio.gather(*(client.stop() for client in self._trunks.values()))
 
@@ -325,7 +351,15 @@ class Ringback:
 
     def _announce(self, trunk: str, text: str, key: str) -> None:
         """Tell each user of the trunk's lines."""
-        users = {user for line in self._routing.lines_on(trunk) for user in line.users}
+        self._tell(self._routing.lines_on(trunk), text, key)
+
+    def _announce_road(self, road: str, text: str) -> None:
+        """Tell each user of the lines whose texts come by a road."""
+        key = f"road {road} {datetime.now(UTC).isoformat()}"
+        self._tell(self._routing.lines_texted(road), text, key)
+
+    def _tell(self, lines: Sequence[LineSection], text: str, key: str) -> None:
+        users = {user for line in lines for user in line.users}
         for user in sorted(users):
             self._tasks.start("announce", self._bot.say(user, text, key=key))
 
@@ -334,6 +368,7 @@ class Ringback:
             f"trunk {name}": f"{'up' if client.status.up else 'down'}: {client.status.text}"
             for name, client in self._trunks.items()
         }
+        parts |= {f"road {name}": poller.status for name, poller in self._pollers.items()}
         parts["calls"] = str(self._exchange.live)
         # A trunk that is down is the other side's matter, and restarting us would not mend it.
         return Health(True, parts)

@@ -88,10 +88,14 @@ class Routing:
     def texted_line(self, road: str, to: str) -> LineSection | None:
         """The line whose texts come by a road, of the number as its provider writes it."""
         writing = self.writing(road)
-        for line in self.lines:
-            if line.texts_in == road and read_number(to, writing, line.region).text == line.number:
+        for line in self.lines_texted(road):
+            if read_number(to, writing, line.region).text == line.number:
                 return line
         return None
+
+    def lines_texted(self, road: str) -> list[LineSection]:
+        """The lines whose texts come by a road."""
+        return [line for line in self.lines if line.texts_in == road]
 
     def writing(self, road: str) -> Writing:
         """How a road's provider writes numbers."""

@@ -307,6 +307,12 @@ class Texting:
             self._queue_in(text)
         return placed
 
+    async def receive_polled(self, road: str, texts: Sequence[Arrival]) -> None:
+        """Take what was fetched from a provider; returns when it is stored. A list has the texts of
+        the whole account: those for numbers that no line has are left there."""
+        ours = [text for text in texts if self._routing.texted_line(road, text.to) is not None]
+        await self.receive_hook(road, ours)
+
     async def leave_notice(
         self, line: LineSection, number: PhoneNumber, user: str, text: str, *, name: str, key: str
     ) -> None:

@@ -271,6 +271,11 @@ TRUNK_DOWN = (
     "The phone line “{trunk}” is down: {text}. Calls and texts cannot pass until it is back."
 )
 TRUNK_UP = "The phone line “{trunk}” is back."
+ROAD_DOWN = (
+    "The texts of “{road}” cannot be fetched: {text}. Those that are waiting there come when it is "
+    "back."
+)
+ROAD_UP = "The texts of “{road}” are fetched again."
 
 ENCRYPTED = (
     "This room is encrypted, and encrypted rooms are not supported yet: nothing that you say or "

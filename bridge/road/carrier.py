@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 ANSWER_LIMIT = 30.0  # providers answer within a second; beyond this nobody waits any more
 CONNECT_LIMIT = 10.0
-MAX_ANSWER = 256 * 1024  # octets; an answer is some hundred, a page of history some thousand
+MAX_ANSWER = 256 * 1024  # octets; an answer is some hundred
 
 
 class Carrier:
@@ -71,8 +71,14 @@ class Carrier:
                 return Taken()
             return Unsure(f"the provider answered {answer.status}, which could not be read")
 
-    async def request(self, request: ApiRequest) -> ApiAnswer | Later | Unsure:
-        """Do one request: the answer, or what its absence means."""
+    async def request(
+        self, request: ApiRequest, *, most: int = MAX_ANSWER
+    ) -> ApiAnswer | Later | Unsure:
+        """Do one request: the answer, or what its absence means.
+
+        Args:
+            most: octets of the answer; what is longer is cut.
+        """
         try:
             async with self._open().request(
                 request.method,
@@ -83,10 +89,10 @@ class Carrier:
                 timeout=aiohttp.ClientTimeout(total=self._limit, connect=CONNECT_LIMIT),
             ) as response:
                 body = b""
-                while len(body) < MAX_ANSWER and (chunk := await response.content.readany()):
+                while len(body) < most and (chunk := await response.content.readany()):
                     body += chunk
                 headers = {name.lower(): value for name, value in response.headers.items()}
-                return ApiAnswer(response.status, headers, body[:MAX_ANSWER])
+                return ApiAnswer(response.status, headers, body[:most])
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return Later(f"the provider cannot be reached ({_words(error)})")
         except TimeoutError:

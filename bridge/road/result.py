@@ -5,7 +5,9 @@ taken, ask again" and "nobody knows": a 503 or 429 is said before anything was d
 that answers 500, 502 or 504 may have handed the text on first.
 """
 
-from bridge.road.road import ApiAnswer, Later, Outcome, Refused, Unsure
+from bridge.road.road import ApiAnswer, Later, Refused, Unsure
+
+Failure = Later | Refused | Unsure
 
 # A provider that sends us away for longer is asked again all the same.
 LONGEST_AFTER = 3600.0
@@ -15,7 +17,7 @@ LONGEST_WORDS = 200
 NO_REASON = "the network did not say why"
 
 
-def by_status(answer: ApiAnswer) -> Outcome | None:
+def by_status(answer: ApiAnswer) -> Failure | None:
     """The outcome, None where the body has to say it."""
     match answer.status:
         case 429 | 503:

@@ -2,12 +2,12 @@
 
 A road is pure, like the protocol cores of `sip` and `media`: the bytes of a request come in and
 texts come out, a text goes in and the request that sends it comes out. Sockets, retries, clocks and
-the database are with `bridge.road.hook`, `bridge.road.carrier` and `bridge.texting`. So one table
+the database are with `bridge.road.hook`, `carrier`, `poller` and `bridge.texting`. So one table
 of a provider's documented payloads is the whole test of its file.
 
     in    provider ── POST ──▶ hook ──▶ Road.read ──▶ Arrival, Receipt ──▶ stored ──▶ Road.thanks
     out   stored ──▶ Road.write ──▶ ApiRequest ── POST ──▶ provider ──▶ ApiAnswer ──▶ Road.outcome
-    poll  Road.ask ──▶ ApiRequest ── GET ──▶ provider ──▶ ApiAnswer ──▶ Road.history
+    poll  PolledRoad.ask ──▶ ApiRequest ──▶ provider ──▶ ApiAnswer ──▶ PolledRoad.history ──▶ stored
 
 What is acknowledged is stored: `thanks` is sent after the commit and never before. A provider that
 has no signature is trusted as far as the secret in the hook's path and its addresses go.
@@ -16,7 +16,7 @@ has no signature is trusted as far as the secret in the hook's path and its addr
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class RoadError(Exception):
@@ -272,16 +272,44 @@ class Road(Protocol):
         """What the answer to `write`'s request means."""
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """A page of what a provider lists.
+
+    Attributes:
+        texts: those for numbers of the account, oldest first.
+        cursor: where to go on.
+        more: whether there is another page; only the cursor after the last is worth keeping,
+            because what names a page may not live long.
+        unreadable: how many were not as documented, and are left out: one odd text must not keep
+            all others from coming.
+    """
+
+    texts: Sequence[Arrival]
+    cursor: str
+    more: bool = False
+    unreadable: int = 0
+
+
+@runtime_checkable
 class PolledRoad(Protocol):
-    """A road whose texts are fetched, where the provider has no hook or we no public address."""
+    """A road whose texts can be fetched: where the provider has no hook or we no public address,
+    and to catch up on what a hook could not bring."""
 
-    def ask(self, after: str) -> ApiRequest:
-        """The request for what came since; `after` is the cursor of the last `history`, "" at
-        first."""
+    def begin(self, now: float) -> str:
+        """The cursor of a road that was never asked: only what comes from now on is wanted.
 
-    def history(self, answer: ApiAnswer) -> tuple[Sequence[Arrival], str]:
-        """The texts of an answer, oldest first, and the cursor from which to go on.
+        Args:
+            now: wall clock, seconds since 1970.
+        """
+
+    def ask(self, cursor: str) -> ApiRequest:
+        """The request for a page. Pages overlap, because lists are not always written in the order
+        of their times; what comes again is known by its id."""
+
+    def history(self, answer: ApiAnswer, cursor: str) -> History:
+        """Read the answer, of status 200, to `ask(cursor)`.
 
         Raises:
-            Unreadable: the answer is not as documented.
+            Unreadable: it is not as documented, or a refusal in the provider's words.
         """

@@ -18,7 +18,8 @@ from bridge.road.flowroute import Flowroute
 from bridge.road.generic import Encoding, Form, Generic, HmacCheck, Inward, Outward
 from bridge.road.plivo import Plivo
 from bridge.road.proof import Network
-from bridge.road.road import Limits, Road, Thanks, Writing
+from bridge.road.road import Limits, PolledRoad, Road, Thanks, Writing
+from bridge.road.sipgate import Sipgate
 from bridge.road.telnyx import Telnyx
 from bridge.road.twilio import TWILIO, Twilio
 from bridge.road.voipms import VoipMs
@@ -233,6 +234,22 @@ class ElksSection(Section):
         return Elks(self.username, password, sources=_networks(self.sources))
 
 
+class SipgateSection(Section):
+    """An account at sipgate.
+
+    Attributes:
+        token_id, token: a personal access token, for the history and for texts.
+        extension: by which texts leave.
+    """
+
+    token_id: Text
+    token: Secret
+    extension: Word = "s0"
+
+    def to_road(self) -> Road:
+        return Sipgate(self.token_id, self.token.get_secret_value(), extension=self.extension)
+
+
 class HmacSection(Section):
     """How a provider signs; see `bridge.road.generic.HmacCheck`."""
 
@@ -362,11 +379,13 @@ class RoadSection(Section):
     Attributes:
         hook_secret: the last part of the address that the provider pushes to.
         parts: texts of more parts than this are not sent; each part costs.
+        poll_seconds: how often the provider is asked for texts.
     """
 
     name: Word
     hook_secret: HookSecret | None = None
     parts: Annotated[int, Field(ge=1, le=255)] = 10
+    poll_seconds: Annotated[int, Field(ge=10, le=86_400)] | None = None
     twilio: TwilioSection | None = None
     telnyx: TelnyxSection | None = None
     voipms: VoipMsSection | None = None
@@ -376,12 +395,15 @@ class RoadSection(Section):
     flowroute: FlowrouteSection | None = None
     plivo: PlivoSection | None = None
     elks: ElksSection | None = None
+    sipgate: SipgateSection | None = None
     generic: GenericSection | None = None
 
     @model_validator(mode="after")
     def _make_once(self) -> Self:
         """Find the mistakes that only the provider's own code knows."""
-        self.to_road()
+        road = self.to_road()
+        if self.poll_seconds is not None and not isinstance(road, PolledRoad):
+            raise ValueError("poll_seconds: this provider has no list of texts to ask for")
         return self
 
     def to_road(self) -> Road:
@@ -407,6 +429,7 @@ PROVIDERS = (
     "flowroute",
     "plivo",
     "elks",
+    "sipgate",
     "generic",
 )
 
@@ -448,8 +471,13 @@ def road_mistakes(
         inward = line.get("texts_in", SIP)
         if inward == SIP or inward not in known:
             continue
+        road, place = roads[known.index(inward)], ("roads", known.index(inward))
+        if road.get("poll_seconds"):
+            continue
+        if road.get("sipgate"):
+            yield place, "texts come in on it, but it has no poll_seconds", "poll_seconds"
+            continue
         if not hooks:
             yield ("lines", i, "texts_in"), "needs the section hooks", "a section hooks"
-        if not roads[known.index(inward)].get("hook_secret"):
-            place = ("roads", known.index(inward))
+        if not road.get("hook_secret"):
             yield place, "texts come in on it, but it has no hook_secret", "hook_secret"

@@ -2,7 +2,8 @@
 
 In: a form, signed with HMAC-SHA1 over our address and the sorted fields (`X-Twilio-Signature`,
 `X-SignalWire-Signature`). The address is the one that the provider was given, with or without its
-port. One try, then nothing: what we do not take is only in the provider's log.
+port. One try, then nothing: what we do not take is only in the provider's log, and its list is
+asked for it. The list says how many pictures a text has, but not where they are.
 
 Out: a form with basic authentication. There is no idempotency key, so that a send without an answer
 stays in doubt.
@@ -12,9 +13,11 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from bridge.road import payload
+from bridge.road import payload, window
 from bridge.road.proof import basic
 from bridge.road.result import by_status
 from bridge.road.road import (
@@ -25,6 +28,7 @@ from bridge.road.road import (
     Delivery,
     Departure,
     Forged,
+    History,
     Hook,
     Limits,
     Outcome,
@@ -36,6 +40,7 @@ from bridge.road.road import (
 )
 
 TWILIO = "https://api.twilio.com"
+PAGE = 100
 _SIGNATURES = ("x-twilio-signature", "x-signalwire-signature")
 _STATES = {
     "accepted": Delivery.TAKEN,
@@ -112,7 +117,7 @@ class Twilio:
             fields.append(("StatusCallback", text.receipts))
         return ApiRequest(
             "POST",
-            f"{self._base}/2010-04-01/Accounts/{quote(self._account, safe='')}/Messages.json",
+            f"{self._base}{self._messages}",
             {
                 "Authorization": basic(self._account, self._token),
                 "Content-Type": "application/x-www-form-urlencoded",
@@ -129,6 +134,41 @@ class Twilio:
             return Taken(payload.text_at(said, "sid"))
         code = payload.text_at(said, "code")
         return Refused(_REASONS.get(code) or payload.text_at(said, "message") or f"error {code}")
+
+    def begin(self, now: float) -> str:
+        """From now on."""
+        return window.begin(now)
+
+    def ask(self, cursor: str) -> ApiRequest:
+        """A page of messages of both directions, the newest first."""
+        place = window.read_cursor(cursor)
+        query = {
+            "DateSent>": window.iso(place.since - window.OVERLAP),
+            "PageSize": str(PAGE),
+        }
+        host = urlsplit(self._base)._replace(path="", query="").geturl()
+        first = f"{self._base}{self._messages}?{urlencode(query)}"
+        return ApiRequest(
+            "GET",
+            f"{host}{place.page}" if place.page else first,
+            {"Authorization": basic(self._account, self._token)},
+        )
+
+    def history(self, answer: ApiAnswer, cursor: str) -> History:
+        """A page, which names the next one by its path."""
+        said = payload.document(answer.body)
+        items = payload.at(said, "messages")
+        if not isinstance(items, list):
+            raise Unreadable("no list of messages")
+        page = payload.text_at(said, "next_page_uri")
+        ours = f"{urlsplit(self._base).path}{self._messages}?"
+        if page and not page.startswith(ours):
+            raise Unreadable("a next page elsewhere")
+        return window.read_cursor(cursor).turn(items, _listed, next_page=page)
+
+    @property
+    def _messages(self) -> str:
+        return f"/2010-04-01/Accounts/{quote(self._account, safe='')}/Messages.json"
 
     def _receipt(self, id: str, status: str, fields: dict[str, str]) -> Sequence[Receipt]:
         state = _STATES.get(status)
@@ -147,6 +187,28 @@ class Twilio:
             digest = hmac.new(self._key, f"{url}{sorted_fields}".encode(), hashlib.sha1).digest()
             fits |= hmac.compare_digest(base64.b64encode(digest), told.encode())
         return fits
+
+
+def _listed(message: Any) -> window.Dated | None:
+    """A message of the list, None for one of ours."""
+    if payload.text_at(message, "direction") != "inbound":
+        return None
+    sent = payload.text_at(message, "date_sent") or payload.text_at(message, "date_created")
+    try:
+        time = window.seconds_of(parsedate_to_datetime(sent))
+    except (ValueError, OverflowError) as error:
+        raise Unreadable("a time that is none") from error
+    pictures = payload.text_at(message, "num_media")
+    note = "" if pictures in ("", "0") else f"(attachments that the provider keeps: {pictures})"
+    return (
+        time,
+        Arrival(
+            id=payload.required(payload.text_at(message, "sid"), "sid"),
+            sender=payload.required(payload.text_at(message, "from"), "from"),
+            to=payload.required(payload.text_at(message, "to"), "to"),
+            body="\n".join(filter(None, [payload.text_at(message, "body"), note])),
+        ),
+    )
 
 
 def _attachments(fields: dict[str, str]) -> list[Attachment]:

@@ -8,13 +8,15 @@ gets them, where the customer has turned that on.
 Out: one REST address for everything, from addresses that the customer lists there. The password
 goes in the body of a POST, where no proxy's log keeps it. North American numbers of ten digits, 160
 characters, or 2,048 and three attachments as MMS.
+
+Its list of texts goes by days, in a time zone that the account sets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from bridge.road import payload
+from bridge.road import payload, window
 from bridge.road.result import by_status, refused
 from bridge.road.road import (
     ApiAnswer,
@@ -22,21 +24,26 @@ from bridge.road.road import (
     Arrival,
     Attachment,
     Departure,
+    History,
     Hook,
     Limits,
     Outcome,
     Receipt,
     Taken,
     Thanks,
+    Unreadable,
     Writing,
 )
 
 API = "https://voip.ms/api/v1/rest.php"
 SMS_CHARACTERS = 160
+MOST_LISTED = 5000
+DAY = 86_400
 
 # What the customer puts behind our address in the portal.
 QUERY = "?id={ID}&from={FROM}&to={TO}&message={MESSAGE}&media={MEDIA}"
 
+_EMPTY = "no_sms"
 _REASONS = {
     "invalid_credentials": "the provider does not know our credentials",
     "ip_not_enabled": "the provider does not take requests from our address: list it in its portal",
@@ -82,19 +89,47 @@ class VoipMs:
         """One SMS, or an MMS where it is longer or has pictures."""
         mms = bool(text.media) or len(text.body) > SMS_CHARACTERS
         fields = {
-            "api_username": self._username,
-            "api_password": self._password,
             "method": "sendMMS" if mms else "sendSMS",
             "did": text.sender,
             "dst": text.to[0],
             "message": text.body,
         }
         fields |= {f"media{index}": url for index, url in enumerate(text.media, 1)}
+        return self._request(fields)
+
+    def begin(self, now: float) -> str:
+        """From the day before on: the list's days are not ours."""
+        return window.begin(now)
+
+    def ask(self, cursor: str) -> ApiRequest:
+        """All incoming texts and MMS of some days."""
+        since = window.read_cursor(cursor).since - DAY
+        return self._request(
+            {
+                "method": "getMMS",
+                "all_messages": "1",
+                "type": "1",
+                "from": window.iso(since)[:10],
+                "limit": str(MOST_LISTED),
+            }
+        )
+
+    def history(self, answer: ApiAnswer, cursor: str) -> History:
+        """One list; no texts are a status of their own."""
+        said = payload.document(answer.body)
+        status = payload.text_at(said, "status")
+        if status not in ("success", _EMPTY):
+            raise Unreadable(_REASONS.get(status) or status or "no status")
+        items = payload.list_at(said, "sms")
+        return window.read_cursor(cursor).turn(items, _listed, next_page="")
+
+    def _request(self, fields: Mapping[str, str]) -> ApiRequest:
+        login = {"api_username": self._username, "api_password": self._password}
         return ApiRequest(
             "POST",
             self._base,
             {"Content-Type": "application/x-www-form-urlencoded"},
-            urlencode(fields).encode(),
+            urlencode(login | dict(fields)).encode(),
         )
 
     def outcome(self, answer: ApiAnswer) -> Outcome:
@@ -129,5 +164,23 @@ def _from_json(message: Any) -> Arrival:
             Attachment(url)
             for media in payload.list_at(message, "media")
             if (url := payload.text_at(media, "url"))
+        ),
+    )
+
+
+def _listed(message: Any) -> window.Dated | None:
+    """A text of the list, None for one of ours."""
+    if payload.text_at(message, "type") != "1":
+        return None
+    media = [url for url in payload.list_at(message, "media") if isinstance(url, str)]
+    media = media or [payload.text_at(message, f"col_media{index}") for index in (1, 2, 3)]
+    return (
+        window.read_iso(payload.text_at(message, "date")),
+        Arrival(
+            id=payload.required(payload.text_at(message, "id"), "id"),
+            sender=payload.required(payload.text_at(message, "contact"), "contact"),
+            to=payload.required(payload.text_at(message, "did"), "did"),
+            body=payload.text_at(message, "message"),
+            attachments=tuple(Attachment(url) for url in media if url),
         ),
     )

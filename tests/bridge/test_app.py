@@ -1,7 +1,9 @@
 """The composition root against a homeserver that answers and a trunk that does not."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,9 @@ async def homeserver() -> AsyncIterator[Homeserver]:
     await made.server.close()
 
 
-def config(homeserver: Homeserver, folder: Path) -> Config:
+def config(
+    homeserver: Homeserver, folder: Path, *, line: Mapping[str, Any] | None = None, **more: Any
+) -> Config:
     tree: dict[str, Any] = {
         "homeserver": {"url": str(homeserver.server.make_url("/")), "domain": "example.org"},
         "appservice": {"listen": "127.0.0.1:0", "as_token": "as", "hs_token": "hs"},
@@ -65,8 +69,9 @@ def config(homeserver: Homeserver, folder: Path) -> Config:
         ],
         "lines": [
             {"name": "house", "trunk": "home", "called": ["ringback"],
-             "users": ["@alice:example.org"]}
+             "users": ["@alice:example.org"], **(line or {})}
         ],
+        **more,
     }  # fmt: skip
     return Config.model_validate(tree)
 
@@ -116,6 +121,50 @@ async def test_users_are_told_once_that_the_line_is_down(
     (notice,) = homeserver.notices
     assert notice.startswith("The phone line “home” is down: ")
     assert homeserver.rooms == 1
+
+
+async def test_texts_are_fetched_where_there_are_no_hooks(
+    homeserver: Homeserver, tmp_path: Path
+) -> None:
+    """A road that is asked, without a public address: the text of its list is said in a room."""
+
+    async def listed(request: web.Request) -> web.Response:
+        text = {
+            "sid": "SM1",
+            "direction": "inbound",
+            "from": "+14158675309",
+            "to": "+15558675310",
+            "body": "from the list",
+            "num_media": "0",
+            "date_sent": format_datetime(datetime.now(UTC)),
+        }
+        return web.json_response({"messages": [text], "next_page_uri": None})
+
+    app = web.Application()
+    app.router.add_get("/2010-04-01/Accounts/AC0123/Messages.json", listed)
+    provider = TestServer(app)
+    await provider.start_server()
+    url = str(provider.make_url("/")).rstrip("/")
+    road = {
+        "name": "twilio",
+        "poll_seconds": 10,
+        "twilio": {"account": "AC0123", "token": "token", "url": url},
+    }
+    line = {"number": "+15558675310", "texts_in": "twilio", "texts_out": "twilio"}
+    bridge = Ringback(config(homeserver, tmp_path, line=line, roads=[road]), plane=FakePlane())
+    await bridge.start()
+    try:
+        async with asyncio.timeout(10):
+            while "from the list" not in homeserver.notices:  # noqa: ASYNC110 - on a socket
+                await asyncio.sleep(0.01)
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{bridge.port}/health") as response,
+        ):
+            assert (await response.json())["parts"]["road twilio"] == "up"
+    finally:
+        await bridge.stop()
+        await provider.close()
 
 
 async def test_a_homeserver_that_does_not_know_us_stops_the_start(

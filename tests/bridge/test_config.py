@@ -576,6 +576,17 @@ roads:
             "elks: {username: u, password: p, sources: [0.0.0.0/0]}",
             "names everybody",
         ),
+        (
+            "voipms: {username: me, password: secret-v}",
+            "sipgate: {token_id: t, token: s}",
+            "but it has no poll_seconds",
+        ),
+        (
+            "voipms: {username: me, password: secret-v}",
+            "poll_seconds: 60\n    plivo: {account: a, token: t}",
+            "this provider has no list of texts to ask for",
+        ),
+        ("voipms: {", "poll_seconds: 1\n    voipms: {", "poll_seconds"),
     ],
 )
 def test_roads_fit_to_lines_and_hooks(tmp_path: Path, old: str, new: str, mistake: str) -> None:
@@ -586,6 +597,13 @@ def test_roads_fit_to_lines_and_hooks(tmp_path: Path, old: str, new: str, mistak
         return
     assert changed != text
     assert any(mistake in said for said in mistakes(changed, tmp_path))
+
+
+def test_a_road_that_is_polled_needs_no_hooks(tmp_path: Path) -> None:
+    roads = ROADS.partition("\n")[2].replace("hook_secret: 0123456789abcdef", "poll_seconds: 60")
+    text = GOOD.replace("    users:", "    texts_in: sms\n    users:") + roads
+    assert "hook" not in roads
+    assert read(text, tmp_path).roads[0].poll_seconds == 60
 
 
 def test_the_secrets_of_roads_are_known_to_the_log(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from bridge.matrix.events import RoomEvent, parse_text
 from bridge.numbers import PhoneNumber
 from bridge.outbox import KEEP_TRYING, STATUS
 from bridge.portal import Portal, Portals
-from bridge.road.carrier import Carrier
+from bridge.road.carrier import MAX_ANSWER, Carrier
 from bridge.road.fetch import Fetched, Fetcher, NotFetched
 from bridge.road.generic import Generic, Outward
 from bridge.road.road import (
@@ -52,7 +52,9 @@ class Provider(Carrier):
         self.answers: list[ApiAnswer | Later | Unsure] = []
         self.hold: asyncio.Event | None = None
 
-    async def request(self, request: ApiRequest) -> ApiAnswer | Later | Unsure:
+    async def request(
+        self, request: ApiRequest, *, most: int = MAX_ANSWER
+    ) -> ApiAnswer | Later | Unsure:
         self.requests.append(request)
         if self.hold is not None:
             await self.hold.wait()

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
@@ -203,3 +204,109 @@ def test_a_text_is_sent(road: Twilio) -> None:
 )
 def test_answers_mean(road: Twilio, answer: ApiAnswer, outcome: Outcome) -> None:
     assert road.outcome(answer) == outcome
+
+
+# --- the list
+
+NOW = 1_700_000_000.0  # 2023-11-14T22:13:20Z
+LIST = "https://api.twilio.com/2010-04-01/Accounts/AC0123/Messages.json?"
+NEXT = "/2010-04-01/Accounts/AC0123/Messages.json?PageSize=100&Page=1&PageToken=PASM0123"
+
+
+def message(sid: str, sent: str, **changes: Any) -> dict[str, Any]:
+    """The fields of "Read multiple Message resources"."""
+    return {
+        "account_sid": "AC0123",
+        "api_version": "2010-04-01",
+        "body": f"text {sid}",
+        "date_created": sent,
+        "date_sent": sent,
+        "date_updated": sent,
+        "direction": "inbound",
+        "error_code": None,
+        "error_message": None,
+        "from": "+14158675309",
+        "num_media": "0",
+        "num_segments": "1",
+        "sid": sid,
+        "status": "received",
+        "to": "+15558675310",
+        "uri": f"/2010-04-01/Accounts/AC0123/Messages/{sid}.json",
+        **changes,
+    }
+
+
+def listed(*messages: Any, next_page: str | None = None) -> ApiAnswer:
+    said = {"messages": messages, "next_page_uri": next_page, "page": 0, "page_size": 100}
+    return ApiAnswer(200, body=json.dumps(said).encode())
+
+
+def test_the_list_is_asked_from_ten_minutes_before(road: Twilio) -> None:
+    request = road.ask(road.begin(NOW))
+    assert request.method == "GET"
+    assert request.url == f"{LIST}DateSent%3E=2023-11-14T22%3A03%3A20Z&PageSize=100"
+    assert request.headers["Authorization"] == "Basic QUMwMTIzOjEyMzQ1"
+
+
+def test_texts_of_the_list_are_those_of_the_hook(road: Twilio) -> None:
+    answer = listed(
+        message("SM3", "Tue, 14 Nov 2023 23:00:00 +0000", direction="outbound-api"),
+        message("SM2", "Tue, 14 Nov 2023 22:50:00 +0000"),
+        message(SID, "Tue, 14 Nov 2023 22:30:00 +0000", body="Ahoy & welcome+%"),
+    )
+    history = road.history(answer, road.begin(NOW))
+    assert list(history.texts[:1]) == list(road.read(twilio_hook(SMS, TOKEN), 0.0))
+    assert [text.id for text in history.texts] == [SID, "SM2"]
+    assert "DateSent%3E=2023-11-14T22%3A40%3A00Z" in road.ask(history.cursor).url
+
+
+def test_pictures_of_the_list_are_counted(road: Twilio) -> None:
+    sent = "Tue, 14 Nov 2023 22:30:00 +0000"
+    answer = listed(message("MM1", sent, body="", num_media="2"))
+    (text,) = road.history(answer, road.begin(NOW)).texts
+    assert text.body == "(attachments that the provider keeps: 2)"
+
+
+def test_pages_are_turned(road: Twilio) -> None:
+    sent = "Tue, 14 Nov 2023 23:00:00 +0000"
+    history = road.history(listed(message("SM1", sent), next_page=NEXT), road.begin(NOW))
+    assert history.more
+    assert road.ask(history.cursor).url == f"https://api.twilio.com{NEXT}"
+    last = road.history(listed(), history.cursor)
+    assert not last.more
+    assert road.ask(last.cursor).url.startswith(f"{LIST}DateSent%3E=2023-11-14T22%3A50%3A00Z")
+
+
+def test_the_next_page_of_signalwire_is_below_its_own_path() -> None:
+    road = Twilio("AC0123", TOKEN, base="https://x.signalwire.com/api/laml")
+    history = road.history(listed(next_page=f"/api/laml{NEXT}"), road.begin(NOW))
+    assert road.ask(history.cursor).url == f"https://x.signalwire.com/api/laml{NEXT}"
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "https://evil.example/x",
+        "//evil.example/x",
+        "@evil.example/x",
+        NEXT.replace("AC0123", "AC9999"),
+        "/2010-04-01/Accounts/AC0123/Keys.json?",
+    ],
+)
+def test_a_next_page_elsewhere_is_not_asked(road: Twilio, elsewhere: str) -> None:
+    with pytest.raises(Unreadable):
+        road.history(listed(next_page=elsewhere), road.begin(NOW))
+
+
+@pytest.mark.parametrize("odd", [{"sid": ""}, {"from": None}, {"date_sent": "soon"}])
+def test_one_odd_message_does_not_keep_the_others(road: Twilio, odd: dict[str, Any]) -> None:
+    sent = "Tue, 14 Nov 2023 22:30:00 +0000"
+    answer = listed(message("SM1", sent), message("SM2", sent) | odd)
+    history = road.history(answer, road.begin(NOW))
+    assert ([text.id for text in history.texts], history.unreadable) == (["SM1"], 1)
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"messages": 1}'])
+def test_what_is_no_list_is_unreadable(road: Twilio, body: bytes) -> None:
+    with pytest.raises(Unreadable):
+        road.history(ApiAnswer(200, body=body), road.begin(NOW))

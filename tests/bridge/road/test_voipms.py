@@ -1,4 +1,5 @@
 import json
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 import pytest
@@ -112,3 +113,86 @@ def test_a_text_is_sent(road: VoipMs, text: str, media: tuple[str, ...], method:
 )
 def test_answers_mean(road: VoipMs, answer: ApiAnswer, outcome: Outcome) -> None:
     assert road.outcome(answer) == outcome
+
+
+# --- the list
+
+NOW = 1_700_000_000.0  # 2023-11-14T22:13:20Z
+
+
+def row(id: str, date: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": id,
+        "date": date,
+        "type": "1",
+        "did": "5557654321",
+        "contact": "5551234567",
+        "message": "hello",
+        "carrier_status": "",
+        **changes,
+    }
+
+
+def listed(*rows: Any, status: str = "success") -> ApiAnswer:
+    return ApiAnswer(200, body=json.dumps({"status": status, "sms": rows}).encode())
+
+
+def test_the_list_is_asked_by_days_with_the_password_in_the_body(road: VoipMs) -> None:
+    request = road.ask(road.begin(NOW))
+    assert "secret" not in request.url
+    assert {name: value for name, (value,) in parse_qs(request.body.decode()).items()} == {
+        "api_username": "me@example.org",
+        "api_password": "secret",
+        "method": "getMMS",
+        "all_messages": "1",
+        "type": "1",
+        "from": "2023-11-13",
+        "limit": "5000",
+    }
+
+
+def test_texts_of_the_list_are_those_of_the_hook(road: VoipMs) -> None:
+    answer = listed(
+        row("1235", "2023-11-16 09:00:00", media=["https://m/1.jpg"]),
+        row("1236", "2023-11-15 08:59:00", type="0"),
+        row("1234", "2023-11-15 08:00:00"),
+    )
+    history = road.history(answer, road.begin(NOW))
+    by_hook = road.read(hook(method="GET", url=f"{URL}?{filled(MESSAGE='hello')}"), 0.0)
+    assert list(history.texts[:1]) == list(by_hook)
+    assert history.texts[1].attachments == (Attachment("https://m/1.jpg"),)
+    assert not history.more
+    assert parse_qs(road.ask(history.cursor).body.decode())["from"] == ["2023-11-15"]
+
+
+def test_pictures_may_be_in_fields_of_their_own(road: VoipMs) -> None:
+    answer = listed(row("1", "2023-11-15 08:00:00", col_media1="https://m/1", col_media2=None))
+    (text,) = road.history(answer, road.begin(NOW)).texts
+    assert text.attachments == (Attachment("https://m/1"),)
+
+
+def test_no_texts_are_a_status_of_their_own(road: VoipMs) -> None:
+    cursor = road.begin(NOW)
+    history = road.history(ApiAnswer(200, body=b'{"status":"no_sms"}'), cursor)
+    assert (history.texts, history.cursor) == ((), cursor)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"status":"ip_not_enabled"}', "list it in its portal"),
+        (b'{"status":"something_new"}', "something_new"),
+        (b"{}", "no status"),
+        (b"<html>", "not JSON"),
+    ],
+)
+def test_a_refusal_of_the_list_is_told(road: VoipMs, body: bytes, words: str) -> None:
+    with pytest.raises(Unreadable, match=words):
+        road.history(ApiAnswer(200, body=body), road.begin(NOW))
+
+
+@pytest.mark.parametrize("odd", [{"id": None}, {"contact": ""}, {"did": ""}, {"date": "soon"}])
+def test_one_odd_row_does_not_keep_the_others(road: VoipMs, odd: dict[str, Any]) -> None:
+    answer = listed(row("1", "2023-11-15 08:00:00"), row("2", "2023-11-15 08:00:00") | odd)
+    history = road.history(answer, road.begin(NOW))
+    assert ([text.id for text in history.texts], history.unreadable) == (["1"], 1)
