@@ -430,9 +430,9 @@ class Headers:
 
     def _meaning(self, name: str, key: str, parse: Callable[[str], _Value]) -> _Value:
         """Read a field once; what it means stays until the field changes."""
-        if key not in self._read:
-            self._read[key] = parse(self._required(name))
-        value: _Value = self._read[key]
+        value: _Value | None = self._read.get(key)
+        if value is None:
+            value = self._read[key] = parse(self._required(name))
         return value
 
 

@@ -260,7 +260,6 @@ def _decode(line: bytes) -> str:
 
 def _write(start_line: str, headers: Headers, body: bytes) -> bytes:
     grammar.refuse_injection(start_line, what="the start line")
-    fields = "".join(
-        [f"{name}: {value}\r\n" for name, value in headers if name != "Content-Length"]
-    )
-    return f"{start_line}\r\n{fields}Content-Length: {len(body)}\r\n\r\n".encode() + body
+    fields = [field for field in headers if field[0] != "Content-Length"]
+    head = "\r\n".join([start_line, *map(": ".join, fields)])
+    return f"{head}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body

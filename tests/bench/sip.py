@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from tests.bench import sip_calls
+from tests.bench import sip_calls, sip_messages
 
 
 @click.command()
@@ -27,6 +27,8 @@ def main(windows: int, peers: Path | None) -> None:
     """Measure the SIP user agent."""
     say(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n")
     python = Path(sys.executable)
+    rows = sip_messages.measure(python=python, peers=peers, windows=windows, say=progress)
+    show("Messages", sip_messages.HEAD, rows)
     rows = sip_calls.measure(python=python, peers=peers, windows=windows, say=progress)
     show("Full calls", sip_calls.HEAD, rows)
 

@@ -23,12 +23,14 @@ class Contender:
 
     Attributes:
         calls: in one window; it should take a second or two.
+        arguments: of the program.
     """
 
     name: str
     module: str
     calls: int
     remark: str = ""
+    arguments: tuple[str, ...] = ()
 
 
 US = Contender("Ringback", "ringback_calls", 400)
@@ -52,7 +54,12 @@ class Running:
         self.contender = contender
         self.per_call: list[float] = []
         self._process = subprocess.Popen(
-            [str(interpreter), "-m", f"tests.bench.peers.{contender.module}"],
+            [
+                str(interpreter),
+                "-m",
+                f"tests.bench.peers.{contender.module}",
+                *contender.arguments,
+            ],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
