@@ -45,7 +45,7 @@ $(RUN)/python:
 	@$(QUIET) "python environment" $(PYTHON) -m venv $(VENV)
 
 unit: $(LOCKED)-dev  ## unit tests, under a minute
-	@$(RUN)/python -m pytest --ignore tests/lab --ignore tests/interop --ignore tests/outage
+	@$(RUN)/python -m pytest -n auto --ignore tests/lab --ignore tests/interop --ignore tests/outage
 
 storm: $(LOCKED)-dev  ## a thousand virtual storms over two SIP user agents; STORM="FIRST COUNT" for others
 	@$(RUN)/python -m tests.sip.storm $(STORM)
