@@ -36,6 +36,7 @@ from bridge.matrix.appservice import Appservice, Health
 from bridge.matrix.client import MatrixClient, MatrixError
 from bridge.portal import Portals
 from bridge.reception import Reception
+from bridge.reconcile import Reconciliation
 from bridge.road.carrier import Carrier
 from bridge.road.fetch import Fetcher
 from bridge.road.hook import Entrance, Hooks
@@ -166,7 +167,7 @@ class Ringback:
         self._stops.append(("listener", self._appservice.stop))
         self._stops.append(("tasks", self._tasks.stop))
         self._is_up = True
-        self._tasks.start("ping", self._ping())
+        self._tasks.start("homeserver", self._watch_homeserver())
         log.info("Ringback is up: %d trunks, %d lines", len(self._trunks), len(self._config.lines))
 
     async def stop(self) -> None:
@@ -243,6 +244,13 @@ class Ringback:
             find_number=reception.find_number,
             health=self._health,
         )
+        self._reconciliation = Reconciliation(
+            matrix=matrix,
+            ghosts=ghosts,
+            portals=portals,
+            inbox=inbox,
+            taker=self._appservice,
+        )
 
     def _instance(self, trunk: str) -> str:
         """Name our end of a trunk the same after each restart, and as no other bridge's: registrars
@@ -304,6 +312,10 @@ class Ringback:
 
     async def _stop_trunks(self) -> None:
         await asyncio.gather(*(client.stop() for client in self._trunks.values()))
+
+    async def _watch_homeserver(self) -> None:
+        await self._ping()
+        await self._reconciliation.run()
 
     async def _ping(self) -> None:
         """Have the homeserver ping us: it then delivers at once what it holds, and if it cannot

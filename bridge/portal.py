@@ -70,6 +70,10 @@ class Portals:
         for row in await self._table.all():
             self._keep(Portal(row.room_id, row.line, PhoneNumber(row.number), row.user_id))
 
+    def all(self) -> list[Portal]:
+        """Every portal, the oldest first."""
+        return list(self._by_room.values())
+
     def by_room(self, room_id: str) -> Portal | None:
         return self._by_room.get(room_id)
 

@@ -149,6 +149,33 @@ class Inbox:
         )
         return row is not None and row["state"] == "pending"
 
+    async def known(self, event_ids: Sequence[str]) -> dict[str, int]:
+        """Those of these events that came here, in whatever state they are, with their `seq`."""
+        places = ", ".join(f"${number}" for number in range(1, len(event_ids) + 1))
+        if not places:
+            return {}
+        rows = await self._database.fetch(
+            f"SELECT event_id, seq FROM inbox WHERE event_id IN ({places})", *event_ids
+        )
+        return {row["event_id"]: row["seq"] for row in rows}
+
+    async def newest(self) -> int:
+        """The newest event's `seq`, 0 if there is none."""
+        return int(await self._database.fetchval("SELECT MAX(seq) FROM inbox") or 0)
+
+    async def reconciled(self) -> int | None:
+        """Up to which `seq` nothing is missing; None if nobody ever looked."""
+        seq = await self._database.fetchval("SELECT seq FROM reconciled")
+        return None if seq is None else int(seq)
+
+    async def note_reconciled(self, seq: int) -> None:
+        """Nothing is missing before this event."""
+        await self._database.execute(
+            "INSERT INTO reconciled (one, seq) VALUES (1, $1)"
+            " ON CONFLICT (one) DO UPDATE SET seq = excluded.seq",
+            seq,
+        )
+
     async def prune(self, *, now_ms: int) -> None:
         """Forget what is over and so old that nobody will send it again."""
         await self._database.execute(

@@ -219,7 +219,6 @@ class Appservice:
         return check
 
     async def _transaction(self, request: web.Request) -> web.Response:
-        received_at, now_ms = time.monotonic(), time.time_ns() // 1_000_000
         try:
             body = json.loads(await request.read())
         except (ValueError, RecursionError):
@@ -227,15 +226,27 @@ class Appservice:
         events = body.get("events", []) if isinstance(body, dict) else None
         if not isinstance(events, list):
             return _error(400, "M_BAD_JSON", "events is not a list")
-        txn_id = request.match_info["txn_id"]
+        await self.take(request.match_info["txn_id"], events)
+        return web.json_response({})
+
+    async def take(self, name: str, events: Sequence[object]) -> int:
+        """Store events and hand on those that are new; when this returns they are on the disk.
+
+        Args:
+            name: of the transaction, for a person who looks into the database.
+
+        Returns:
+            How many were new.
+        """
+        received_at, now_ms = time.monotonic(), time.time_ns() // 1_000_000
         wanted = [raw for raw in events if not self._is_echo(raw)]
         # One at a time, so that the order of the hand-over is the order of the commits.
         async with self._order:
-            fresh = await self._inbox.store(txn_id, wanted, now_ms=now_ms)
+            fresh = await self._inbox.store(name, wanted, now_ms=now_ms)
             for item in fresh:
                 self._hand_over(item, received_at)
         log.debug("transaction of %d events, %d of them new", len(wanted), len(fresh))
-        return web.json_response({})
+        return len(fresh)
 
     async def _user(self, request: web.Request) -> web.Response:
         if await self._user_exists(request.match_info["user_id"]):

@@ -35,6 +35,9 @@ _CLIENT = "/_matrix/client/v3"
 _MEDIA = "/_matrix/media/v3"
 # One attempt; Synapse answers in milliseconds unless it is in trouble, room creation in seconds.
 _ATTEMPT_LIMIT = 20.0
+_PROBE_LIMIT = 5.0
+# What a proxy says in the place of a homeserver that is not there.
+_AWAY = (502, 503, 504)
 # All attempts of a call together.
 _CALL_LIMIT = 60.0
 _FIRST_DELAY = 0.25
@@ -85,6 +88,19 @@ class TurnServers:
     ttl: int
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a room's history, newest first.
+
+    Attributes:
+        events: as the homeserver gave them.
+        end: where the next, older page begins; None at the room's beginning.
+    """
+
+    events: tuple[object, ...] = field(repr=False)
+    end: str | None
+
+
 class MatrixClient:
     """Speaks to one homeserver with the application service's token.
 
@@ -97,6 +113,9 @@ class MatrixClient:
         appservice_id: id in the registration; `ping` needs it.
         call_limit: seconds that a call may take with all its repeats.
         sleep: waits between attempts; replaced by tests.
+
+    Attributes:
+        absences: how many attempts found the homeserver away; it grows.
     """
 
     def __init__(
@@ -113,6 +132,7 @@ class MatrixClient:
     ) -> None:
         self.domain = domain
         self.bot_id = f"@{bot}:{domain}"
+        self.absences = 0
         self._url = url.rstrip("/")
         self._as_token = as_token
         self._device_id = device_id
@@ -136,6 +156,23 @@ class MatrixClient:
         """The versions of the specification that the homeserver speaks; the first proof of life."""
         answer = await self._request("versions", "GET", "/_matrix/client/versions", user=None)
         return _strings(answer.get("versions"))
+
+    async def is_there(self) -> bool:
+        """Whether the homeserver answers just now; it costs it next to nothing."""
+        try:
+            await self._request(
+                "probe",
+                "GET",
+                "/_matrix/client/versions",
+                user=None,
+                attempts=1,
+                within=_PROBE_LIMIT,
+            )
+        except MatrixUnavailable:
+            return False
+        except MatrixRefused as refusal:
+            return refusal.status not in _AWAY
+        return True
 
     async def whoami(self) -> str:
         """The user id that the homeserver sees behind our token."""
@@ -400,16 +437,26 @@ class MatrixClient:
                 return None
             raise
 
-    async def recent_events(self, room_id: str, *, user: str, limit: int = 50) -> list[RoomEvent]:
-        """The newest events that `user` may see, oldest first; what cannot be read is left out."""
+    async def history(
+        self, room_id: str, *, user: str, start: str | None = None, limit: int = 50
+    ) -> Page:
+        """A page of what `user` may see, backwards from `start`, or from now."""
         path = f"{_CLIENT}/rooms/{_quoted(room_id)}/messages"
         query = {"dir": "b", "limit": str(limit)}
+        if start is not None:
+            query["from"] = start
         answer = await self._request("read messages", "GET", path, user=user, query=query)
+        chunk, end = answer.get("chunk"), answer.get("end")
+        events = tuple(chunk) if isinstance(chunk, list) else ()
+        return Page(events, end if isinstance(end, str) and events else None)
+
+    async def recent_events(self, room_id: str, *, user: str, limit: int = 50) -> list[RoomEvent]:
+        """The newest events that `user` may see, oldest first; what cannot be read is left out."""
+        page = await self.history(room_id, user=user, limit=limit)
         received_at, now_ms = time.monotonic(), time.time_ns() // 1_000_000
-        chunk = answer.get("chunk")
         found = (
             parse_event(raw, received_at=received_at, now_ms=now_ms, room_id=room_id)
-            for raw in (reversed(chunk) if isinstance(chunk, list) else ())
+            for raw in reversed(page.events)
         )
         return [event for event in found if event is not None]
 
@@ -507,10 +554,13 @@ class MatrixClient:
                 text = await _read(response)
                 status = response.status
         except aiohttp.ClientConnectorError as error:
+            self.absences += 1
             return _Trouble(f"no connection ({error.os_error.strerror or error})", untouched=True)
         except TimeoutError:
+            self.absences += 1
             return _Trouble(f"no answer within {limit:.0f} s")
         except aiohttp.ClientError as error:
+            self.absences += 1
             return _Trouble(f"connection failed ({type(error).__name__})")
         log.debug("%s: %d after %.1f ms", name, status, (time.monotonic() - started) * 1000)
         answer = _object(text)
@@ -525,6 +575,8 @@ class MatrixClient:
             asked = (answer or {}).get("retry_after_ms")
             delay = asked / 1000 if isinstance(asked, int | float) and asked >= 0 else None
             return _Trouble("rate limited", untouched=True, delay=delay, refusal=refusal)
+        if status in _AWAY and name != "ping":  # there it is about us
+            self.absences += 1
         if status >= 500 or succeeded:
             return _Trouble(f"HTTP {status}", refusal=refusal)
         raise refusal

@@ -9,7 +9,13 @@ from typing import Any, cast
 
 from bridge.config import LineSection
 from bridge.db.portals import PortalRow
-from bridge.matrix.client import MatrixClient, MatrixRefused, MatrixUnavailable, TurnServers
+from bridge.matrix.client import (
+    MatrixClient,
+    MatrixRefused,
+    MatrixUnavailable,
+    Page,
+    TurnServers,
+)
 from bridge.matrix.events import RoomEvent
 from bridge.numbers import PhoneNumber
 from media.plane import (
@@ -274,7 +280,8 @@ class FakeMatrix:
     Attributes:
         down: nobody answers; calls fail when their limit is over.
         gone: rooms that none of our users is in.
-        history: what `recent_events` gives.
+        said: what `recent_events` gives.
+        timeline: what `history` gives, oldest first, in pages.
         slow: seconds that a send takes.
         largest: octets of a file that it takes.
         uploads: files that it took.
@@ -290,7 +297,10 @@ class FakeMatrix:
         self.joined: list[tuple[str, str]] = []
         self.left: list[tuple[str, str]] = []
         self.members: dict[str, tuple[str, ...]] = {}
-        self.history: dict[str, list[RoomEvent]] = {}
+        self.said: dict[str, list[RoomEvent]] = {}
+        self.timeline: dict[str, list[Mapping[str, Any]]] = {}
+        self.pages = 0
+        self.absences = 0
         self.gone: set[str] = set()
         self.down = False
         self.slow = 0.0
@@ -334,7 +344,23 @@ class FakeMatrix:
 
     async def recent_events(self, room_id: str, *, user: str, limit: int = 50) -> list[RoomEvent]:
         await self._reach()
-        return self.history.get(room_id, [])
+        return self.said.get(room_id, [])
+
+    async def is_there(self) -> bool:
+        self.absences += self.down
+        return not self.down
+
+    async def history(
+        self, room_id: str, *, user: str, start: str | None = None, limit: int = 50
+    ) -> Page:
+        await self._reach(0.0)
+        self.pages += 1
+        if room_id in self.gone:
+            raise MatrixRefused("M_FORBIDDEN", "not in room", status=403)
+        events = self.timeline.get(room_id, [])
+        last = len(events) if start is None else int(start)
+        first = max(0, last - limit)
+        return Page(tuple(reversed(events[first:last])), str(first) if first else None)
 
     async def turn_servers(self, user: str) -> TurnServers | None:
         await self._reach()

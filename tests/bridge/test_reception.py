@@ -156,7 +156,7 @@ async def test_a_ghost_joins_at_once_and_calls_what_was_asked_before(world: Worl
         world.event("m.room.message", {"msgtype": "m.text", "body": "hello"}),
         world.event("m.room.message", {"msgtype": "m.text", "body": "old"}, age_ms=90_000),
     ]
-    world.matrix.history[ROOM] = events
+    world.matrix.said[ROOM] = events
     await world.member(GHOST, "invite", is_direct=True)
     assert world.matrix.joined == [(ROOM, GHOST)]
     await world.until(lambda: world.trunk.fake.invites and world.trunk.fake.messages)
@@ -208,7 +208,7 @@ async def test_ghosts_do_not_stay_in_groups(world: World) -> None:
 
 async def test_an_encrypted_chat_is_told_once(world: World) -> None:
     encryption = world.event("m.room.encryption", {"algorithm": "m.megolm"}, state_key="")
-    world.matrix.history[ROOM] = [encryption]
+    world.matrix.said[ROOM] = [encryption]
     await world.member(GHOST, "invite", is_direct=True)
     for _ in range(2):
         await world.reception.handle(

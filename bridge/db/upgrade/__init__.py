@@ -6,7 +6,14 @@ changed; the next one is added instead.
 
 from mautrix.util.async_db import UpgradeTable
 
-from bridge.db.upgrade import v01_inbox, v02_people, v03_roads, v04_departures, v05_polls
+from bridge.db.upgrade import (
+    v01_inbox,
+    v02_people,
+    v03_roads,
+    v04_departures,
+    v05_polls,
+    v06_reconciled,
+)
 
 upgrade_table = UpgradeTable(database_name="Ringback's database")
 upgrade_table.register(v01_inbox.upgrade, description="inbox of room events")
@@ -14,3 +21,4 @@ upgrade_table.register(v02_people.upgrade, description="portals, ghosts and text
 upgrade_table.register(v03_roads.upgrade, description="roads of texts")
 upgrade_table.register(v04_departures.upgrade, description="texts that leave again")
 upgrade_table.register(v05_polls.upgrade, description="how far roads have been polled")
+upgrade_table.register(v06_reconciled.upgrade, description="events that were not pushed")

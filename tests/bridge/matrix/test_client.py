@@ -316,6 +316,31 @@ async def test_a_ghost_that_may_not_be_is_refused(
         await client.ensure_user(GHOST)
 
 
+async def test_history_is_read_page_by_page_to_its_beginning(
+    client: MatrixClient, homeserver: Homeserver
+) -> None:
+    newer, older = {"chunk": [{"n": 2}], "end": "t1"}, {"chunk": [{"n": 1}]}
+    homeserver.will("GET /_matrix/client/v3/rooms", (200, newer), (200, older))
+    page = await client.history("!a:x", user=GHOST, limit=1)
+    assert (page.events, page.end) == (({"n": 2},), "t1")
+    page = await client.history("!a:x", user=GHOST, start=page.end, limit=1)
+    assert (page.events, page.end) == (({"n": 1},), None)
+    assert homeserver.requests[1][2]["from"] == "t1"
+
+
+async def test_an_absence_of_the_homeserver_is_counted_and_a_refusal_is_none(
+    client: MatrixClient, homeserver: Homeserver
+) -> None:
+    homeserver.will("GET /_matrix/client/versions", (200, {"versions": []}))
+    assert await client.is_there()
+    homeserver.will("GET /_matrix/client/versions", (429, {"errcode": "M_LIMIT_EXCEEDED"}))
+    assert await client.is_there()
+    assert client.absences == 0
+    homeserver.will("GET /_matrix/client/versions", (502, {}))
+    assert not await client.is_there()
+    assert client.absences == 1
+
+
 async def test_recent_events_come_oldest_first_without_the_unreadable(
     client: MatrixClient, homeserver: Homeserver
 ) -> None:

@@ -1,0 +1,182 @@
+"""Reads from the rooms what the homeserver has never pushed.
+
+A homeserver can lose events on their way to us: Synapse notes the events behind a push in flight
+nowhere, so that they are gone for application services when it is killed. They are in the rooms all
+the same. So after each absence of the homeserver, and after a start of ours, every portal is read
+backwards until what we know; what is missing goes the way of a pushed event, by the inbox, which
+takes each event once.
+
+How far back is "what we know": events that came after the gap may be known already, so a known
+event ends the search only if it was there before the last time that everything was read. That mark
+is in the database, since we may be killed in the middle of it. What was said before the ghost
+joined, or longer ago than `MAX_AGE_MS`, is not looked at.
+
+Signalling of calls is not made up for, since its time is over, but a hang-up is.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from bridge.db.inbox import Inbox
+from bridge.ghost import Ghosts
+from bridge.matrix.client import MatrixClient, MatrixRefused, MatrixUnavailable
+from bridge.matrix.events import RoomEvent, parse_event, parse_membership
+from bridge.portal import Portal, Portals
+
+log = logging.getLogger(__name__)
+
+# Between two looks at whether the homeserver is there. Synapse takes longer than that to start.
+PROBE_PAUSE = 3.0
+# After everything was read, before it may be read again: a homeserver that staggers is not helped.
+SWEEP_PAUSE = 15.0
+# Read at once; a thousand rooms are read in some seconds, and calls have their connections.
+ROOMS_AT_ONCE = 4
+# In one room; more than that is no conversation.
+MAX_EVENTS = 1000
+# A text that is older surprises more than it helps. The inbox remembers longer.
+MAX_AGE_MS = 7 * 24 * 3600 * 1000
+
+_ENDS_OF_CALLS = ("m.call.hangup", "m.call.reject")
+
+
+class Taker(Protocol):
+    """What takes events as if they had been pushed: `bridge.matrix.appservice.Appservice`."""
+
+    async def take(self, name: str, events: Sequence[object]) -> int: ...
+
+
+class Reconciliation:
+    """Keeps the portals and the inbox in agreement.
+
+    Args:
+        sleep: waits; replaced by tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        matrix: MatrixClient,
+        ghosts: Ghosts,
+        portals: Portals,
+        inbox: Inbox,
+        taker: Taker,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._matrix = matrix
+        self._ghosts = ghosts
+        self._portals = portals
+        self._inbox = inbox
+        self._taker = taker
+        self._sleep = sleep
+
+    async def run(self) -> None:
+        """Read everything now and after each absence of the homeserver; never returns."""
+        seen: int | None = None
+        while True:
+            pause = PROBE_PAUSE
+            if await self._matrix.is_there() and (absences := self._matrix.absences) != seen:
+                if await self.sweep():
+                    seen = absences
+                pause = SWEEP_PAUSE
+            await self._sleep(pause)
+
+    async def sweep(self) -> bool:
+        """Read every portal back to what we know.
+
+        Returns:
+            Whether all could be read; if not, it is to be done again.
+        """
+        try:
+            mark, newest = await self._inbox.reconciled(), await self._inbox.newest()
+            few = asyncio.Semaphore(ROOMS_AT_ONCE)
+
+            async def read(portal: Portal) -> int:
+                async with few:
+                    return await self._read(portal, mark)
+
+            found = await asyncio.gather(
+                *(read(portal) for portal in self._portals.all()), return_exceptions=True
+            )
+            troubles = [one for one in found if isinstance(one, BaseException)]
+            if troubles:
+                raise troubles[0]
+            await self._inbox.note_reconciled(newest)
+        except MatrixUnavailable as error:
+            log.info("the rooms could not all be read: %s", error)
+            return False
+        except Exception:  # whatever the database's driver raises; done again after a pause
+            log.exception("the rooms could not all be read")
+            return False
+        missed = sum(one for one in found if isinstance(one, int))
+        log.log(
+            logging.WARNING if missed else logging.INFO,
+            "read %d rooms for what the homeserver did not push: %d events",
+            len(found),
+            missed,
+        )
+        return True
+
+    async def _read(self, portal: Portal, mark: int | None) -> int:
+        """Take what one portal has and we do not; how many events that was."""
+        try:
+            missing = await self._missing(portal, mark)
+        except MatrixRefused as refusal:  # the ghost was put out, or the room is gone
+            log.info("a room cannot be read: %s", refusal)
+            return 0
+        if not missing:
+            return 0
+        return await self._taker.take(f"read:{portal.room_id}", missing)
+
+    async def _missing(self, portal: Portal, mark: int | None) -> list[object]:
+        """Oldest first."""
+        ghost = self._ghosts.user_id(portal.number)
+        missing: list[object] = []
+        looked_at, start = 0, None
+        while True:
+            page = await self._matrix.history(portal.room_id, user=ghost, start=start)
+            events = [(raw, _parse(raw, portal.room_id)) for raw in page.events]
+            known = await self._inbox.known([e.event_id for _, e in events if e is not None])
+            for raw, event in events:
+                if event is None:
+                    continue
+                seq = known.get(event.event_id)
+                is_settled = seq is not None and (mark is None or seq <= mark)
+                if is_settled or _is_entry(event, ghost) or (event.age_ms or 0) > MAX_AGE_MS:
+                    return missing[::-1]
+                if seq is None and self._matters(event):
+                    missing.append(raw)
+            looked_at += len(events)
+            if page.end is None:
+                return missing[::-1]
+            if looked_at >= MAX_EVENTS:
+                log.warning("a room has more than %d events that we do not know", MAX_EVENTS)
+                return missing[::-1]
+            start = page.end
+
+    def _matters(self, event: RoomEvent) -> bool:
+        if self._ghosts.is_ours(event.sender):
+            return False
+        return not event.type.startswith("m.call.") or event.type in _ENDS_OF_CALLS
+
+
+def _parse(raw: object, room_id: str) -> RoomEvent | None:
+    return parse_event(
+        raw,
+        received_at=time.monotonic(),
+        now_ms=time.time_ns() // 1_000_000,
+        room_id=room_id,
+    )
+
+
+def _is_entry(event: RoomEvent, ghost: str) -> bool:
+    """Whether the ghost came into the room by this; what is older is not for it."""
+    membership = parse_membership(event)
+    return (
+        membership is not None
+        and membership.user == ghost
+        and membership.membership in ("invite", "join")
+        and membership.previous != "join"
+    )
