@@ -15,7 +15,11 @@ LOCKED := $(VENV)/installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 
+<<<<<<< HEAD
 .PHONY: help venv unit storm search outage lint interop lab lab-setup test demo bench bench-sip fuzz replay clean
+=======
+.PHONY: help venv unit storm search outage lint interop lab lab-setup test demo bench bench-sip fuzz flood clean
+>>>>>>> f72e1cd (Measure a thousand accounts, a flood over real connections, and memory of calls and registrations)
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -96,6 +100,9 @@ bench-sip: $(LOCKED)-dev  ## the SIP user agent beside others for Python
 	@[ -x $(PEERS)/bin/python ] || $(RUN)/python -m venv $(PEERS)
 	@$(QUIET) "other user agents" $(PEERS)/bin/python -m pip install --require-hashes -r requirements/peers.lock
 	@$(RUN)/python -m tests.bench.sip --peers $(PEERS)/bin/python
+
+flood: $(LOCKED)-dev  ## a minute of 200 INVITEs a second over TLS; a good call must ring, memory return
+	@$(RUN)/python -m tests.bench.sip_flood
 
 clean:  ## remove what was built (not the lab's cache)
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -35,8 +35,9 @@ MAX_OPEN_PER_FLOW = 500
 # On all flows together; a request and its headers are some ten kilobytes.
 MAX_OPEN = 2000
 
-# What is answered lingers for 32 s (timers H, L and J): enough for 150 requests each second.
-MAX_LINGERING = 5000
+# What is answered lingers for up to 32 s (timers H, L and J), seven kilobytes each; but a peer that
+# repeats does so in the first seconds, and these are the requests of ten at a hundred each second.
+MAX_LINGERING = 1000
 
 _Key = tuple[object, ...]
 

@@ -5,6 +5,7 @@
 Prints Markdown tables; `docs/benchmarks.md` holds a run of them. Compare within a run.
 """
 
+import asyncio
 import os
 import platform
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from tests.bench import sip_calls, sip_messages
+from tests.bench import sip_calls, sip_load, sip_memory, sip_messages
 
 
 @click.command()
@@ -23,7 +24,9 @@ from tests.bench import sip_calls, sip_messages
     type=click.Path(exists=True, path_type=Path),
     help="An interpreter that has the peers; without it we run alone.",
 )
-def main(windows: int, peers: Path | None) -> None:
+@click.option("--accounts", default=1000, show_default=True, help="Registered at once.")
+@click.option("--rate", default=100.0, show_default=True, help="Calls per second to them.")
+def main(windows: int, peers: Path | None, accounts: int, rate: float) -> None:
     """Measure the SIP user agent."""
     say(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}\n")
     python = Path(sys.executable)
@@ -31,6 +34,9 @@ def main(windows: int, peers: Path | None) -> None:
     show("Messages", sip_messages.HEAD, rows)
     rows = sip_calls.measure(python=python, peers=peers, windows=windows, say=progress)
     show("Full calls", sip_calls.HEAD, rows)
+    show("Memory", sip_memory.HEAD, sip_memory.measure())
+    load = sip_load.measure(accounts=accounts, rate=rate, seconds=20, say=progress)
+    show("Many accounts, over TLS", sip_load.HEAD, asyncio.run(load))
 
 
 def show(title: str, head: str, rows: Sequence[str]) -> None:
