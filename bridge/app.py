@@ -10,7 +10,7 @@ unregistered, media, texts (what is not done stays in the database), database.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_network
@@ -41,7 +41,7 @@ from bridge.road.carrier import Carrier
 from bridge.road.fetch import Fetcher
 from bridge.road.hook import Entrance, Hooks
 from bridge.road.poller import Poller
-from bridge.road.road import PolledRoad
+from bridge.road.road import GuardedMedia, PolledRoad
 from bridge.road.way import RoadWay
 from bridge.routing import Routing
 from bridge.task import Tasks
@@ -200,7 +200,9 @@ class Ringback:
             incoming=IncomingTexts(database),
             trunks=self._trunks,
             roads=self._ways(),
-            attachments=Attachments(matrix=matrix, fetcher=self._fetcher),
+            attachments=Attachments(
+                matrix=matrix, fetcher=self._fetcher, headers=self._media_headers
+            ),
         )
         self._stops.append(("providers", self._carrier.close))
         self._stops.append(("attachments", self._fetcher.close))
@@ -289,6 +291,11 @@ class Ringback:
             )
             for section in self._config.roads
         }
+
+    def _media_headers(self, road: str, url: str) -> Mapping[str, str]:
+        """What a provider wants to hear before it hands out an attachment."""
+        found = self._roads.get(road)
+        return found.media_headers(url) if isinstance(found, GuardedMedia) else {}
 
     def _start_pollers(self, cursors: PollTable) -> None:
         """Ask the roads that are to be asked for texts."""

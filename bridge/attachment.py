@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import mimetypes
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from bridge import wording
@@ -46,6 +46,7 @@ class Attachments:
     """Turns what was kept of an attachment into the content of a room's event.
 
     Args:
+        headers: what a road's provider wants to hear before it hands out what is at an address.
         sleep: waits between attempts; replaced by tests.
     """
 
@@ -54,10 +55,12 @@ class Attachments:
         *,
         matrix: MatrixClient,
         fetcher: Fetcher,
+        headers: Callable[[str, str], Mapping[str, str]] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._matrix = matrix
         self._fetcher = fetcher
+        self._headers = headers or (lambda road, url: {})
         self._sleep = sleep
 
     async def content(self, kept: str, *, sender: str) -> dict[str, Any]:
@@ -70,9 +73,9 @@ class Attachments:
         Raises:
             MatrixUnavailable: the homeserver is away: come again.
         """
-        url, told = json.loads(kept)
+        url, told, road = json.loads(kept)
         try:
-            found = await self._fetch(url)
+            found = await self._fetch(url, self._headers(road, url))
             kind = found.content_type if found.content_type in (*_SHOWN, *_FILES) else ""
             kind = kind or (told if told in (*_SHOWN, *_FILES) else "application/octet-stream")
             msgtype = _SHOWN.get(kind, "m.file")
@@ -87,20 +90,20 @@ class Attachments:
         info = {"mimetype": kind, "size": len(found.data)}
         return {"msgtype": msgtype, "body": name, "filename": name, "url": uri, "info": info}
 
-    async def _fetch(self, url: str) -> Fetched:
+    async def _fetch(self, url: str, headers: Mapping[str, str]) -> Fetched:
         for pause in PAUSES:
             try:
-                return await self._fetcher.fetch(url)
+                return await self._fetcher.fetch(url, headers)
             except NotFetched as error:
                 if error.final:
                     raise
             await self._sleep(pause)
-        return await self._fetcher.fetch(url)
+        return await self._fetcher.fetch(url, headers)
 
 
-def keep(attachment: Attachment) -> str:
-    """What is stored of an attachment until it is said."""
-    return json.dumps([attachment.url, attachment.content_type.lower()])
+def keep(attachment: Attachment, road: str) -> str:
+    """What is stored of an attachment of a road's text until it is said."""
+    return json.dumps([attachment.url, attachment.content_type.lower(), road])
 
 
 def _link(url: str, why: str) -> dict[str, Any]:

@@ -390,7 +390,7 @@ def _said(road: str, text: Arrival, sender: PhoneNumber) -> list[_Said]:
     key = f"road:{road}:{text.id}"
     said = [_Said(key, text.body.replace("\x00", "\ufffd"))] if text.body.strip() else []
     said += [
-        _Said(f"{key}:attachment:{index}", keep(attachment), ATTACHMENT)
+        _Said(f"{key}:attachment:{index}", keep(attachment, road), ATTACHMENT)
         for index, attachment in enumerate(text.attachments)
     ]
     if text.group:

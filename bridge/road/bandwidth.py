@@ -10,12 +10,12 @@ the application's address, which a text cannot name. No idempotency key.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from bridge.road import payload
-from bridge.road.proof import basic, check_login
+from bridge.road.proof import basic, check_login, login_for
 from bridge.road.result import NO_REASON, by_status, refused
 from bridge.road.road import (
     ApiAnswer,
@@ -94,6 +94,10 @@ class Bandwidth:
             elif (state := _STATES.get(kind)) is not None:
                 found.append(_receipt(event, state))
         return found
+
+    def media_headers(self, url: str) -> Mapping[str, str]:
+        """The login of the interface, whose host has the pictures."""
+        return login_for(url, self._login, base=self._base)
 
     def write(self, text: Departure) -> ApiRequest:
         """One message to one number or to a group."""

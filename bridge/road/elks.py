@@ -9,11 +9,11 @@ Out: a form with basic authentication. No idempotency key.
 """
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 from bridge.road import payload
-from bridge.road.proof import Network, basic, check_source
+from bridge.road.proof import Network, basic, check_source, login_for
 from bridge.road.result import NO_REASON, by_status, refused
 from bridge.road.road import (
     ApiAnswer,
@@ -88,6 +88,10 @@ class Elks:
                 attachments=tuple(Attachment(fields[name]) for name in names if fields.get(name)),
             ),
         )
+
+    def media_headers(self, url: str) -> Mapping[str, str]:
+        """The login of the interface, whose host has the pictures."""
+        return login_for(url, self._login, base=self._base)
 
     def write(self, text: Departure) -> ApiRequest:
         """One SMS."""

@@ -6,6 +6,7 @@ import base64
 import hmac
 import ipaddress
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from bridge.road.road import Forged, Hook
 
@@ -15,6 +16,13 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 def basic(username: str, password: str) -> str:
     """The value of `Authorization` for a user name and password."""
     return f"Basic {base64.b64encode(f'{username}:{password}'.encode()).decode()}"
+
+
+def login_for(url: str, login: str, *, base: str) -> dict[str, str]:
+    """The header that tells a login to the host of `base`, and nothing for any other."""
+    asked, ours = urlsplit(url), urlsplit(base)
+    same = (asked.scheme, asked.netloc) == (ours.scheme, ours.netloc)
+    return {"Authorization": login} if same else {}
 
 
 def check_login(hook: Hook, username: str, password: str) -> None:

@@ -313,3 +313,12 @@ class PolledRoad(Protocol):
         Raises:
             Unreadable: it is not as documented, or a refusal in the provider's words.
         """
+
+
+@runtime_checkable
+class GuardedMedia(Protocol):
+    """A road whose attachments are handed out to the account only."""
+
+    def media_headers(self, url: str) -> Mapping[str, str]:
+        """What a request for an attachment has to say; nothing, unless it is the provider's own
+        host that is asked: a hook may name any."""

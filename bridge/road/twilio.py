@@ -12,13 +12,13 @@ stays in doubt.
 import base64
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from bridge.road import payload, window
-from bridge.road.proof import basic
+from bridge.road.proof import basic, login_for
 from bridge.road.result import by_status
 from bridge.road.road import (
     ApiAnswer,
@@ -108,6 +108,10 @@ class Twilio:
                 attachments=tuple(_attachments(fields)),
             ),
         )
+
+    def media_headers(self, url: str) -> Mapping[str, str]:
+        """The login of the interface, whose host has the pictures."""
+        return login_for(url, basic(self._account, self._token), base=self._base)
 
     def write(self, text: Departure) -> ApiRequest:
         """One message."""

@@ -18,9 +18,11 @@ class Files(Fetcher):
     def __init__(self, *turns: Fetched | NotFetched) -> None:
         super().__init__()
         self.turns = list(turns)
+        self.headers: list[Mapping[str, str] | None] = []
 
     async def fetch(self, url: str, headers: Mapping[str, str] | None = None) -> Fetched:
         assert url == URL
+        self.headers.append(headers)
         turn = self.turns.pop(0)
         if isinstance(turn, NotFetched):
             raise turn
@@ -38,7 +40,7 @@ async def content(
 
     matrix = matrix or FakeMatrix()
     attachments = Attachments(matrix=matrix.real, fetcher=Files(*turns), sleep=sleep)
-    return await attachments.content(keep(Attachment(URL, told)), sender=GHOST), pauses
+    return await attachments.content(keep(Attachment(URL, told), "acme"), sender=GHOST), pauses
 
 
 @pytest.mark.parametrize(
@@ -94,4 +96,23 @@ async def test_what_the_homeserver_does_not_take_is_told_with_its_address() -> N
 
 
 def test_what_is_kept_is_small_and_whole() -> None:
-    assert json.loads(keep(Attachment(URL, "Image/PNG"))) == [URL, "image/png"]
+    assert json.loads(keep(Attachment(URL, "Image/PNG"), "acme")) == [URL, "image/png", "acme"]
+
+
+async def test_the_provider_is_told_what_it_wants_to_hear_at_each_attempt() -> None:
+    files = Files(NotFetched("not yet", final=False), Fetched("image/png", b"x"))
+    asked: list[tuple[str, str]] = []
+
+    def headers(road: str, url: str) -> Mapping[str, str]:
+        asked.append((road, url))
+        return {"Authorization": "Basic x"}
+
+    async def sleep(seconds: float) -> None:
+        pass
+
+    attachments = Attachments(matrix=FakeMatrix().real, fetcher=files, headers=headers, sleep=sleep)
+    kept = keep(Attachment(URL), "acme")
+    assert "Basic" not in kept
+    await attachments.content(kept, sender=GHOST)
+    assert asked == [("acme", URL)]
+    assert files.headers == [{"Authorization": "Basic x"}] * 2

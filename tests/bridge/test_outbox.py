@@ -87,6 +87,7 @@ class World:
         users: tuple[str, ...] = (ALICE,),
         repeatable: bool = False,
         parts: int = 3,
+        writing: Writing = Writing.NATIONAL,
         receipts: str | None = None,
     ) -> None:
         self.matrix = matrix
@@ -115,7 +116,7 @@ class World:
         road = Generic(
             inward=None,
             outward=outward,
-            limits=Limits(characters=1000, writing=Writing.NATIONAL),
+            limits=Limits(characters=1000, writing=writing),
             repeatable=repeatable,
         )
         way = RoadWay("acme", road, self.provider, receipts=receipts, parts=parts)
@@ -123,9 +124,7 @@ class World:
             matrix=matrix.real,
             ghosts=ghosts,
             portals=self.portals,
-            routing=Routing(
-                lines=(line,), trunks={"home": trunk}, writings={"acme": Writing.NATIONAL}
-            ),
+            routing=Routing(lines=(line,), trunks={"home": trunk}, writings={"acme": writing}),
             outgoing=OutgoingTexts(database),
             incoming=IncomingTexts(database),
             trunks={"home": FakeTrunk()},
