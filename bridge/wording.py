@@ -46,6 +46,15 @@ _AFTER_ANSWER = (
     EndReason.ERROR,
 )
 
+# How a call that was taken may be lost; the last two when the trunk answers an offer of ours.
+_LOST = (
+    EndReason.MEDIA_FAILED,
+    EndReason.ERROR,
+    EndReason.TRUNK_DOWN,
+    EndReason.MEDIA_INCOMPATIBLE,
+    EndReason.NO_SRTP,
+)
+
 _MISSED = (
     EndReason.CANCELLED,
     EndReason.NO_ANSWER,
@@ -117,7 +126,7 @@ def call_in_ended(
     if answered:
         if reason is EndReason.SHUTDOWN:
             return _CALL_OUT[reason]
-        if reason in (EndReason.MEDIA_FAILED, EndReason.ERROR, EndReason.TRUNK_DOWN):
+        if reason in _LOST:
             return f"The call was lost{f' ({said})' if said else ''}."
         return None
     if reason in _MISSED:

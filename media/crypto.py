@@ -51,6 +51,18 @@ def make(tag: int, suite: str, random: Callable[[int], bytes]) -> Crypto:
     return Crypto(tag, suite, random(SUITES[suite].master_length))
 
 
+def offer(
+    suites: Sequence[str], used: Crypto | None, random: Callable[[int], bytes]
+) -> list[Crypto]:
+    """Our lines, one for each suite. What is `used` already comes first and with its key, so that
+    nothing changes for a peer that takes it again."""
+    ordered = sorted(suites, key=lambda suite: used is None or suite != used.suite)
+    lines = [make(tag, suite, random) for tag, suite in enumerate(ordered, start=1)]
+    if used is not None and lines[0].suite == used.suite:
+        lines[0] = Crypto(1, used.suite, used.key)
+    return lines
+
+
 def match(offered: Sequence[Crypto], lines: Sequence[str]) -> tuple[Crypto, Crypto]:
     """Our line and the peer's, from the lines of an answer (RFC 4568 §5.1.3).
 

@@ -192,6 +192,9 @@ class LocalSession:
     def answer(self, side: Side, sdp: str) -> None:
         self.tell("answer", side=side.value, sdp=sdp)
 
+    def ask(self, side: Side) -> None:
+        self.tell("ask", side=side.value)
+
     def add_candidates(self, side: Side, candidates: Sequence[IceCandidate]) -> None:
         texts = [c.candidate for c in candidates]
         self.tell("candidates", side=side.value, candidates=texts)

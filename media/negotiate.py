@@ -251,12 +251,11 @@ def webrtc_answer(
 ) -> tuple[str, Direction]:
     """The answer and the direction in it. `setup` is our DTLS role, "active" or "passive"."""
     direction = remote.direction.mirrored
-    sections = [_refused(media) for media in remote.sections]
     protocol = remote.sections[remote.index].protocol
     formats = _answered_formats(agreed)
-    sections[remote.index] = _webrtc_section(local, remote.mid, protocol, formats, setup, direction)
+    audio = _webrtc_section(local, remote.mid, protocol, formats, setup, direction)
     bundle = (remote.mid,) if remote.grouped and remote.mid else ()
-    return _webrtc_sdp(local, tuple(sections), bundle), direction
+    return _webrtc_sdp(local, _among(remote, audio), bundle), direction
 
 
 def webrtc_role(remote: WebrtcRemote) -> str:
@@ -400,17 +399,37 @@ def choose_sdes(remote: SdesRemote, codecs: Sequence[str], current: Format | Non
     raise NegotiationError(Failure.NO_CODEC, "The trunk offers none of the codecs allowed for it.")
 
 
-def sdes_formats(codecs: Sequence[str]) -> tuple[Format, ...]:
-    """What our offers hold: the codecs of the settings, then telephone-event at their clocks."""
+def sdes_formats(codecs: Sequence[str], current: Agreed | None = None) -> tuple[Format, ...]:
+    """What our offers hold: the codecs of the settings, then telephone-event at their clocks.
+
+    Within a session the `current` codec comes first, and its number means nothing else (RFC 3264
+    §8.3.2).
+    """
     chosen = [CODECS[name] for name in codecs if name in CODECS]
     clocks = {f.clock_rate for f in chosen}
     events = [f for f in (EVENTS_8000, EVENTS_48000) if f.clock_rate in clocks]
-    return (*chosen, *events)
+    if current is None:
+        return (*chosen, *events)
+    kept = _answered_formats(_alone(current.receive_events, current.receive[0]))
+    numbers = {f.payload_type for f in kept}
+    others = [f for f in (*chosen, *events) if not _find(kept, f) and f.payload_type not in numbers]
+    return tuple(sorted((*kept, *others), key=lambda f: f.key == EVENTS))
 
 
-def sdes_offer(local: SdesLocal, cryptos: Sequence[Crypto], formats: Sequence[Format]) -> str:
-    audio = _sdes_section(local, "RTP/SAVP", cryptos, formats, Direction.SENDRECV, mux=False)
-    return _sdes_sdp(local, (audio,))
+def sdes_offer(
+    local: SdesLocal,
+    cryptos: Sequence[Crypto],
+    formats: Sequence[Format],
+    before: SdesRemote | None = None,
+) -> tuple[str, Direction]:
+    """The offer and the direction in it. It keeps the sections of what the trunk described `before`
+    (RFC 3264 §8)."""
+    protocol, mux = "RTP/SAVP", False
+    if before is not None:
+        protocol, mux = before.sections[before.index].protocol, before.rtcp is None
+    direction = Direction.SENDRECV
+    audio = _sdes_section(local, protocol, cryptos, formats, direction, mux=mux)
+    return _sdes_sdp(local, (audio,) if before is None else _among(before, audio)), direction
 
 
 def sdes_answer(
@@ -418,13 +437,17 @@ def sdes_answer(
 ) -> tuple[str, Direction]:
     """The answer and the direction in it."""
     direction = remote.direction.mirrored
-    sections = [_refused(media) for media in remote.sections]
     protocol = remote.sections[remote.index].protocol
     formats = _answered_formats(agreed)
-    sections[remote.index] = _sdes_section(
-        local, protocol, (crypto,), formats, direction, mux=remote.rtcp is None
-    )
-    return _sdes_sdp(local, tuple(sections)), direction
+    audio = _sdes_section(local, protocol, (crypto,), formats, direction, mux=remote.rtcp is None)
+    return _sdes_sdp(local, _among(remote, audio)), direction
+
+
+def _among(remote: WebrtcRemote | SdesRemote, audio: Media) -> tuple[Media, ...]:
+    """Our section in the place of the peer's, whose others we do not take."""
+    sections = [_refused(media) for media in remote.sections]
+    sections[remote.index] = audio
+    return tuple(sections)
 
 
 def _sdes_section(

@@ -7,13 +7,17 @@ cross.
 
     offer(side, sdp)            an offer came from `side` → OfferReady(other side, sdp for it)
     answer(side, sdp)           an answer came from `side` → AnswerReady(other side, sdp for it)
+    ask(side)                   `side` came without an offer and wants ours → OfferReady(other
+                                side), and upon its answer OfferReady(side), to be answered too
     add_candidates(side, ...)   trickled ICE candidates from the WEBRTC side (RFC 8838)
     close()                     frees everything; the last event is Closed with the session's report
 
 On an established session an `offer(side)` is a re-offer (hold, new address, refresh): it is
-answered for that side alone with AnswerReady(same side), or Refused. Verbs return at once and never
-block; what they bring about arrives at the listener in order, on the event loop that opened the
-session. Nothing arrives after `Closed`.
+answered for that side alone with AnswerReady(same side), or Refused; an `ask(side)` is met with
+OfferReady(same side), to be answered, or Refused. Only the SDES side asks: browsers always offer.
+
+Verbs return at once and never block; what they bring about arrives at the listener in order, on the
+event loop that opened the session. Nothing arrives after `Closed`.
 """
 
 from collections.abc import Callable, Sequence
@@ -176,7 +180,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A re-offer of `side` cannot be taken (SIP: 488); the session goes on as it was."""
+    """What `side` offers or asks for cannot be had (SIP: 488); the session goes on as it was."""
 
     side: Side
     failure: Failure
@@ -200,6 +204,8 @@ class MediaSession(Protocol):
     def offer(self, side: Side, sdp: str) -> None: ...
 
     def answer(self, side: Side, sdp: str) -> None: ...
+
+    def ask(self, side: Side) -> None: ...
 
     def add_candidates(self, side: Side, candidates: Sequence[IceCandidate]) -> None: ...
 

@@ -5,6 +5,8 @@ events come out of `poll`. Who offers first decides the order of things:
 
     offer(WEBRTC) → OfferReady(SDES) … answer(SDES) → AnswerReady(WEBRTC)      a call out
     offer(SDES) → OfferReady(WEBRTC) … answer(WEBRTC) → AnswerReady(SDES)      a call in
+    ask(SDES) → OfferReady(WEBRTC) … answer(WEBRTC) → OfferReady(SDES) … answer(SDES)
+                                                                               one without an offer
 
 A description for the browser waits for the ICE servers' candidates, for a second at most; in a call
 out they come while the phone rings. Codecs are chosen when the answering side is known: Opus
@@ -144,8 +146,7 @@ class Session:
             self._re_offer(side, sdp, now)
             return
         if self._webrtc is not None:
-            text = "A second offer before the first was answered."
-            self._outputs.append(Refused(side, Failure.BAD_SDP, text))
+            self._refuse(side, "A second offer before the first was answered.")
             return
         try:
             if side is Side.WEBRTC:
@@ -154,6 +155,23 @@ class Session:
                 self._offer_from_sdes(sdp, now)
         except NegotiationError as error:
             self._fail(error.failure, error.text)
+
+    def ask(self, side: Side, now: float) -> None:
+        """`side` has no offer and wants ours: a trunk may call so, or speak so in a call."""
+        if self._is_over:
+            return
+        if side is Side.WEBRTC:
+            self._refuse(side, "A browser makes its offers itself.")
+        elif self._junction.agreed(side) is not None:
+            self._emit_sdes_offer()
+        elif self._webrtc is not None:
+            self._refuse(side, "A second wish for an offer before the first was met.")
+        else:
+            self._open_webrtc(controlling=True, now=now)
+            self._once_gathered(self._emit_webrtc_offer, now)
+
+    def _refuse(self, side: Side, text: str) -> None:
+        self._outputs.append(Refused(side, Failure.BAD_SDP, text))
 
     def answer(self, side: Side, sdp: str, now: float) -> None:
         """The answer of `side` to our offer. A trunk may repeat or change it; a browser may not."""
@@ -215,15 +233,20 @@ class Session:
         self._open_webrtc(controlling=False, now=now)
         self._take_webrtc(remote, now)
         self._role = negotiate.webrtc_role(remote)
-        cryptos = [
-            crypto.make(tag, suite, self._random)
-            for tag, suite in enumerate(self._settings.suites, start=1)
-        ]
-        self._sdes_offer = _Offer(cryptos, negotiate.sdes_formats(self._settings.codecs))
-        text = negotiate.sdes_offer(self._sdes_local(), cryptos, self._sdes_offer.formats)
-        self._ours[Side.SDES].text = text
-        self._outputs.append(OfferReady(Side.SDES, text))
+        self._emit_sdes_offer()
         self._collect(now)
+
+    def _emit_sdes_offer(self) -> None:
+        """Offer the trunk what its settings allow, both ways even while it holds us: only who holds
+        can end that, and says so in the answer (RFC 6337 §5.3)."""
+        cryptos = crypto.offer(self._settings.suites, self._our_key, self._random)
+        formats = negotiate.sdes_formats(self._settings.codecs, self._junction.agreed(Side.SDES))
+        self._sdes_offer = _Offer(cryptos, formats)
+        self._rewrite(
+            Side.SDES,
+            lambda: negotiate.sdes_offer(self._sdes_local(), cryptos, formats, self._sdes_remote),
+        )
+        self._outputs.append(OfferReady(Side.SDES, self._ours[Side.SDES].text))
 
     def _offer_from_sdes(self, sdp: str, now: float) -> None:
         remote = negotiate.read_sdes(sdp)
@@ -247,9 +270,9 @@ class Session:
                 Failure.NO_SRTP, f"The trunk's encryption cannot be used: {error}"
             ) from None
         agreed = negotiate.match(offer.formats, remote.formats)
-        repeated = self._junction.agreed(Side.SDES) is not None
         self._settle_sdes(remote, ours, theirs, agreed, remote.direction.mirrored, now)
-        if not repeated:  # else the 200 after an early answer, perhaps from another phone
+        # Else the browser was answered by an early answer, perhaps of another phone, or answered.
+        if self._junction.agreed(Side.WEBRTC) is None:
             self._once_gathered(self._emit_webrtc_answer, now)
 
     def _emit_webrtc_answer(self, now: float) -> None:
@@ -266,21 +289,24 @@ class Session:
 
     def _answer_from_webrtc(self, sdp: str, now: float) -> None:
         remote = negotiate.read_webrtc(sdp)
-        trunk = self._sdes_remote
-        if trunk is None:
-            return
         if remote.setup == "actpass":
             raise NegotiationError(Failure.BAD_SDP, "The answer leaves the DTLS role open.")
         self._role = negotiate.webrtc_role(remote)
         theirs = negotiate.match(negotiate.WEBRTC_FORMATS, remote.formats)
-        ours_key, their_key = self._choose_key(trunk)
-        agreed = negotiate.choose_sdes(trunk, self._settings.codecs)
-        text, direction = negotiate.sdes_answer(trunk, self._sdes_local(), ours_key, agreed)
-        self._ours[Side.SDES].text = text
-        self._outputs.append(AnswerReady(Side.SDES, text, direction.sends))
-        self._settle_sdes(trunk, ours_key, their_key, agreed, direction, now)
+        if self._sdes_remote is None:
+            self._emit_sdes_offer()  # the trunk asked for it; the browser connects meanwhile
+        else:
+            self._emit_sdes_answer(self._sdes_remote, now)
         self._take_webrtc(remote, now)
         self._settle_webrtc(remote, theirs, remote.direction.mirrored, now)
+
+    def _emit_sdes_answer(self, remote: SdesRemote, now: float) -> None:
+        ours, theirs = self._choose_key(remote)
+        agreed = negotiate.choose_sdes(remote, self._settings.codecs)
+        text, direction = negotiate.sdes_answer(remote, self._sdes_local(), ours, agreed)
+        self._ours[Side.SDES].text = text
+        self._outputs.append(AnswerReady(Side.SDES, text, direction.sends))
+        self._settle_sdes(remote, ours, theirs, agreed, direction, now)
 
     # --- parts of an exchange
 
@@ -433,7 +459,7 @@ class Session:
         """Write a description again; its version counts up if it is a new one (RFC 3264 §8)."""
         ours = self._ours[side]
         text, direction = write()
-        if text != ours.text:
+        if ours.text and text != ours.text:
             ours.version += 1
             text, direction = write()
         ours.text = text

@@ -148,6 +148,8 @@ class Worker:
                 session.offer(Side(message["side"]), message["sdp"], now)
             case "answer":
                 session.answer(Side(message["side"]), message["sdp"], now)
+            case "ask":
+                session.ask(Side(message["side"]), now)
             case "candidates":
                 candidates = [IceCandidate(text) for text in message["candidates"]]
                 session.add_candidates(Side(message["side"]), candidates, now)

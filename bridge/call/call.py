@@ -23,6 +23,7 @@ from bridge.call.events import (
     EndReason,
     Leg,
     LegEvent,
+    OfferAnswered,
     Offered,
     Progress,
     Reoffered,
@@ -159,7 +160,7 @@ class Call:
             case Source.CALLER, Offered(sdp) if "offered" not in self.instants:
                 self._note("offered", now)
                 self.deadline = now + self._ring_limit
-                self._media.offer(self._caller_side, sdp)
+                self._offer_media(self._caller_side, sdp)
             case Source.MEDIA, OfferReady(side, sdp) if (
                 side is self._callee_side and not self._placed
             ):
@@ -177,11 +178,11 @@ class Call:
                     self._answer_media(sdp)
             case Source.CALLEE, Answered(sdp) if self._placed and not up:
                 self._answered(sdp, now)
-            case Source.MEDIA, AnswerReady(side, sdp) if side is self._callee_side and (
-                self._media_answered
+            case Source.MEDIA, AnswerReady(side, sdp) | OfferReady(side, sdp) if (
+                side is self._callee_side and self._media_answered
             ):
                 self._callee.update(sdp, now)
-            case Source.MEDIA, AnswerReady(_, sdp) if self._media_answered:
+            case Source.MEDIA, AnswerReady(_, sdp) | OfferReady(_, sdp) if self._media_answered:
                 if self._caller_answered:
                     self._caller.update(sdp, now)
                 else:
@@ -192,12 +193,16 @@ class Call:
                 leg = self._caller if side is self._caller_side else self._callee
                 leg.update(None, now)
             case Source.CALLER, Reoffered(sdp) if self._caller_answered:
-                self._media.offer(self._caller_side, sdp)
+                self._offer_media(self._caller_side, sdp)
             case Source.CALLEE, Reoffered(sdp) if self._media_answered:
-                self._media.offer(self._callee_side, sdp)
+                self._offer_media(self._callee_side, sdp)
             case Source.CALLER | Source.CALLEE, Reoffered():  # before there are media to change
                 leg = self._caller if source is Source.CALLER else self._callee
                 leg.update(None, now)
+            case Source.CALLER, OfferAnswered(sdp) if self._caller_answered:
+                self._media.answer(self._caller_side, sdp)
+            case Source.CALLEE, OfferAnswered(sdp) if self._media_answered:
+                self._media.answer(self._callee_side, sdp)
             case Source.MEDIA, Connected():
                 self._note("connected", now)
             case Source.MEDIA, Flowing(side):
@@ -244,6 +249,12 @@ class Call:
         elif sdp is not None and sdp != self._media_answer:
             # Another phone took the call than the one that was heard before.
             self._answer_media(sdp)
+
+    def _offer_media(self, side: Side, sdp: str | None) -> None:
+        if sdp is None:
+            self._media.ask(side)
+        else:
+            self._media.offer(side, sdp)
 
     def _answer_media(self, sdp: str) -> None:
         self._media_answered = True

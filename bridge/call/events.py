@@ -40,9 +40,13 @@ class EndReason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """The caller's leg has an offer: the call begins."""
+    """The caller's leg has an offer: the call begins.
 
-    sdp: str
+    Attributes:
+        sdp: None when the caller wants an offer of ours and will answer that.
+    """
+
+    sdp: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,18 @@ class Answered:
 @dataclass(frozen=True, slots=True)
 class Reoffered:
     """A party changes its session: hold, new address, refresh. The plane answers it for that leg
-    alone."""
+    alone.
+
+    Attributes:
+        sdp: None when the party wants an offer of ours and will answer that.
+    """
+
+    sdp: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OfferAnswered:
+    """A party that had wanted our offer answered it."""
 
     sdp: str
 
@@ -89,7 +104,7 @@ class Ended:
     text: str = ""
 
 
-LegEvent = Offered | Ringing | Progress | Answered | Reoffered | Ended
+LegEvent = Offered | Ringing | Progress | Answered | Reoffered | OfferAnswered | Ended
 
 
 class Leg(Protocol):
@@ -103,11 +118,12 @@ class Leg(Protocol):
         """Tell the (calling) party that the far end rings."""
 
     def answer(self, sdp: str, now: float) -> None:
-        """Answer the (calling) party with this answer; a second time, with the same sdp, is not an
-        error."""
+        """Answer the (calling) party with this answer, or this offer if it came without one; a
+        second time, with the same sdp, is not an error."""
 
     def update(self, sdp: str | None, now: float) -> None:
-        """Answer the party's `Reoffered`; None refuses it, and the session goes on as it was."""
+        """Answer the party's `Reoffered`, or make the offer that it wants; None refuses it, and the
+        session goes on as it was."""
 
     def hang_up(self, reason: EndReason, now: float) -> None:
         """End this leg by whatever its state demands; silently ignored if it ended already."""

@@ -18,6 +18,7 @@ from bridge.call.events import (
     Ended,
     EndReason,
     LegEvent,
+    OfferAnswered,
     Offered,
     Progress,
     Reoffered,
@@ -30,6 +31,7 @@ from sip.events import (
     IncomingSession,
     Reason,
     SessionAnswered,
+    SessionConfirmed,
     SessionEnded,
     SessionOffered,
     SessionProgressed,
@@ -130,6 +132,7 @@ class SipLeg:
         self._established = False
         self._rang = False
         self._reoffered: str | None = None  # the peer's latest offer in place of the first
+        self._asked = False  # the peer wants our offer, and will answer it in its ACK
         self._over = False
         self._events: list[LegEvent] = []
 
@@ -138,9 +141,9 @@ class SipLeg:
         """The leg for a call of the phone's; its `Offered` is waiting in `poll`."""
         leg = cls(session=incoming.session, invite=None)
         sdp = _sdp(incoming.offer)
-        if sdp is None:
-            # Deviation: RFC 3261 §13.3.1.1 lets an INVITE come without an offer; we want one.
-            leg._end(EndReason.MEDIA_INCOMPATIBLE, "the call came without an offer")
+        leg._asked = incoming.offer is None
+        if sdp is None and not leg._asked:
+            leg._end(EndReason.MEDIA_INCOMPATIBLE, "the call's offer is not SDP")
             incoming.session.reject(488, now=now)
         else:
             leg._events.append(Offered(sdp))
@@ -176,6 +179,7 @@ class SipLeg:
         if self.session is None or self._over:
             return
         if sdp is None:
+            self._asked = False
             self.session.reject_offer(488, now=now)
         else:
             self.session.accept_offer(_body(sdp), now=now)
@@ -224,12 +228,15 @@ class SipLeg:
                 self._events.append(Answered(None if sdp == self._reoffered else sdp))
             case SessionOffered(session=session, offer=offer):
                 sdp = _sdp(offer)
-                if sdp is None:
-                    # Asks for an offer of ours, which the plane cannot make on a live session yet.
+                self._asked = offer is None
+                if sdp is None and not self._asked:
                     session.reject_offer(488, now=now)
                 else:
                     self._reoffered = sdp
                     self._events.append(Reoffered(sdp))
+            case SessionConfirmed(body=body) if self._asked:
+                self._asked = False
+                self._take_answer(_sdp(body), now)
             case TransferRequested(session=session):
                 # The new call would need an offer that the plane does not make yet.
                 session.decline_transfer(now=now)
@@ -260,6 +267,14 @@ class SipLeg:
         if ended.status == 480 and self._rang:
             return EndReason.NO_ANSWER
         return reason_of(ended.status)
+
+    def _take_answer(self, sdp: str | None, now: float) -> None:
+        """The answer to our offer; without one there are no media (RFC 3261 §13.2.1)."""
+        if sdp is not None:
+            self._events.append(OfferAnswered(sdp))
+        else:
+            self.hang_up(EndReason.MEDIA_INCOMPATIBLE, now)
+            self._end(EndReason.MEDIA_INCOMPATIBLE, "our offer was left without an answer")
 
     def _end(self, reason: EndReason, text: str = "") -> None:
         self._over = True

@@ -138,6 +138,7 @@ class FakeMediaSession:
         self.closed = False
         self.deaf = False  # says nothing of itself; the test does
         self._answered = False
+        self._asked = False
 
     def offer(self, side: Side, sdp: str) -> None:
         self.said.append(("offer", (side, sdp)))
@@ -150,9 +151,17 @@ class FakeMediaSession:
 
     def answer(self, side: Side, sdp: str) -> None:
         self.said.append(("answer", (side, sdp)))
-        self._answered = True
+        answered, self._answered = self._answered, True
+        if self.deaf or (self._asked and answered):
+            return
+        ready = OfferReady if self._asked else AnswerReady
+        self.tell(ready(side.other, f"{sdp}'"))
+
+    def ask(self, side: Side) -> None:
+        self.said.append(("ask", side))
+        self._asked = True
         if not self.deaf:
-            self.tell(AnswerReady(side.other, f"{sdp}'"))
+            self.tell(OfferReady(side if self._answered else side.other, "ours"))
 
     def add_candidates(self, side: Side, candidates: Sequence[IceCandidate]) -> None:
         self.said.append(("add_candidates", side))

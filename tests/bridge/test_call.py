@@ -15,7 +15,16 @@ from bridge.call.call import (
     State,
     Stopped,
 )
-from bridge.call.events import Answered, Ended, EndReason, Offered, Progress, Reoffered, Ringing
+from bridge.call.events import (
+    Answered,
+    Ended,
+    EndReason,
+    OfferAnswered,
+    Offered,
+    Progress,
+    Reoffered,
+    Ringing,
+)
 from media.plane import (
     AnswerReady,
     Closed,
@@ -77,6 +86,9 @@ class ScriptMedia:
     def answer(self, side: Side, sdp: str) -> None:
         self._say("answer", (side, sdp))
 
+    def ask(self, side: Side) -> None:
+        self._say("ask", side)
+
     def add_candidates(self, side: Side, candidates: object) -> None:
         self._say("add_candidates", candidates)
 
@@ -99,7 +111,10 @@ def make(*, early_media: bool = True) -> tuple[Call, Script]:
 
 
 OFFER = (Source.CALLER, Offered("offer"))
+NO_OFFER = (Source.CALLER, Offered(None))
 OFFER_READY = (Source.MEDIA, OfferReady(Side.SDES, "offer'"))
+OURS_READY = (Source.MEDIA, OfferReady(Side.WEBRTC, "ours"))
+OURS_ANSWERED = (Source.CALLER, OfferAnswered("theirs"))
 RINGING = (Source.CALLEE, Ringing())
 PROGRESS = (Source.CALLEE, Progress("early"))
 ANSWERED = (Source.CALLEE, Answered("answer"))
@@ -109,6 +124,9 @@ UPDATE_READY = (Source.MEDIA, AnswerReady(Side.SDES, "update'"))
 REFUSED = (Source.MEDIA, Refused(Side.SDES, Failure.NO_CODEC, "no"))
 FLOWING = (Source.MEDIA, Flowing(Side.SDES))
 REOFFERED = (Source.CALLER, Reoffered("hold"))
+ASKED = (Source.CALLER, Reoffered(None))
+CALLEE_ASKED = (Source.CALLEE, Reoffered(None))
+CALLEE_OURS_ANSWERED = (Source.CALLEE, OfferAnswered("theirs"))
 CALLEE_REOFFERED = (Source.CALLEE, Reoffered("hold"))
 CALLER_ENDED = (Source.CALLER, Ended(EndReason.CANCELLED))
 CALLEE_ENDED = (Source.CALLEE, Ended(EndReason.BUSY, "Busy Here"))
@@ -202,6 +220,35 @@ def test_reoffer_is_answered_for_its_own_side_alone() -> None:
     ]
 
 
+def test_a_caller_without_an_offer_gets_ours_when_the_callee_answers() -> None:
+    call, script = make()
+    play(call, NO_OFFER, OFFER_READY, RINGING, ANSWERED, OURS_READY, OURS_ANSWERED, FLOWING)
+    assert script.said == [
+        ("media", "ask", Side.WEBRTC),
+        ("callee", "place", "offer'"),
+        ("caller", "ring", None),
+        ("media", "answer", (Side.SDES, "answer")),
+        ("caller", "answer", "ours"),
+        ("media", "answer", (Side.WEBRTC, "theirs")),
+    ]
+    assert call.state is State.ACTIVE
+
+
+def test_a_party_that_asks_in_a_call_gets_our_offer_and_answers_it() -> None:
+    call, script = make()
+    play(call, OFFER, OFFER_READY, ANSWERED, ANSWER_READY, FLOWING)
+    del script.said[:]
+    play(call, ASKED, OURS_READY, OURS_ANSWERED, CALLEE_ASKED, OFFER_READY, CALLEE_OURS_ANSWERED)
+    assert script.said == [
+        ("media", "ask", Side.WEBRTC),
+        ("caller", "update", "ours"),
+        ("media", "answer", (Side.WEBRTC, "theirs")),
+        ("media", "ask", Side.SDES),
+        ("callee", "update", "offer'"),
+        ("media", "answer", (Side.SDES, "theirs")),
+    ]
+
+
 def test_a_reoffer_that_the_plane_refuses_is_refused_to_its_own_side() -> None:
     call, script = make()
     play(call, OFFER, OFFER_READY, ANSWERED, ANSWER_READY)
@@ -273,14 +320,20 @@ ALPHABET: list[Step] = [
     ANSWERED,
     ANSWERED_BARE,
     ANSWER_READY,
+    OURS_READY,
+    OURS_ANSWERED,
     FLOWING,
     REFUSED,
     REOFFERED,
+    ASKED,
     CALLER_ENDED,
     CALLEE_ENDED,
     FAILED,
     EXPIRED,
 ]
+
+
+ONCE = [("callee", "place"), ("caller", "answer"), ("caller", "ring"), ("media", "close")]
 
 
 @pytest.mark.parametrize("early_media", [True, False])
@@ -289,12 +342,13 @@ def test_no_order_of_three_events_breaks_an_invariant(early_media: bool) -> None
         check(early_media, steps)
 
 
+@pytest.mark.parametrize("opening", [OFFER, NO_OFFER])
 @pytest.mark.parametrize("early_media", [True, False])
-def test_no_order_of_any_length_breaks_an_invariant(early_media: bool) -> None:
+def test_no_order_of_any_length_breaks_an_invariant(early_media: bool, opening: Step) -> None:
     """Walk every reachable state of the call once, trying every event in each.
 
-    Two orders lead to the same state when all that the call holds is equal, and what it said is
-    equal with repeats beyond the second left out (every invariant is about "never" or "once").
+    Two orders lead to the same state when all that the call holds is equal, and what it said of the
+    things that it may say only so often.
     """
     seen: set[tuple[str, ...]] = set()
     frontier: list[tuple[Step, ...]] = [()]
@@ -305,7 +359,7 @@ def test_no_order_of_any_length_breaks_an_invariant(early_media: bool) -> None:
         for steps in frontier:
             for step in ALPHABET:
                 longer = (*steps, step)
-                call, script = check(early_media, longer)
+                call, script = check(early_media, longer, opening)
                 key = snapshot(call, script)
                 if key not in seen:
                     seen.add(key)
@@ -321,14 +375,21 @@ def snapshot(call: Call, script: Script) -> tuple[str, ...]:
         for name, value in sorted(vars(call).items())
         if isinstance(value, str | bool | float | dict | State | EndReason | None)
     ]
-    said = Counter((leg, verb) for leg, verb, _ in script.said)
+    counted = [(leg, verb) for leg, verb, _ in script.said if (leg, verb) in ONCE]
+    said = Counter([*counted, *callee_answers(script)])
     return (*held, *sorted(f"{what} {min(count, 2)}" for what, count in said.items()))
 
 
-def check(early_media: bool, steps: tuple[Step, ...]) -> tuple[Call, Script]:
+def callee_answers(script: Script) -> list[object]:
+    """What the media were told of the callee's answers."""
+    answers = [what for leg, verb, what in script.said if (leg, verb) == ("media", "answer")]
+    return [what for what in answers if what != (Side.WEBRTC, "theirs")]
+
+
+def check(early_media: bool, steps: tuple[Step, ...], opening: Step = OFFER) -> tuple[Call, Script]:
     call, script = make(early_media=early_media)
     said = script.said
-    call.handle(*OFFER, 0.0)
+    call.handle(*opening, 0.0)
     callee_took, progress = False, False
     for source, event in steps:
         before = len(said)
@@ -341,9 +402,11 @@ def check(early_media: bool, steps: tuple[Step, ...]) -> tuple[Call, Script]:
             continue
         callee_took |= placed and isinstance(event, Answered)
         progress |= placed and isinstance(event, Progress)
-        for leg, verb, _ in verbs:
+        for leg, verb, what in verbs:
             if (leg, verb) == ("caller", "answer"):
                 assert callee_took or (early_media and progress), (steps, "answered too early")
+            if (leg, verb, what) == ("media", "answer", (Side.WEBRTC, "theirs")):
+                assert ("caller", "answer") in [entry[:2] for entry in said[:before]], steps
         ended = call.state is State.ENDED
         hung = [leg for leg, verb, _ in verbs if verb == "hang_up"]
         if ended:
@@ -356,9 +419,9 @@ def check(early_media: bool, steps: tuple[Step, ...]) -> tuple[Call, Script]:
         else:
             assert hung == [], steps
     flat = [(leg, verb) for leg, verb, _ in said]
-    for once in [("callee", "place"), ("caller", "answer"), ("caller", "ring"), ("media", "close")]:
+    for once in ONCE:
         assert flat.count(once) <= 1, (steps, once)
-    answers = [entry for entry in said if entry[:2] == ("media", "answer")]
+    answers = callee_answers(script)
     assert len(answers) == len(set(answers)) <= 2, steps  # early, and of the phone that answered
     assert (call.state is State.ENDED) == (("media", "close") in flat), steps
     assert (call.reason is not None) == (call.state is State.ENDED)

@@ -31,6 +31,7 @@ from media.plane import (
 from sip.events import (
     Reason,
     SessionAnswered,
+    SessionConfirmed,
     SessionEnded,
     SessionOffered,
     SessionProgressed,
@@ -546,6 +547,34 @@ async def test_the_first_device_that_answers_has_the_call() -> None:
         await w.sip(SessionEnded(session.real, 200, True))
         assert w.types()[-1] == "m.call.hangup"
         assert w.notices.left == []
+
+
+@virtual
+async def test_a_call_in_without_an_offer_gets_ours_and_is_answered_in_the_ack() -> None:
+    async with world() as w:
+        session = await ring(w, offer=None)
+        (invite,) = w.call_events()
+        assert invite.content["offer"]["sdp"] == "ours"
+        await _answer(w, invite)
+        assert session.said == [("ring", None), ("answer", "answer of PHONE'")]
+        await w.sip(SessionConfirmed(session.real, sdp_body("theirs")))
+        assert w.media.said[-1] == ("answer", (Side.SDES, "theirs"))
+        await w.sip(SessionEnded(session.real, 200, True))
+        assert w.types()[-1] == "m.call.hangup"
+        assert w.notices.left == []
+
+
+@virtual
+async def test_a_call_in_whose_ack_owes_the_answer_is_ended_and_explained() -> None:
+    async with world() as w:
+        session = await ring(w, offer=None)
+        (invite,) = w.call_events()
+        await _answer(w, invite)
+        await w.sip(SessionConfirmed(session.real, None))
+        assert session.said[-1] == ("hang_up", 88)
+        assert w.types()[-1] == "m.call.hangup"
+        (notice,) = w.notices.left
+        assert notice[2] == "The call was lost (our offer was left without an answer)."
 
 
 @virtual

@@ -1,12 +1,24 @@
+from dataclasses import replace
+
 import pytest
 
-from bridge.call.events import Answered, Ended, EndReason, Offered, Progress, Reoffered, Ringing
+from bridge.call.events import (
+    Answered,
+    Ended,
+    EndReason,
+    OfferAnswered,
+    Offered,
+    Progress,
+    Reoffered,
+    Ringing,
+)
 from bridge.call.sip_leg import SipLeg
 from sip.errors import LocalError
 from sip.events import (
     Body,
     Reason,
     SessionAnswered,
+    SessionConfirmed,
     SessionEnded,
     SessionOffered,
     SessionProgressed,
@@ -188,10 +200,39 @@ def test_reoffers_pass_before_and_after_the_answer() -> None:
     leg.receive(SessionOffered(session.real, sdp_body("hold")), 2.0)
     assert leg.poll(2.0) == [Reoffered("early-update"), Answered("answer"), Reoffered("hold")]
     leg.update("held", 2.0)
-    leg.receive(SessionOffered(session.real, None), 3.0)
+    leg.receive(SessionOffered(session.real, Body("text/plain", b"hello")), 3.0)
     assert session.said == [("accept_offer", "held"), ("reject_offer", 488)]
     leg.update(None, 3.0)
     assert session.said[-1] == ("reject_offer", 488)
+
+
+def test_a_reinvite_without_an_offer_gets_ours_and_its_ack_the_answer() -> None:
+    leg, session = calling()
+    leg.receive(SessionAnswered(session.real, sdp_body("answer")), 1.0)
+    leg.receive(SessionOffered(session.real, None), 2.0)
+    assert leg.poll(2.0) == [Answered("answer"), Reoffered(None)]
+    leg.update("ours", 2.0)
+    leg.receive(SessionConfirmed(session.real, sdp_body("theirs")), 3.0)
+    assert leg.poll(3.0) == [OfferAnswered("theirs")]
+    assert session.said == [("accept_offer", "ours")]
+
+
+def test_an_offer_that_we_do_not_make_needs_no_answer() -> None:
+    leg, session = calling()
+    leg.receive(SessionAnswered(session.real, sdp_body("answer")), 1.0)
+    leg.receive(SessionOffered(session.real, None), 2.0)
+    leg.update(None, 2.0)
+    leg.receive(SessionConfirmed(session.real, None), 3.0)
+    assert leg.poll(3.0) == [Answered("answer"), Reoffered(None)]
+    assert session.said == [("reject_offer", 488)]
+
+
+def test_the_ack_of_an_answer_of_ours_says_nothing() -> None:
+    leg, session = answering()
+    leg.answer("answer", 2.0)
+    leg.receive(SessionConfirmed(session.real, None), 3.0)
+    assert leg.poll(3.0) == []
+    assert session.said == [("answer", "answer")]
 
 
 def test_an_offer_made_before_the_answer_is_not_said_again_as_the_answer() -> None:
@@ -231,11 +272,38 @@ def test_an_invite_that_cannot_be_sent_is_the_trunk() -> None:
     assert leg.poll(1.0) == [Ended(EndReason.TRUNK_DOWN, "no flow")]
 
 
-def test_an_invite_without_an_offer_is_refused() -> None:
+def asking() -> tuple[SipLeg, FakeSession]:
     session = FakeSession()
     leg = SipLeg.answering(incoming(session, offer=None), 1.0)
+    assert leg.poll(1.0) == [Offered(None)]
+    leg.answer("ours", 2.0)
+    return leg, session
+
+
+def test_an_invite_without_an_offer_is_answered_with_ours_and_its_ack_is_the_answer() -> None:
+    leg, session = asking()
+    leg.receive(SessionConfirmed(session.real, sdp_body("theirs")), 3.0)
+    assert leg.poll(3.0) == [OfferAnswered("theirs")]
+    leg.receive(SessionConfirmed(session.real, None), 4.0)  # of a re-INVITE with an offer
+    assert leg.poll(4.0) == []
+    assert session.said == [("answer", "ours")]
+
+
+@pytest.mark.parametrize("body", [None, Body("text/plain", b"hello")])
+def test_an_ack_without_the_answer_that_it_owes_ends_the_call(body: Body | None) -> None:
+    leg, session = asking()
+    leg.receive(SessionConfirmed(session.real, body), 3.0)
+    why = "our offer was left without an answer"
+    assert leg.poll(3.0) == [Ended(EndReason.MEDIA_INCOMPATIBLE, why)]
+    assert session.said == [("answer", "ours"), ("hang_up", 88)]
+
+
+def test_an_offer_that_is_no_sdp_is_refused() -> None:
+    session = FakeSession()
+    event = replace(incoming(session), offer=Body("text/plain", b"hello"))
+    leg = SipLeg.answering(event, 1.0)
     assert session.said == [("reject", 488)]
-    assert leg.poll(1.0) == [Ended(EndReason.MEDIA_INCOMPATIBLE, "the call came without an offer")]
+    assert leg.poll(1.0) == [Ended(EndReason.MEDIA_INCOMPATIBLE, "the call's offer is not SDP")]
 
 
 def test_a_phone_system_that_wants_to_send_us_elsewhere_is_declined_at_once() -> None:

@@ -23,6 +23,12 @@ def test_an_answered_call_that_was_hung_up_needs_no_words() -> None:
     assert call_out_ended(EndReason.MEDIA_FAILED, NUMBER, "home", "", answered=True)
 
 
+@pytest.mark.parametrize("reason", [EndReason.NO_SRTP, EndReason.MEDIA_INCOMPATIBLE])
+def test_a_call_in_that_the_trunk_spoilt_after_the_answer_was_lost(reason: EndReason) -> None:
+    words = call_in_ended(reason, "Carol", "why", answered=True)
+    assert words == "The call was lost (why)."
+
+
 @pytest.mark.parametrize("reason", list(EndReason))
 def test_a_call_in_is_missed_or_quiet(reason: EndReason) -> None:
     words = call_in_ended(reason, "Carol", "", answered=False)

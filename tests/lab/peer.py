@@ -22,6 +22,7 @@ from tests.lab.ports import HOST, Ports
 from tests.lab.process import eventually
 
 REALM = "peer.test"
+SDP_TYPE = "Content-Type: application/sdp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +291,13 @@ class Sent:
         return message
 
     def follow(
-        self, method: str, response: Message | None = None, *, branch: str = "", cseq: int = 0
+        self,
+        method: str,
+        response: Message | None = None,
+        *headers: str,
+        branch: str = "",
+        cseq: int = 0,
+        body: str = "",
     ) -> "Sent":
         """ACK, CANCEL or BYE: in the same transaction without `branch`, else in the dialog of
         `response`.
@@ -302,6 +309,7 @@ class Sent:
             uri = remote[1] if remote else uri
         return self.peer.request(
             method,
+            *headers,
             uri=uri,
             to=response["To"] if response is not None and method != "CANCEL" else self.to,
             caller=self.caller,
@@ -309,6 +317,7 @@ class Sent:
             cseq=cseq or (self.cseq if method in own_method else self.cseq + 1),
             branch=own_method.get(method, branch),
             tag=self.tag,
+            body=body,
         )
 
 

@@ -1,8 +1,7 @@
 """What is said is heard: tones found by measurement at the other end, digits found as digits.
 
-The browser says 880 Hz, the PBX 440 Hz, the telephone 1000 Hz, all but the last at −15.05 dBFS;
-what arrives must be
-within 1 Hz and 3 dB of that.
+The browser says 880 Hz, the PBX 440 Hz, the telephone and the scripted peer 1000 Hz, the first two
+at −15.05 dBFS; what arrives must be within 1 Hz and 3 dB of that.
 """
 
 import asyncio
@@ -12,15 +11,17 @@ import signal
 
 import pytest
 
-from tests.lab import audio, baresip, browser
+from tests.lab import audio, baresip, browser, speaker
 from tests.lab.asterisk import TONE, Asterisk
 from tests.lab.audio import Sound
 from tests.lab.baresip import Baresip
 from tests.lab.browser import BrowserCall, Phone
 from tests.lab.conftest import PhoneOf
 from tests.lab.lab import CODECS, Lab, number
+from tests.lab.peer import SDP_TYPE, Peer
 from tests.lab.process import children
 from tests.lab.ringback import Ringback
+from tests.lab.speaker import Speaker
 
 LEVEL = -15.05
 NAMES = {"opus": "opus/48000/2", "g722": "G722/8000", "pcma": "PCMA/8000", "pcmu": "PCMU/8000"}
@@ -117,6 +118,33 @@ async def test_a_telephone_and_the_browser_hear_each_other(
     await pbx.quiet()
     assert_tone(heard, baresip.TONE, None)
     assert_tone(telephone.heard(), browser.TONE)
+
+
+async def test_a_phone_system_that_leaves_the_offer_to_us_is_heard_and_hears(
+    peer: Peer, phone_of: PhoneOf
+) -> None:
+    """It calls so (third-party call control), and refreshes the call so."""
+    phone = await phone_of("peer")
+    since = await phone.mark()
+    async with Speaker() as far:
+        sent = peer.request("INVITE")
+        call = await phone.rung(since)
+        assert (await sent.response(at_least=180)).status == 180
+        await call.answer()
+        for turn in range(2):
+            accepted = await sent.response()
+            assert accepted.status == 200
+            answer = far.answer(accepted.body)
+            sent.follow("ACK", accepted, SDP_TYPE, branch=f"z9hG4bKack{turn}", body=answer)
+            await call.state("connected")
+            await asyncio.sleep(3)
+            assert_tone(await call.heard(), speaker.TONE, None)
+            assert_tone(far.heard(), browser.TONE)
+            await call.forget()
+            if not turn:
+                sent = sent.follow("INVITE", accepted)
+        await sent.follow("BYE", accepted).response()
+    await call.state("ended")
 
 
 async def test_an_echo_comes_back(bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf) -> None:

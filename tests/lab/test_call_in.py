@@ -11,7 +11,7 @@ from tests.lab.baresip import Baresip
 from tests.lab.conftest import PhoneOf, User
 from tests.lab.lab import HOUSE, Lab
 from tests.lab.matrix import MatrixCall, MatrixUser
-from tests.lab.peer import Peer, sdes_offer
+from tests.lab.peer import SDP_TYPE, Peer, sdes_offer
 from tests.lab.ringback import Ringback
 
 
@@ -202,6 +202,23 @@ async def test_cancel_and_answer_cross(bridge: Ringback, peer: Peer, user: User)
     await rung.expect("m.call.hangup")
 
 
+async def test_a_caller_that_wants_our_offer_and_leaves_it_unanswered_is_ended(
+    peer: Peer, user: User
+) -> None:
+    called = await user("peer")
+    since, seen = peer.mark, called.mark
+    invite = peer.request("INVITE")
+    rung = await called.rung(since=seen)
+    await rung.answer()
+    accepted = await invite.response()
+    assert "RTP/SAVP" in accepted.body
+    invite.follow("ACK", accepted, branch="z9hG4bKempty")
+    bye = await peer.expect("BYE", since=since)
+    peer.respond(bye, "200 OK")
+    assert "cause=88" in bye["Reason"]
+    await rung.expect("m.call.hangup")
+
+
 async def test_glare_leaves_one_call(bridge: Ringback, pbx: Asterisk, user: User) -> None:
     """Both call each other at once in one room: the user's own call goes on, the other one ends."""
     alice = await user("alice")
@@ -336,9 +353,6 @@ async def test_another_trunks_line_is_not_found(bridge: Ringback, peer: Peer, us
 async def test_nobody_can_call_but_over_the_trunks_own_flow(lab: Lab, bridge: Ringback) -> None:
     """There is no SIP port to knock at: the bridge listens for the homeserver alone."""
     assert listening(bridge.process.pid) == {bridge.port}
-
-
-SDP_TYPE = "Content-Type: application/sdp"
 
 
 def missed(call: MatrixCall) -> bool:

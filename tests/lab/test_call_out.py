@@ -9,7 +9,7 @@ from tests.lab.asterisk import Asterisk
 from tests.lab.conftest import PhoneOf, User
 from tests.lab.lab import Lab, number
 from tests.lab.matrix import Event, MatrixCall, MatrixUser
-from tests.lab.peer import Message, Peer, sdes_offer
+from tests.lab.peer import SDP_TYPE, Message, Peer, sdes_offer
 from tests.lab.ringback import Ringback
 
 
@@ -320,7 +320,6 @@ async def test_a_trunk_that_is_down_is_told_at_once(
 
 
 CONTACT = "Contact: <sip:far@127.0.0.1;transport=tls>"
-SDP_TYPE = "Content-Type: application/sdp"
 
 
 # --- in the browser

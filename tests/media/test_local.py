@@ -184,6 +184,14 @@ async def test_a_tone_is_heard_both_ways_through_a_worker() -> None:
         assert report.connected_after is not None
 
 
+async def test_an_offer_is_made_for_a_trunk_that_asks_for_it() -> None:
+    async with _running() as plane:
+        call = Call(plane)
+        call.session.ask(Side.SDES)
+        assert (await call.until(OfferReady)).side is Side.WEBRTC
+        await call.hang_up()
+
+
 async def test_a_killed_worker_costs_its_own_calls_and_is_replaced() -> None:
     async with _running(workers=2, ports=80) as plane:
         calls = [Call(plane), Call(plane)]

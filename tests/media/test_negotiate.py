@@ -276,7 +276,9 @@ def test_sdes_offer_is_savp_with_lines_and_codecs_in_the_settings_order() -> Non
         crypto.make(2, "AES_CM_128_HMAC_SHA1_80", bytes),
     ]
     formats = negotiate.sdes_formats(("g722", "opus", "pcma"))
-    sdp = Sdp.parse(negotiate.sdes_offer(TRUNK_FACING, cryptos, formats))
+    text, direction = negotiate.sdes_offer(TRUNK_FACING, cryptos, formats)
+    sdp = Sdp.parse(text)
+    assert direction is Direction.SENDRECV
     (audio,) = sdp.media
     assert (audio.protocol, audio.port, sdp.address) == ("RTP/SAVP", 40010, "192.0.2.7")
     assert audio.payloads == ("9", "111", "8", "101", "110")
@@ -286,6 +288,29 @@ def test_sdes_offer_is_savp_with_lines_and_codecs_in_the_settings_order() -> Non
         "110 telephone-event/48000",
     ]
     assert audio.value("ptime") == "20"
+
+
+def test_an_offer_in_a_call_keeps_the_sections_and_the_numbers_in_use() -> None:
+    theirs = negotiate.read_sdes(
+        "v=0\r\no=- 1 1 IN IP4 10.0.0.9\r\ns=-\r\nc=IN IP4 10.0.0.9\r\nt=0 0\r\n"
+        "m=video 4000 RTP/AVP 96\r\n"
+        "m=audio 5000 RTP/AVP 101 0 96\r\na=rtcp-mux\r\n"
+        f"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{'A' * 40}\r\n"
+        "a=rtpmap:101 opus/48000/2\r\na=rtpmap:96 telephone-event/48000\r\n"
+    )
+    codecs = ("pcmu", "opus")
+    agreed = negotiate.choose_sdes(theirs, codecs, OPUS)
+    formats = negotiate.sdes_formats(codecs, agreed)
+    # Ours for digits at 8 kHz would be 101, which is Opus in this call.
+    assert [f.rtpmap for f in formats] == [
+        "101 opus/48000/2", "0 PCMU/8000", "96 telephone-event/48000",
+    ]  # fmt: skip
+    line = crypto.make(1, "AES_CM_128_HMAC_SHA1_80", bytes)
+    sdp = Sdp.parse(negotiate.sdes_offer(TRUNK_FACING, [line], formats, theirs)[0])
+    assert [(m.kind, m.port, m.protocol) for m in sdp.media] == [
+        ("video", 0, "RTP/AVP"), ("audio", 40010, "RTP/AVP"),
+    ]  # fmt: skip
+    assert sdp.media[1].has("rtcp-mux")
 
 
 def test_only_the_clocks_in_use_have_digits() -> None:

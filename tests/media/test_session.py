@@ -2,6 +2,7 @@
 
 import heapq
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -82,6 +83,19 @@ class Lab:
         self.pbx.accept(self.answer(Side.SDES))
         self.pump()
 
+    def call_in_without_offer(self) -> None:
+        """The PBX calls and wants our offer, the browser answers at once, then the PBX."""
+        self.ask()
+        self.session.answer(Side.SDES, self.pbx.answer(self.offer(Side.SDES)), self.now)
+        self.pump()
+
+    def ask(self) -> None:
+        """The same until our offer is out."""
+        self.browser = Browser(offers=False, address=BROWSER, now=self.now)
+        self.session.ask(Side.SDES, self.now)
+        answer = self.browser.answer(self.offer(Side.WEBRTC), self.now)
+        self.session.answer(Side.WEBRTC, answer, self.now)
+
     def talk(self, seconds: float, browser: str = "opus", pbx: str = "pcmu") -> None:
         """Both speak for a while."""
         numbers = {"opus": 111, "pcmu": 0, "pcma": 8, "g722": 9}
@@ -147,8 +161,9 @@ class Lab:
     # --- what was said
 
     def offer(self, side: Side) -> str:
+        """Our latest."""
         self.pump()
-        (offer,) = [e for e in self.events if isinstance(e, OfferReady)]
+        offer = [e for e in self.events if isinstance(e, OfferReady)][-1]
         assert offer.side is side
         return offer.sdp
 
@@ -195,6 +210,23 @@ def test_call_in_pcma_to_opus_is_heard_at_both_ends(lab: Lab) -> None:
     lab.run(0.5)
     lab.talk(2.0, pbx="pcma")
     _heard_tones(lab, ("opus", 111), ("pcma", 8))
+
+
+def test_call_in_without_an_offer_is_heard_at_both_ends(lab: Lab) -> None:
+    lab.call_in_without_offer()
+    lab.run(0.5)
+    lab.talk(2.0)
+    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+    assert [type(e) for e in lab.events] == [OfferReady, OfferReady, Connected, Flowing, Flowing]
+
+
+def test_the_browser_connects_while_our_offer_waits_for_its_answer(lab: Lab) -> None:
+    lab.ask()
+    lab.run(0.5)
+    assert [type(e) for e in lab.events] == [OfferReady, OfferReady, Connected]
+    lab.session.answer(Side.SDES, lab.pbx.answer(lab.offer(Side.SDES)), lab.now)
+    lab.talk(1.0)
+    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
 
 
 @pytest.mark.parametrize("suite", SessionSettings().suites)
@@ -374,6 +406,26 @@ def test_answer_with_a_suite_that_was_not_offered_is_refused(lab: Lab) -> None:
     _fails(lab, Failure.NO_SRTP)
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "failure"),
+    [
+        ("a=crypto:3 ", "a=crypto:1 ", Failure.NO_SRTP),
+        ("a=crypto:", "a=x:", Failure.NO_SRTP),
+        ("audio 20000 RTP/SAVP 0 8 101", "audio 20000 RTP/SAVP 18", Failure.NO_CODEC),
+        ("m=audio", "m=image", Failure.BAD_SDP),
+    ],
+)
+def test_an_unfit_answer_to_the_offer_that_was_asked_for_fails(
+    ours: str, theirs: str, failure: Failure, lab: Lab
+) -> None:
+    lab.ask()
+    answer = lab.pbx.answer(lab.offer(Side.SDES))
+    assert ours in answer
+    lab.session.answer(Side.SDES, answer.replace(ours, theirs), lab.now)
+    lab.pump()
+    assert [e.failure for e in lab.of(Failed)] == [failure]
+
+
 def test_plain_rtp_is_refused_both_ways(lab: Lab) -> None:
     plain = lab.pbx.offer().replace("RTP/SAVP", "RTP/AVP").replace("a=crypto", "a=x-crypto")
     lab.session.offer(Side.SDES, plain, lab.now)
@@ -486,6 +538,63 @@ def test_hold_by_the_pbx_stops_our_sound_and_resume_brings_it_back(lab: Lab) -> 
     assert versions[1] == versions[0] + 1
     lab.talk(0.8)
     _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+
+
+@pytest.mark.parametrize("begin", [Lab.call_out, Lab.call_in, Lab.call_in_without_offer])
+def test_a_pbx_that_asks_in_a_call_gets_our_offer_with_what_is_in_use(
+    begin: Callable[[Lab], None], lab: Lab
+) -> None:
+    lab.pbx.formats = ("8 PCMA/8000", "101 telephone-event/8000")
+    begin(lab)
+    lab.run(0.5)
+    lab.talk(0.4, pbx="pcma")
+    said = [e.sdp for e in lab.events if isinstance(e, OfferReady | AnswerReady)
+            and e.side is Side.SDES][-1]  # fmt: skip
+    lab.session.ask(Side.SDES, lab.now)
+    before, after = Sdp.parse(said), Sdp.parse(lab.offer(Side.SDES))
+    assert after.origin.session_id == before.origin.session_id
+    assert after.origin.version == before.origin.version + 1
+    (audio,) = after.media
+    assert audio.payloads[0] == "8"
+    assert len(audio.payloads) == 6
+    line, *others = map(Crypto.parse, audio.values("crypto"))
+    assert line.suite == lab.pbx.suite
+    assert line.key in [Crypto.parse(v).key for v in before.media[0].values("crypto")]
+    assert len(others) == 3
+    # It answers with what it had, so that nothing changes.
+    answer = lab.pbx.sdp(Crypto(line.tag, line.suite, lab.pbx.key.key))
+    lab.session.answer(Side.SDES, answer, lab.now)
+    lab.talk(0.8, pbx="pcma")
+    _heard_tones(lab, ("opus", 111), ("pcma", 8))
+    assert len(lab.answers(Side.WEBRTC)) == (begin is Lab.call_out)
+
+
+def test_only_the_answer_to_what_a_holding_pbx_asked_for_ends_the_hold(lab: Lab) -> None:
+    lab.call_out()
+    lab.run(0.5)
+    lab.talk(0.4)
+    lab.pbx.direction = "sendonly"
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    lab.pump()
+    for direction in ("sendonly", "sendrecv"):
+        before = len(lab.pbx.ear.packets)
+        lab.session.ask(Side.SDES, lab.now)
+        sdp = Sdp.parse(lab.offer(Side.SDES))
+        assert sdp.direction(sdp.media[0]) is Direction.SENDRECV
+        lab.talk(0.5)
+        assert len(lab.pbx.ear.packets) <= before + 1
+        lab.pbx.direction = direction
+        lab.session.answer(Side.SDES, lab.pbx.answer(lab.offer(Side.SDES)), lab.now)
+        lab.talk(0.8)
+        assert (len(lab.pbx.ear.packets) > before + 20) == (direction == "sendrecv")
+
+
+def test_an_unfit_answer_in_a_call_ends_it(lab: Lab) -> None:
+    lab.call_in()
+    lab.run(0.5)
+    lab.session.ask(Side.SDES, lab.now)
+    lab.session.answer(Side.SDES, lab.pbx.offer().replace("a=crypto:1", "a=crypto:9"), lab.now)
+    assert [e.failure for e in lab.of(Failed)] == [Failure.NO_SRTP]
 
 
 def test_hold_is_not_silence() -> None:
@@ -636,6 +745,15 @@ def test_a_second_offer_before_the_answer_is_refused(lab: Lab) -> None:
     lab.session.offer(Side.WEBRTC, lab.browser.offer(), lab.now)
     lab.session.offer(Side.WEBRTC, lab.browser.offer(), lab.now)
     assert [r.side for r in lab.of(Refused)] == [Side.WEBRTC]
+    assert not lab.of(Failed)
+
+
+def test_who_cannot_have_our_offer_now_is_refused(lab: Lab) -> None:
+    lab.session.ask(Side.WEBRTC, lab.now)
+    lab.session.ask(Side.SDES, lab.now)
+    lab.session.ask(Side.SDES, lab.now)
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    assert [r.side for r in lab.of(Refused)] == [Side.WEBRTC, Side.SDES, Side.SDES]
     assert not lab.of(Failed)
 
 
