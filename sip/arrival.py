@@ -100,6 +100,8 @@ class Arrival:
         reliable = self._requires or (self._supports and self._may_describe(body, reliable=True))
         if not self._may_describe(body, reliable=reliable):
             body = None
+        if reliable and body is None and self._owes_offer:
+            return
         response = self._core.response(
             self.invite.request, status, to_tag=self._tag, headers=self._headers(), body=body
         )
@@ -179,6 +181,13 @@ class Arrival:
         if body is None or self._changes.negotiation.rounds or self._changes.busy:
             return False
         return reliable or self._changes.negotiation.state is State.REMOTE_OFFER
+
+    @property
+    def _owes_offer(self) -> bool:
+        """Whether our first reliable response must make the offer (§13.2.1), be it the 2xx."""
+        assert self._changes is not None, "the dialog is there before its responses"
+        negotiation = self._changes.negotiation
+        return self.offer is None and negotiation.stable and not negotiation.rounds
 
     def _describe(self, body: Body) -> None:
         assert self._changes is not None, "the dialog is there before its descriptions"

@@ -100,6 +100,19 @@ def test_reliable_ringing_without_prack_does_not_hold_the_answer_back(
     assert session.established
 
 
+def test_reliable_ringing_is_left_out_where_it_would_have_to_make_our_offer(
+    alice: Phone, pbx: Script, world: World
+) -> None:
+    pbx.request("INVITE", headers=[("Require", "100rel")])
+    session = alice.incoming()
+    session.ring(now=world.now)
+    settle(alice)
+    assert [r.status for r in pbx.responses("INVITE")] == [100]
+    session.progress(EARLY, now=world.now)
+    settle(alice)
+    assert (provisional(pbx).status, provisional(pbx).body) == (183, EARLY.data)
+
+
 def test_an_early_answer_that_is_never_acknowledged_ends_with_504(
     alice: Phone, pbx: Script, world: World
 ) -> None:
