@@ -140,6 +140,9 @@ class Commands:
             request.room_id, request.replies_to, request.user, asked_by=request.event_id
         )
 
+    async def more(self, request: Request) -> str | None:
+        return await self._texting.more(request.room_id)
+
     async def status(self, request: Request) -> str | None:
         told = []
         for line in self._routing.lines_of(request.user):
@@ -184,6 +187,11 @@ COMMANDS: Mapping[str, Command] = {
         "",
         "sends a text again that failed: say it as a reply to the text, or “!retry” in the room of "
         "a number; a 🔁 on the text does the same",
+    ),
+    "more": Command(
+        Commands.more,
+        "",
+        "“!more” in the room of a number says texts that were kept back",
     ),
     "transfer": Command(
         Commands.transfer,

@@ -288,6 +288,8 @@ class LineSection(Section):
         ring_seconds: how long a caller waits.
         texts_in, texts_out: how texts come and leave: "sip" is MESSAGE on the trunk, else the name
             of a road.
+        shown_per_minute: texts of one number that are said at once; the rest is told in a notice.
+        strangers_per_minute: numbers without a room that get one for their texts; others wait.
     """
 
     name: Word
@@ -302,6 +304,9 @@ class LineSection(Section):
     ring_seconds: Annotated[int, Field(ge=5, le=300)] = 60
     texts_in: Word = SIP
     texts_out: Word = SIP
+    # Five texts within a minute are a person in a hurry; more are a machine's, or read in one go.
+    shown_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 5
+    strangers_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 1
 
 
 class LogSection(Section):

@@ -43,7 +43,7 @@ MAX_SEEN = 4096
 # What is said to us and not to the phone: in the room of a call, and in any portal. Anything else
 # goes to the phone.
 IN_CALL_COMMAND = "!transfer"
-IN_PORTAL_COMMAND = "!retry"
+IN_PORTAL_COMMANDS = ("!retry", "!more")
 
 
 class Reception:
@@ -128,7 +128,7 @@ class Reception:
         if text.msgtype != "m.text" or text.edits is not None:
             return False
         words = text.words.strip().lower()
-        if words == IN_PORTAL_COMMAND:
+        if words in IN_PORTAL_COMMANDS:
             return True
         in_call = words.partition(" ")[0] == IN_CALL_COMMAND
         return in_call and self._exchange.is_speaking(user, portal.room_id)

@@ -20,9 +20,10 @@ from typing import Any
 
 from bridge import wording
 from bridge.attachment import Attachments, keep
+from bridge.burst import Bursts, FirstContacts
 from bridge.charset import decode_text
 from bridge.config import LineSection
-from bridge.db.texts import IncomingText, IncomingTexts, OutgoingText, OutgoingTexts
+from bridge.db.texts import IncomingText, IncomingTexts, OutgoingText, OutgoingTexts, Party
 from bridge.ghost import Ghosts
 from bridge.matrix.client import MatrixClient, MatrixError, MatrixRefused, MatrixUnavailable
 from bridge.matrix.events import Reaction, RoomEvent, Text
@@ -45,6 +46,20 @@ MAX_STORING = 100  # MESSAGEs that wait for the database at once; more are told 
 MAX_TOLD = 4096
 RETRY_SIGNS = ("🔁", "🔄")
 ATTACHMENT = "attachment"  # in the place of a msgtype: what it is shows when it has been fetched
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A text or a notice about it.
+
+    Attributes:
+        key: the same for a repeat.
+        msgtype: as in `IncomingText`.
+    """
+
+    key: str
+    body: str
+    msgtype: str = "m.text"
 
 
 class Texting:
@@ -94,6 +109,10 @@ class Texting:
             tasks=self._tasks,
             sleep=sleep,
         )
+        self._bursts = Bursts(
+            texts=incoming, routing=routing, notices=self, tasks=self._tasks, sleep=sleep
+        )
+        self._strangers = FirstContacts(sleep=sleep)
         self._told: dict[str, None] = {}
         self._storing = 0
 
@@ -103,6 +122,7 @@ class Texting:
         await self._outbox.start()
         for arrived in await self._incoming.open():
             self._queue_in(arrived)
+        await self._bursts.start()
 
     async def stop(self) -> None:
         """Stop at once: whatever is not done stays in the database."""
@@ -268,9 +288,10 @@ class Texting:
         said = [_Said(f"sip:{trunk}:{event.key}", body)]
         if (doubt := wording.sender_comes(remote)) is not None:
             said.insert(0, _Said(f"sender:{trunk}:{event.key}", doubt, "m.notice"))
-        copies = _copies(line, remote.number, remote.name, said)
+        copies = _copies(line, remote.number, remote.name, said, users=line.users)
+        copies = copies if body.strip() else []
         try:
-            fresh = await self._incoming.store(copies if body.strip() else [])
+            fresh = await self._incoming.store(copies)
         except Exception:  # whatever the database's driver raises: the sender keeps its text
             log.exception("a text could not be stored")
             self._answer(trunk, event, 500)
@@ -278,8 +299,7 @@ class Texting:
         finally:
             self._storing -= 1
         self._answer(trunk, event, 200, sender=self._routing.presentation(line))
-        for text in fresh:
-            self._queue_in(text)
+        await self._take([copies], fresh)
 
     async def receive_hook(self, road: str, happenings: Sequence[Arrival | Receipt]) -> bool:
         """Take what a provider pushed; returns when it is stored.
@@ -288,7 +308,7 @@ class Texting:
             False if a text is for a number that no line has: what came is not acknowledged then,
             so that it may come again when the configuration is mended.
         """
-        copies: list[IncomingText] = []
+        arrivals: list[list[IncomingText]] = []
         placed = True
         for happening in happenings:
             if isinstance(happening, Receipt):
@@ -302,9 +322,10 @@ class Texting:
             writing = self._routing.writing(road)
             number = read_number(happening.sender, writing, line.region)
             name = "" if number.text.lstrip("+").isdigit() else happening.sender
-            copies += _copies(line, number, name, _said(road, happening, number))
-        for text in await self._incoming.store(copies):
-            self._queue_in(text)
+            said = _said(road, happening, number)
+            arrivals.append(_copies(line, number, name, said, users=line.users))
+        fresh = await self._incoming.store([copy for copies in arrivals for copy in copies])
+        await self._take(arrivals, fresh)
         return placed
 
     async def receive_polled(self, road: str, texts: Sequence[Arrival]) -> None:
@@ -312,6 +333,37 @@ class Texting:
         the whole account: those for numbers that no line has are left there."""
         ours = [text for text in texts if self._routing.texted_line(road, text.to) is not None]
         await self.receive_hook(road, ours)
+
+    async def _take(
+        self, arrivals: Sequence[Sequence[IncomingText]], fresh: Sequence[IncomingText]
+    ) -> None:
+        """Say what is new of what came, or fold it.
+
+        Args:
+            arrivals: for each text, the copies of all that belongs to it.
+            fresh: the copies that are no repeats.
+        """
+        new = {(text.key, text.user_id): text for text in fresh}
+        folded: list[IncomingText] = []
+        for copies in arrivals:
+            texts = [new[key] for copy in copies if (key := (copy.key, copy.user_id)) in new]
+            if texts and not self._bursts.admits(texts[0], now_ms()):
+                folded += texts
+                continue
+            for text in texts:
+                self._queue_in(text)
+        await self._bursts.fold(folded)
+
+    async def more(self, room_id: str) -> str:
+        """Say folded texts of the number of this room; returns what to say of them."""
+        portal = self._portals.by_room(room_id)
+        if portal is None:
+            return wording.MORE_WHERE
+        party = Party(portal.line, portal.number.text, portal.user)
+        texts, left = await self._bursts.more(party)
+        for text in texts:
+            self._queue_in(text)
+        return wording.unfolded(left) if texts else wording.NOTHING_FOLDED
 
     async def leave_notice(
         self, line: LineSection, number: PhoneNumber, user: str, text: str, *, name: str, key: str
@@ -345,6 +397,8 @@ class Texting:
             portal = None
             try:
                 number = PhoneNumber(text.number)
+                if self._portals.find(line.name, number, text.user_id) is None:
+                    await self._strangers.wait(line, number)
                 portal = await self._portals.open(line, number, text.user_id, text.name)
                 sender = self._ghosts.user_id(number)
                 await self._matrix.send_event(
@@ -371,20 +425,6 @@ class Texting:
                 return
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """A text or a notice about it.
-
-    Attributes:
-        key: the same for a repeat.
-        msgtype: as in `IncomingText`.
-    """
-
-    key: str
-    body: str
-    msgtype: str = "m.text"
-
-
 def _said(road: str, text: Arrival, sender: PhoneNumber) -> list[_Said]:
     """All that is to be said about a text of a road, in order."""
     key = f"road:{road}:{text.id}"
@@ -405,9 +445,9 @@ def _copies(
     name: str,
     said: Sequence[_Said],
     *,
-    users: Sequence[str] | None = None,
+    users: Sequence[str],
 ) -> list[IncomingText]:
-    """One of each for each user of the line, or for those named."""
+    """One of each for each of these users of the line."""
     created_ms = now_ms()
     return [
         IncomingText(
@@ -420,7 +460,7 @@ def _copies(
             body=one.body,
             created_ms=created_ms,
         )
-        for user in (line.users if users is None else users)
+        for user in users
         for one in said
     ]
 

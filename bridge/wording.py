@@ -273,6 +273,19 @@ AGAIN_IN_DOUBT = "Sending it again. If the first one did arrive after all, there
 NOTHING_TO_RETRY = "There is no text here that failed."
 CHANGED = "Changed, but not sent: react to it with 🔁, and it leaves as it is now."
 NO_WAY_BACK = "A text cannot be taken back from the phone: what was sent is sent."
+NOTHING_FOLDED = "No texts are kept here that you have not seen."
+MORE_WHERE = "Say “!more” in the room of the number."
+
+
+def folded(count: int, number: PhoneNumber) -> str:
+    texts = "1 more text" if count == 1 else f"{count} more texts"
+    return f"{texts} from {number.show()} came in a short time. Say “!more” here to read them."
+
+
+def unfolded(left: int) -> str:
+    return f"{left} more are kept: say “!more” again for the next." if left else "That is all."
+
+
 EMPTY_TEXT = "A text without any words cannot be sent."
 
 

@@ -55,6 +55,15 @@ class OutgoingText:
 
 
 @dataclass(frozen=True, slots=True)
+class Party:
+    """Who writes to whom: a number, on a line, to one of its users."""
+
+    line: str
+    number: str
+    user_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class IncomingText:
     """From a phone to one user of the line: a text, or a notice of ours about that phone.
 
@@ -63,6 +72,8 @@ class IncomingText:
         name: the sender's display name, "" if it has none.
         msgtype: "m.text", "m.notice", or "attachment" for what is still to be fetched.
         seq: grows in the order of arrival; 0 before it is stored.
+        state: "waiting", "sent", "refused", "folded" (too many came at once), or "told" (folded,
+            and its reader knows).
     """
 
     key: str
@@ -74,6 +85,11 @@ class IncomingText:
     body: str = field(repr=False)
     created_ms: int
     seq: int = 0
+    state: str = "waiting"
+
+    @property
+    def party(self) -> Party:
+        return Party(self.line, self.number, self.user_id)
 
 
 class OutgoingTexts:
@@ -310,23 +326,53 @@ class IncomingTexts:
     async def open(self) -> list[IncomingText]:
         """Texts that no room has yet, oldest first."""
         rows = await self._database.fetch(
-            "SELECT seq, key, user_id, line, number, name, msgtype, body, created_ms FROM text_in"
-            " WHERE state = 'waiting' ORDER BY seq"
+            f"SELECT {_INCOMING} FROM text_in WHERE state = 'waiting' ORDER BY seq"
         )
-        return [
-            IncomingText(
-                row["key"],
-                row["user_id"],
-                row["line"],
-                row["number"],
-                row["name"],
-                row["msgtype"],
-                row["body"] or "",
-                row["created_ms"],
-                row["seq"],
-            )
-            for row in rows
-        ]
+        return [_incoming(row) for row in rows]
+
+    async def fold(self, texts: Sequence[IncomingText]) -> None:
+        """Keep back texts that wait."""
+
+        async def mark(connection: Connection) -> None:
+            for text in texts:
+                await connection.execute(
+                    "UPDATE text_in SET state = 'folded' WHERE seq = $1", text.seq
+                )
+
+        await commit(self._database, mark)
+
+    async def folded_parties(self) -> list[Party]:
+        """For whom texts are folded, and do not know."""
+        rows = await self._database.fetch(
+            "SELECT DISTINCT line, number, user_id FROM text_in WHERE state = 'folded'"
+        )
+        return [Party(row["line"], row["number"], row["user_id"]) for row in rows]
+
+    async def folded(self, party: Party) -> tuple[int, int]:
+        """How many texts are folded, told or not, and the last one's `seq`."""
+        row = await self._database.fetchrow(
+            f"SELECT COUNT(*) AS count, MAX(seq) AS last FROM text_in WHERE {_FOLDED}",
+            *_key(party),
+        )
+        assert row is not None, "an aggregate has one row"
+        return row["count"], row["last"] or 0
+
+    async def told(self, party: Party, last: int) -> None:
+        """The user knows of what is folded, up to a `seq`."""
+        await self._database.execute(
+            f"UPDATE text_in SET state = 'told' WHERE {_FOLDED} AND seq <= $4", *_key(party), last
+        )
+
+    async def unfold(self, party: Party, count: int) -> list[IncomingText]:
+        """Let the oldest folded texts wait for the homeserver like others."""
+        rows = await self._database.fetch(
+            "UPDATE text_in SET state = 'waiting' WHERE seq IN"
+            f" (SELECT seq FROM text_in WHERE {_FOLDED} ORDER BY seq LIMIT $4)"
+            f" RETURNING {_INCOMING}",
+            *_key(party),
+            count,
+        )
+        return sorted((_incoming(row) for row in rows), key=lambda text: text.seq)
 
     async def done(self, text: IncomingText, state: str) -> None:
         """It is "sent", or "refused" by the homeserver for good."""
@@ -341,3 +387,26 @@ class IncomingTexts:
         await self._database.execute(
             "DELETE FROM text_in WHERE state <> 'waiting' AND created_ms < $1", now_ms - KEEP_MS
         )
+
+
+_INCOMING = "seq, key, user_id, line, number, name, msgtype, body, created_ms, state"
+_FOLDED = "line = $1 AND number = $2 AND user_id = $3 AND state IN ('folded', 'told')"
+
+
+def _key(party: Party) -> tuple[str, str, str]:
+    return party.line, party.number, party.user_id
+
+
+def _incoming(row: Any) -> IncomingText:
+    return IncomingText(
+        key=row["key"],
+        user_id=row["user_id"],
+        line=row["line"],
+        number=row["number"],
+        name=row["name"],
+        msgtype=row["msgtype"],
+        body=row["body"] or "",
+        created_ms=row["created_ms"],
+        seq=row["seq"],
+        state=row["state"],
+    )

@@ -89,6 +89,7 @@ class World:
         parts: int = 3,
         writing: Writing = Writing.NATIONAL,
         receipts: str | None = None,
+        **settings: Any,
     ) -> None:
         self.matrix = matrix
         self.provider = Provider()
@@ -97,16 +98,7 @@ class World:
         self.pause: asyncio.Event | None = None  # a sleep lasts until it is set
         ghosts = Ghosts(matrix=matrix.real, table=GhostTable(database), prefix="tel_")
         self.portals = Portals(matrix=matrix.real, ghosts=ghosts, table=PortalTable(database))
-        line = LineSection(
-            name="sms",
-            trunk="home",
-            number=OURS,
-            called=("x",),
-            region="US",
-            users=users,
-            texts_in="acme",
-            texts_out="acme",
-        )
+        line = self.line(users=users, **settings)
         trunk = TrunkSection(
             name="home", domain="pbx.example.org", username="ringback", password="secret"
         )
@@ -131,6 +123,19 @@ class World:
             roads={"acme": way},
             attachments=Attachments(matrix=matrix.real, fetcher=self.files, sleep=self._sleep),
             sleep=self._sleep,
+        )
+
+    @staticmethod
+    def line(**settings: Any) -> LineSection:
+        return LineSection(
+            name="sms",
+            trunk="home",
+            number=OURS,
+            called=("x",),
+            region="US",
+            texts_in="acme",
+            texts_out="acme",
+            **settings,
         )
 
     async def _sleep(self, seconds: float) -> None:

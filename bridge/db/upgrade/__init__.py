@@ -13,6 +13,7 @@ from bridge.db.upgrade import (
     v04_departures,
     v05_polls,
     v06_reconciled,
+    v07_folded,
 )
 
 upgrade_table = UpgradeTable(database_name="Ringback's database")
@@ -22,3 +23,4 @@ upgrade_table.register(v03_roads.upgrade, description="roads of texts")
 upgrade_table.register(v04_departures.upgrade, description="texts that leave again")
 upgrade_table.register(v05_polls.upgrade, description="how far roads have been polled")
 upgrade_table.register(v06_reconciled.upgrade, description="events that were not pushed")
+upgrade_table.register(v07_folded.upgrade, description="texts that are not said at once")
