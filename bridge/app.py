@@ -30,6 +30,7 @@ from bridge.db.ghosts import GhostTable
 from bridge.db.inbox import Inbox
 from bridge.db.polls import PollTable
 from bridge.db.portals import BotRoomTable, PortalTable
+from bridge.db.senders import SenderTable
 from bridge.db.texts import IncomingTexts, OutgoingTexts
 from bridge.ghost import Ghosts
 from bridge.matrix.appservice import Appservice, Health
@@ -44,6 +45,7 @@ from bridge.road.poller import Poller
 from bridge.road.road import GuardedMedia, PolledRoad
 from bridge.road.way import RoadWay
 from bridge.routing import Routing
+from bridge.senders import Senders
 from bridge.task import Tasks
 from bridge.texting import Texting
 from bridge.voicemail import Voicemail
@@ -94,10 +96,12 @@ class Ringback:
             appservice_id=config.appservice.id,
         )
         self._roads = {section.name: section.to_road() for section in config.roads}
+        self._senders = Senders()
         self._routing = Routing(
             lines=config.lines,
             trunks={trunk.name: trunk for trunk in config.trunks},
             writings={name: road.limits.writing for name, road in self._roads.items()},
+            senders=self._senders,
         )
         self._carrier = Carrier()
         self._fetcher = Fetcher()
@@ -191,6 +195,7 @@ class Ringback:
         )
         portals = Portals(matrix=matrix, ghosts=ghosts, table=PortalTable(database))
         await portals.load()
+        await self._senders.load(SenderTable(database))
         self._texting = Texting(
             matrix=matrix,
             ghosts=ghosts,
@@ -203,6 +208,7 @@ class Ringback:
             attachments=Attachments(
                 matrix=matrix, fetcher=self._fetcher, headers=self._media_headers
             ),
+            senders=self._senders,
         )
         self._stops.append(("providers", self._carrier.close))
         self._stops.append(("attachments", self._fetcher.close))

@@ -122,7 +122,7 @@ class Commands:
         to, _, body = request.words.partition(" ")
         if not body.strip():
             return "Say: text NUMBER MESSAGE (the number without spaces)."
-        line, number, refusal = self._read(request, to)
+        line, number, refusal = self._read(request, to, by_text=True)
         if refusal is not None:
             return refusal
         await self._texting.submit(
@@ -155,11 +155,13 @@ class Commands:
     def _link(self, portal: Portal) -> str:
         return f"https://matrix.to/#/{portal.room_id}?via={self._server}"
 
-    def _read(self, request: Request, text: str) -> tuple[LineSection, PhoneNumber, str | None]:
-        """The user's first line, the number, and why it may not be called."""
+    def _read(
+        self, request: Request, text: str, *, by_text: bool = False
+    ) -> tuple[LineSection, PhoneNumber, str | None]:
+        """The user's first line, the number, and why it may not be called or texted."""
         line = self._routing.lines_of(request.user)[0]
         number = self._routing.read(text, line)
-        refusal = self._routing.refusal(line, number, request.user)
+        refusal = self._routing.refusal(line, number, request.user, by_text=by_text)
         return line, number, refusal.text if refusal is not None else None
 
 

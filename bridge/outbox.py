@@ -195,7 +195,7 @@ class Outbox:
         line = self._routing.line(text.line)
         if line is None:
             return wording.NOT_A_USER
-        refusal = self._routing.refusal(line, PhoneNumber(text.number), user)
+        refusal = self._routing.refusal(line, PhoneNumber(text.number), user, by_text=True)
         if refusal is not None:
             return refusal.text
         way = self._find_way(way_name(line))

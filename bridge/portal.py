@@ -83,7 +83,13 @@ class Portals:
         return found[-1] if found else None
 
     async def open(
-        self, line: LineSection, number: PhoneNumber, user: str, name: str = ""
+        self,
+        line: LineSection,
+        number: PhoneNumber,
+        user: str,
+        name: str = "",
+        *,
+        topic: str | None = None,
     ) -> Portal:
         """Find or create the portal.
 
@@ -91,6 +97,7 @@ class Portals:
 
         Args:
             name: of the remote party, as the network says.
+            topic: of the room, if it is made.
 
         Raises:
             MatrixError: the homeserver did not let us.
@@ -102,7 +109,7 @@ class Portals:
         party = (line.name, number.text, user)
         making = self._making.get(party)
         if making is None:
-            making = asyncio.create_task(self._create(line, number, user, name))
+            making = asyncio.create_task(self._create(line, number, user, name, topic))
             self._making[party] = making
             making.add_done_callback(lambda task: self._made(party, task))
         return await asyncio.shield(making)
@@ -138,11 +145,14 @@ class Portals:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("a portal on line %s could not be made: %s", party[0], error)
 
-    async def _create(self, line: LineSection, number: PhoneNumber, user: str, name: str) -> Portal:
+    async def _create(
+        self, line: LineSection, number: PhoneNumber, user: str, name: str, topic: str | None
+    ) -> Portal:
         ghost = await self._ghosts.name(number, name)
         room_id = await self._matrix.create_room(
             creator=ghost,
             name=self._ghosts.shown(number, name),
+            topic=topic,
             invite=[user],
             is_direct=True,
             power_levels=_POWER_LEVELS,

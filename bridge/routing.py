@@ -22,6 +22,7 @@ from bridge.numbers import (
 )
 from bridge.road.road import Writing
 from bridge.road.writing import read_number
+from bridge.senders import Senders
 from sip.events import IncomingSession, MessageReceived
 from sip.identity import Verstat
 from sip.presentation import Presentation
@@ -63,6 +64,7 @@ class Routing:
         lines: of the configuration.
         trunks: of the configuration, by name.
         writings: how numbers are written on the roads of the configuration, by name.
+        senders: what is known of numbers besides; it grows while we run.
     """
 
     def __init__(
@@ -71,10 +73,12 @@ class Routing:
         lines: Sequence[LineSection],
         trunks: Mapping[str, TrunkSection],
         writings: Mapping[str, Writing] | None = None,
+        senders: Senders | None = None,
     ) -> None:
         self.lines = tuple(lines)
         self.trunks = dict(trunks)
         self._writings = dict(writings or {})
+        self._senders = senders or Senders()
         self._by_name = {line.name: line for line in lines}
 
     def line(self, name: str) -> LineSection | None:
@@ -152,9 +156,14 @@ class Routing:
             raise NotANumber("there is no number")
         return number
 
-    def refusal(self, line: LineSection, number: PhoneNumber, user: str) -> Refusal | None:
-        """Why this user may not call or text this number on this line; None if nothing speaks
-        against it."""
+    def refusal(
+        self, line: LineSection, number: PhoneNumber, user: str, *, by_text: bool = False
+    ) -> Refusal | None:
+        """Why this user may not call this number on this line; None if nothing speaks against it.
+
+        Args:
+            by_text: the user wants to text it.
+        """
         if user not in line.users:
             text = f"You are not a user of the line “{line.name}”."
             return Refusal(EndReason.NOT_ALLOWED, text)
@@ -167,7 +176,26 @@ class Routing:
                 "bridge: please use a phone."
             )
             return Refusal(EndReason.NOT_ALLOWED, text)
-        return None
+        return self._refusal_by_sender(line, number, by_text=by_text)
+
+    def _refusal_by_sender(
+        self, line: LineSection, number: PhoneNumber, *, by_text: bool
+    ) -> Refusal | None:
+        if by_text and self._senders.has_stopped(line.name, number):
+            text = (
+                f"Not sent: {number.show()} has asked for no more texts (STOP), and gets none "
+                "until it says START."
+            )
+            return Refusal(EndReason.NOT_ALLOWED, text)
+        if not self._senders.is_code(line.name, number):
+            return None
+        if not number.text.isdigit():
+            text = f"“{number}” is a name and no number: it can be neither called nor answered."
+        elif by_text:
+            return None
+        else:
+            text = f"{number} is a short number for texts: it cannot be called."
+        return Refusal(EndReason.UNKNOWN_NUMBER, text)
 
     def presentation(self, line: LineSection, *, withheld: bool = False) -> Presentation:
         """What those see of the line whom it calls or writes to.

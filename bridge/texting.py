@@ -35,6 +35,7 @@ from bridge.road.settings import SIP
 from bridge.road.way import MessageWay, TrunkPort, Way, receipt_of
 from bridge.road.writing import read_number
 from bridge.routing import Routing
+from bridge.senders import Senders, is_wish
 from bridge.task import Queues, Tasks
 from bridge.txn import txn_id
 from sip.events import MessageNotified, MessageReceived, MessageSent
@@ -69,6 +70,7 @@ class Texting:
         trunks: by name; may be filled after construction.
         roads: how texts leave besides SIP, by name.
         attachments: needed where a road's texts may have any.
+        senders: learns from the texts of roads.
         sleep: waits between attempts; replaced by tests.
     """
 
@@ -84,6 +86,7 @@ class Texting:
         trunks: Mapping[str, TrunkPort],
         roads: Mapping[str, Way] | None = None,
         attachments: Attachments | None = None,
+        senders: Senders | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._matrix = matrix
@@ -93,6 +96,7 @@ class Texting:
         self._incoming = incoming
         self._trunks = trunks
         self._attachments = attachments
+        self._senders = senders or Senders()
         self._sleep = sleep
         self._tasks = Tasks()
         self._queues = Queues(self._tasks, "texts for a user")
@@ -323,10 +327,24 @@ class Texting:
             number = read_number(happening.sender, writing, line.region)
             name = "" if number.text.lstrip("+").isdigit() else happening.sender
             said = _said(road, happening, number)
+            said += await self._learn(road, line, number, happening)
             arrivals.append(_copies(line, number, name, said, users=line.users))
         fresh = await self._incoming.store([copy for copies in arrivals for copy in copies])
         await self._take(arrivals, fresh)
         return placed
+
+    async def _learn(
+        self, road: str, line: LineSection, number: PhoneNumber, text: Arrival
+    ) -> list[_Said]:
+        """Take what a text says of its sender; returns what to say of that."""
+        key = _key(road, text)
+        if is_wish(text.body) and await self._incoming.has(key):
+            return []  # a list of old texts has it still, and it may not hold any more
+        if not await self._senders.learn(line.name, number, text.body):
+            return []
+        has_stopped = self._senders.has_stopped(line.name, number)
+        words = wording.STOPPED if has_stopped else wording.STARTED
+        return [_Said(f"{key}:wish", words, "m.notice")]
 
     async def receive_polled(self, road: str, texts: Sequence[Arrival]) -> None:
         """Take what was fetched from a provider; returns when it is stored. A list has the texts of
@@ -399,7 +417,12 @@ class Texting:
                 number = PhoneNumber(text.number)
                 if self._portals.find(line.name, number, text.user_id) is None:
                     await self._strangers.wait(line, number)
-                portal = await self._portals.open(line, number, text.user_id, text.name)
+                topic = None
+                if self._senders.is_code(line.name, number):
+                    topic = wording.code_topic(number)
+                portal = await self._portals.open(
+                    line, number, text.user_id, text.name, topic=topic
+                )
                 sender = self._ghosts.user_id(number)
                 await self._matrix.send_event(
                     portal.room_id,
@@ -425,9 +448,13 @@ class Texting:
                 return
 
 
+def _key(road: str, text: Arrival) -> str:
+    return f"road:{road}:{text.id}"
+
+
 def _said(road: str, text: Arrival, sender: PhoneNumber) -> list[_Said]:
     """All that is to be said about a text of a road, in order."""
-    key = f"road:{road}:{text.id}"
+    key = _key(road, text)
     said = [_Said(key, text.body.replace("\x00", "\ufffd"))] if text.body.strip() else []
     said += [
         _Said(f"{key}:attachment:{index}", keep(attachment, road), ATTACHMENT)

@@ -273,6 +273,19 @@ AGAIN_IN_DOUBT = "Sending it again. If the first one did arrive after all, there
 NOTHING_TO_RETRY = "There is no text here that failed."
 CHANGED = "Changed, but not sent: react to it with 🔁, and it leaves as it is now."
 NO_WAY_BACK = "A text cannot be taken back from the phone: what was sent is sent."
+
+
+def code_topic(number: PhoneNumber) -> str:
+    """The topic of the room of a sender that is no phone."""
+    if number.text.isdigit():
+        return "A short number: it cannot be called, and takes answers only if its owner wants."
+    return "This sender is a name and no number: it can be neither answered nor called."
+
+
+STOPPED = (
+    "This number wants no more texts (STOP): what you write here is not sent until it says START."
+)
+STARTED = "This number takes texts again (START)."
 NOTHING_FOLDED = "No texts are kept here that you have not seen."
 MORE_WHERE = "Say “!more” in the room of the number."
 

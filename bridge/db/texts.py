@@ -330,6 +330,11 @@ class IncomingTexts:
         )
         return [_incoming(row) for row in rows]
 
+    async def has(self, key: str) -> bool:
+        """Whether a text of this key has been stored."""
+        found = await self._database.fetchval("SELECT 1 FROM text_in WHERE key = $1 LIMIT 1", key)
+        return found is not None
+
     async def fold(self, texts: Sequence[IncomingText]) -> None:
         """Keep back texts that wait."""
 

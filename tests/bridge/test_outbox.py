@@ -34,6 +34,7 @@ from bridge.road.road import (
 )
 from bridge.road.way import RoadWay
 from bridge.routing import Routing
+from bridge.senders import Senders
 from bridge.texting import Texting
 from tests.bridge.fakes import FakeMatrix, FakeTrunk
 from tests.bridge.test_texting import ALICE, BOB, states, until
@@ -112,11 +113,19 @@ class World:
             repeatable=repeatable,
         )
         way = RoadWay("acme", road, self.provider, receipts=receipts, parts=parts)
+        self.senders = Senders()
+        self.routing = Routing(
+            lines=(line,),
+            trunks={"home": trunk},
+            writings={"acme": writing},
+            senders=self.senders,
+        )
         self.texting = Texting(
             matrix=matrix.real,
             ghosts=ghosts,
             portals=self.portals,
-            routing=Routing(lines=(line,), trunks={"home": trunk}, writings={"acme": writing}),
+            routing=self.routing,
+            senders=self.senders,
             outgoing=OutgoingTexts(database),
             incoming=IncomingTexts(database),
             trunks={"home": FakeTrunk()},

@@ -14,6 +14,7 @@ from bridge.db.upgrade import (
     v05_polls,
     v06_reconciled,
     v07_folded,
+    v08_senders,
 )
 
 upgrade_table = UpgradeTable(database_name="Ringback's database")
@@ -24,3 +25,4 @@ upgrade_table.register(v04_departures.upgrade, description="texts that leave aga
 upgrade_table.register(v05_polls.upgrade, description="how far roads have been polled")
 upgrade_table.register(v06_reconciled.upgrade, description="events that were not pushed")
 upgrade_table.register(v07_folded.upgrade, description="texts that are not said at once")
+upgrade_table.register(v08_senders.upgrade, description="what is known of senders")
