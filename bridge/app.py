@@ -294,6 +294,7 @@ class Ringback:
                 self._carrier,
                 receipts=None if self._hooks is None else self._hooks.url(section.name),
                 parts=section.parts,
+                warn_parts=section.warn_parts,
             )
             for section in self._config.roads
         }

@@ -290,6 +290,7 @@ class LineSection(Section):
             of a road.
         shown_per_minute: texts of one number that are said at once; the rest is told in a notice.
         strangers_per_minute: numbers without a room that get one for their texts; others wait.
+        send_reactions: whether a reaction leaves as a text, which costs as much as one.
     """
 
     name: Word
@@ -307,6 +308,7 @@ class LineSection(Section):
     # Five texts within a minute are a person in a hurry; more are a machine's, or read in one go.
     shown_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 5
     strangers_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 1
+    send_reactions: bool = False
 
 
 class LogSection(Section):

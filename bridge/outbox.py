@@ -7,7 +7,8 @@ them.
                       └──▶ doubt ──▶ …                (a receipt settles it)
 
 What was refused, failed or is in doubt leaves again when its author asks for it, as a departure
-with a key of its own. What is still waiting can be changed and taken back.
+with a key of its own. What is still waiting can be changed and taken back. What costs more than
+its author may think is held until it is asked for in the same way.
 
 "sending" is committed before the bytes leave. A row that a start finds there was cut off by a crash
 at the one unsafe instant: it is sent again where the other side knows a repeat by our key, and else
@@ -24,6 +25,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Protocol
 
 from bridge import wording
@@ -123,6 +125,12 @@ class Outbox:
             await self._reply(text, refusal)
             return
         await self._prune()
+        way = self._find_way(self._road(text))
+        if way is not None and (warning := way.warning(text.body)) is not None:
+            await self._texts.store(replace(text, state="held"))
+            await self._show(text, "PENDING", warning)
+            await self._reply(text, warning, about="warning")
+            return
         stored = await self._texts.store(text)
         if stored is not None:
             self._queue(stored)

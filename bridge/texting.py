@@ -36,6 +36,7 @@ from bridge.road.way import MessageWay, TrunkPort, Way, receipt_of
 from bridge.road.writing import read_number
 from bridge.routing import Routing
 from bridge.senders import Senders, is_wish
+from bridge.spoken import spoken
 from bridge.task import Queues, Tasks
 from bridge.txn import txn_id
 from sip.events import MessageNotified, MessageReceived, MessageSent
@@ -151,19 +152,20 @@ class Texting:
         """Take a message of a user in a portal; returns when it is stored."""
         if text.msgtype == "m.notice":
             return  # a bot's words are not meant for people on the phone
-        if text.msgtype not in ("m.text", "m.emote"):
+        words = spoken(text)
+        if words is None:
             await self._tell_once(portal, wording.NOT_A_TEXT)
             return
-        if not text.words.strip():
+        if not words.strip():
             await self._tell_once(portal, wording.EMPTY_TEXT)
             return
         if text.edits is not None:
-            await self._change(portal, event, text)
+            await self._change(portal, event, text.edits, words)
             return
         await self.submit(
             portal.line,
             portal.number,
-            text.words,
+            words,
             event_id=event.event_id,
             room_id=portal.room_id,
             user=event.sender,
@@ -188,11 +190,10 @@ class Texting:
         text = OutgoingText(event_id, room_id, line_name, number.text, body, now_ms())
         await self._outbox.submit(text, user)
 
-    async def _change(self, portal: Portal, event: RoomEvent, text: Text) -> None:
-        assert text.edits is not None, "asked for edits only"
-        written = await self._outbox.find(text.edits)
+    async def _change(self, portal: Portal, event: RoomEvent, edited: str, words: str) -> None:
+        written = await self._outbox.find(edited)
         if written is None or not await self._outbox.change(
-            written, text.words, event.sender, asked_by=event.event_id
+            written, words, event.sender, asked_by=event.event_id
         ):
             await self._tell_once(portal, wording.NO_EDITS)
 
@@ -206,13 +207,29 @@ class Texting:
             await self._tell_once(portal, wording.NO_WAY_BACK)
 
     async def react(self, event: RoomEvent, reaction: Reaction) -> None:
-        """Take a reaction of a user: one of them asks to send a text again, and no other says
-        anything on a phone."""
+        """Take a reaction of a user: one asks to send a text again, the others are texts only
+        where the line's setting wants it."""
         if _bare(reaction.key) not in RETRY_SIGNS:
+            await self._send_reaction(event, reaction)
             return
         written = await self._outbox.find(reaction.to)
         if written is not None and written.room_id == event.room_id:
             await self._outbox.retry(written, event.sender, asked_by=event.event_id)
+
+    async def _send_reaction(self, event: RoomEvent, reaction: Reaction) -> None:
+        portal = self._portals.by_room(event.room_id)
+        line = None if portal is None else self._routing.line(portal.line)
+        is_picture = reaction.key.startswith("mxc:")
+        if portal is None or line is None or is_picture or not line.send_reactions:
+            return
+        await self.submit(
+            portal.line,
+            portal.number,
+            reaction.key,
+            event_id=event.event_id,
+            room_id=portal.room_id,
+            user=event.sender,
+        )
 
     async def retry(
         self, room_id: str, message_id: str | None, user: str, *, asked_by: str

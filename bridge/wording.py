@@ -231,6 +231,13 @@ def text_in_parts(parts: int, most: int) -> str:
     )
 
 
+def text_costs(parts: int) -> str:
+    return (
+        f"Not sent yet: this text takes {parts} messages, each of which costs. React to it with "
+        "🔁, and it is sent; edit it, and it may take fewer."
+    )
+
+
 def group_text(sender: str, others: tuple[str, ...]) -> str:
     return (
         f"This text went to a group: {', '.join(others)} have it too. What you answer here goes to "

@@ -18,7 +18,7 @@ KEEP_MS = 30 * 24 * 3600 * 1000
 KEEP_BODY_MS = 48 * 3600 * 1000
 
 # Certainly on no phone, and waiting for nobody but its author.
-UNSENT = ("refused", "failed")
+UNSENT = ("refused", "failed", "held")
 # What may be sent again.
 AGAIN = (*UNSENT, "doubt")
 
@@ -31,8 +31,9 @@ class OutgoingText:
         seq: grows in the order of arrival; 0 before it is stored.
         event_id: of the `m.room.message`, or of what asked for it again.
         state: "waiting", "sending" (the bytes may have left), "sent", "delivered", "refused",
-            "failed" (the network could not deliver it), "doubt", "withdrawn" (by its author before
-            it left), or "again" (another departure took its place).
+            "failed" (the network could not deliver it), "doubt", "held" (until its author confirms
+            it), "withdrawn" (by its author before it left), or "again" (another departure took its
+            place).
         road: by which it left, "" before.
         origin: the `m.room.message` where that is another event, else "".
     """

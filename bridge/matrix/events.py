@@ -171,12 +171,14 @@ class Text:
         msgtype: "m.text", "m.notice", "m.emote", "m.image", ...
         edits: the event that this one replaces, if it is an edit.
         replies_to: the event that this one answers.
+        geo_uri: the place of an "m.location".
     """
 
     body: str = field(repr=False)
     msgtype: str
     edits: str | None = None
     replies_to: str | None = None
+    geo_uri: str | None = None
 
     @property
     def words(self) -> str:
@@ -347,7 +349,8 @@ def parse_text(event: RoomEvent) -> Text | None:
     if not isinstance(body, str) or not msgtype:
         return None
     replies_to = _identifier(_mapping(relation.get("m.in_reply_to")).get("event_id"))
-    return Text(_encodable(body), msgtype, edits, replies_to)
+    geo_uri = _identifier(content.get("geo_uri"))
+    return Text(_encodable(body), msgtype, edits, replies_to, geo_uri)
 
 
 def parse_reaction(event: RoomEvent) -> Reaction | None:

@@ -379,12 +379,14 @@ class RoadSection(Section):
     Attributes:
         hook_secret: the last part of the address that the provider pushes to.
         parts: texts of more parts than this are not sent; each part costs.
+        warn_parts: texts of more parts than this leave when their author has said so once more.
         poll_seconds: how often the provider is asked for texts.
     """
 
     name: Word
     hook_secret: HookSecret | None = None
     parts: Annotated[int, Field(ge=1, le=255)] = 10
+    warn_parts: Annotated[int, Field(ge=1, le=255)] = 255
     poll_seconds: Annotated[int, Field(ge=10, le=86_400)] | None = None
     twilio: TwilioSection | None = None
     telnyx: TelnyxSection | None = None

@@ -78,6 +78,9 @@ class Way(Protocol):
     def refusal(self, body: str) -> str | None:
         """Why a text cannot go this way at all, in words for its author; None if it can."""
 
+    def warning(self, body: str) -> str | None:
+        """What its author should know before it leaves, and confirm; None if there is nothing."""
+
     async def send(self, line: LineSection, text: OutgoingText, leaving: Leaving) -> Outcome:
         """Make one attempt.
 
@@ -107,6 +110,10 @@ class MessageWay:
 
     def refusal(self, body: str) -> str | None:
         """A trunk says itself what it does not take."""
+        return None
+
+    def warning(self, body: str) -> str | None:
+        """What a MESSAGE costs does not depend on its length."""
         return None
 
     async def send(self, line: LineSection, text: OutgoingText, leaving: Leaving) -> Outcome:
@@ -150,16 +157,25 @@ class RoadWay:
     Args:
         receipts: the address for delivery receipts, None where there is none.
         parts: texts of more parts are refused.
+        warn_parts: texts of more parts are warned of.
     """
 
     def __init__(
-        self, name: str, road: Road, carrier: Carrier, *, receipts: str | None, parts: int
+        self,
+        name: str,
+        road: Road,
+        carrier: Carrier,
+        *,
+        receipts: str | None,
+        parts: int,
+        warn_parts: int = 255,
     ) -> None:
         self._name = name
         self._road = road
         self._carrier = carrier
         self._receipts = receipts
         self._parts = min(parts, road.limits.parts)
+        self._warn_parts = warn_parts
 
     @property
     def name(self) -> str:
@@ -180,6 +196,11 @@ class RoadWay:
             return wording.text_too_long(len(body), longest)
         parts = count(body).parts
         return wording.text_in_parts(parts, self._parts) if parts > self._parts else None
+
+    def warning(self, body: str) -> str | None:
+        """What is not forbidden, but costs more than its author may think."""
+        parts = count(body).parts
+        return wording.text_costs(parts) if parts > self._warn_parts else None
 
     async def send(self, line: LineSection, text: OutgoingText, leaving: Leaving) -> Outcome:
         """Hand the text to the provider."""

@@ -90,6 +90,7 @@ class World:
         parts: int = 3,
         writing: Writing = Writing.NATIONAL,
         receipts: str | None = None,
+        warn_parts: int = 255,
         **settings: Any,
     ) -> None:
         self.matrix = matrix
@@ -112,7 +113,9 @@ class World:
             limits=Limits(characters=1000, writing=writing),
             repeatable=repeatable,
         )
-        way = RoadWay("acme", road, self.provider, receipts=receipts, parts=parts)
+        way = RoadWay(
+            "acme", road, self.provider, receipts=receipts, parts=parts, warn_parts=warn_parts
+        )
         self.senders = Senders()
         self.routing = Routing(
             lines=(line,),

@@ -269,3 +269,50 @@ async def test_a_text_without_words_is_told_once_and_not_sent(world: World, port
     await world.write(portal, "", id="$t2")
     assert world.matrix.notices() == [wording.EMPTY_TEXT]
     assert world.provider.requests == []
+
+
+# --- what costs
+
+
+async def test_a_text_of_many_parts_waits_for_its_author(database: Database) -> None:
+    world = World(database, FakeMatrix(), warn_parts=1)
+    portal = await world.portals.adopt("!room:example.org", "sms", NUMBER, ALICE)
+    await world.write(portal, "x" * 161)
+    await world.write(portal, "x" * 160, id="$t2")
+    await settle(database, ["held", "sent"])
+    assert "takes 2 messages" in world.matrix.notices()[0]
+    assert world.shown()[0][0] == "PENDING"
+    await react(world, portal)
+    await settle(database, ["again", "sent", "sent"])
+    assert [len(body) for body in bodies(world)] == [162, 163]
+    await world.texting.stop()
+
+
+async def test_a_held_text_can_be_made_shorter_or_taken_back(database: Database) -> None:
+    world = World(database, FakeMatrix(), warn_parts=1)
+    portal = await world.portals.adopt("!room:example.org", "sms", NUMBER, ALICE)
+    await world.write(portal, "x" * 161)
+    await world.write(portal, "y" * 161, id="$t2")
+    await world.edit(portal, "$t1", "x")
+    await react(world, portal)
+    await world.texting.withdraw(portal.room_id, "$t2")
+    await react(world, portal, to="$t2")
+    await settle(database, ["again", "withdrawn", "sent"])
+    assert bodies(world) == [b"t=x"]
+    await world.texting.stop()
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_a_reaction_is_a_text_only_where_the_line_wants_it(
+    database: Database, wanted: bool
+) -> None:
+    world = World(database, FakeMatrix(), send_reactions=wanted)
+    portal = await world.portals.adopt("!room:example.org", "sms", NUMBER, ALICE)
+    await react(world, portal, to="$theirs", key="OK", id="$r")
+    await react(world, portal, to="$theirs", key="OK", id="$r")
+    await react(world, portal, to="$theirs", key="mxc://example.org/party")
+    await react(world, portal, to="$theirs")
+    await settle(database, ["sent"] if wanted else [])
+    assert bodies(world) == ([b"t=OK"] if wanted else [])
+    assert world.matrix.notices() == []
+    await world.texting.stop()
