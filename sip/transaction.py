@@ -319,7 +319,8 @@ class InviteServerTransaction(_Server):
         """Send a response of the user; one that comes too late is dropped."""
         match self.state:
             case State.PROCEEDING:
-                self._last = response
+                # A 2xx is repeated by the session, and nothing else any more.
+                self._last = None if 200 <= response.status < 300 else response
                 if response.status >= 300:
                     self._enter(State.COMPLETED)
                     self._arm("H", now + PATIENCE)
