@@ -226,8 +226,9 @@ class Peer:
             asked = re.search(r"expires=(\d+)", contact) or re.match(r"(\d+)", request["Expires"])
             lifetime = min(int(asked[1]) if asked else 300, self.expires)
             uri = re.search(r"<([^>]+)>", contact)
-            self._flow = request.connection
-            self._contact = uri[1] if uri and lifetime else ""
+            if contact:  # without one it only asks who is bound (RFC 3261 §10.2.3)
+                self._flow = request.connection
+                self._contact = uri[1] if uri and lifetime else ""
             bound = [f"Contact: <{self._contact}>;expires={lifetime}"] if self._contact else []
             self.respond(request, "200 OK", *bound)
         else:
