@@ -15,11 +15,7 @@ LOCKED := $(VENV)/installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 
-<<<<<<< HEAD
-.PHONY: help venv unit storm search outage lint interop lab lab-setup test demo bench bench-sip fuzz replay clean
-=======
-.PHONY: help venv unit storm search outage lint interop lab lab-setup test demo bench bench-sip fuzz flood clean
->>>>>>> f72e1cd (Measure a thousand accounts, a flood over real connections, and memory of calls and registrations)
+.PHONY: help venv unit storm search outage lint interop lab lab-setup test demo bench bench-sip fuzz replay flood clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
