@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -199,16 +199,17 @@ async def test_flows_are_bounded_and_the_most_silent_gives_way(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with listening(a_trunk()) as (listener, _, inbox):
+    # All stay open to the end: a port that is free again might be the next one's.
+    async with listening(a_trunk()) as (listener, _, inbox), AsyncExitStack() as peers:
         for seq in range(1, MAX_FLOWS + 3):
-            async with peer_of(listener) as peer:
-                peer.send(options(seq, via=f"127.0.0.1:{peer.port}"))
-                assert isinstance(await peer.receive(), Response)
-        async with peer_of(listener) as peer:
-            message = replace(a_request("MESSAGE", uri="sip:bridge@us.example"), body=b"x")
-            message.headers.set("Via", f"SIP/2.0/UDP 127.0.0.1:{peer.port};branch=z9hG4bKm")
-            peer.send(message)
-            await inbox.expect(MessageReceived)
+            peer = await peers.enter_async_context(peer_of(listener))
+            peer.send(options(seq, via=f"127.0.0.1:{peer.port}"))
+            assert isinstance(await peer.receive(), Response)
+        peer = await peers.enter_async_context(peer_of(listener))
+        message = replace(a_request("MESSAGE", uri="sip:bridge@us.example"), body=b"x")
+        message.headers.set("Via", f"SIP/2.0/UDP 127.0.0.1:{peer.port};branch=z9hG4bKm")
+        peer.send(message)
+        await inbox.expect(MessageReceived)
     assert caplog.text.count("another one took its place") == 3
     assert "flow 1 ended: another one took its place" in caplog.text
 
