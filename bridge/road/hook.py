@@ -16,8 +16,9 @@ import hmac
 import ipaddress
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import web
 
@@ -36,7 +37,7 @@ STORE_LIMIT = 10.0
 # Between two lines of the log about forgeries.
 COMPLAIN_EVERY = 60.0
 
-Receiver = Callable[[str, Sequence[Arrival | Receipt]], Awaitable[bool]]
+Receiver = Callable[[str, Sequence[Arrival | Receipt]], Coroutine[Any, Any, bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Hooks:
         receiver: takes what a hook brought, by the name of its road, and returns when it is stored;
             False if it cannot be placed, which the provider may know better a little later.
         proxies: addresses whose X-Forwarded-For is believed.
+        store_limit: seconds after which the provider hears that it did not work, though it may yet.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Hooks:
         receiver: Receiver,
         proxies: Sequence[Network] = (),
         clock: Callable[[], float] = time.time,
+        store_limit: float = STORE_LIMIT,
     ) -> None:
         self._listen = listen
         self._public_url = public_url
@@ -78,6 +81,8 @@ class Hooks:
         self._receiver = receiver
         self._proxies = tuple(proxies)
         self._clock = clock
+        self._store_limit = store_limit
+        self._storing: set[asyncio.Task[bool]] = set()
         self._runner: web.AppRunner | None = None
         self._port: int | None = None
         self._at_once = 0
@@ -111,11 +116,13 @@ class Hooks:
         log.info("providers of texts may push to %s:%d", self._listen.host, self._port)
 
     async def stop(self) -> None:
-        """Listen no more."""
+        """Listen no more; what is being stored is stored to its end, within the limit."""
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
             self._port = None
+        if self._storing:
+            await asyncio.wait(self._storing, timeout=self._store_limit)
 
     # ---
 
@@ -128,7 +135,7 @@ class Hooks:
         if entrance is None or not fits:
             self._complain("an address that is none of ours", request)
             return web.Response(status=404)
-        if self._at_once >= MAX_AT_ONCE:
+        if max(self._at_once, len(self._storing)) >= MAX_AT_ONCE:
             return web.Response(status=503, headers={"Retry-After": "5"})
         self._at_once += 1
         try:
@@ -154,8 +161,8 @@ class Hooks:
             log.warning("road %s: a hook cannot be read: %s", name, error)
             return web.Response(status=400)
         try:
-            async with asyncio.timeout(STORE_LIMIT):
-                placed = await self._receiver(name, happenings)
+            async with asyncio.timeout(self._store_limit):
+                placed = await asyncio.shield(self._store(name, happenings))
         except Exception:  # whatever the database's driver raises: the provider keeps the text
             log.exception("road %s: a hook could not be stored", name)
             return web.Response(status=500)
@@ -165,6 +172,22 @@ class Hooks:
         return web.Response(
             status=thanks.status, body=thanks.body, headers={"Content-Type": thanks.content_type}
         )
+
+    def _store(self, name: str, happenings: Sequence[Arrival | Receipt]) -> "asyncio.Task[bool]":
+        """Have a hook stored to its end, even if nobody waits for it any more.
+
+        A commit cannot be called back: a text that is stored and not handed on would be known, and
+        so dropped, when the provider brings it again.
+        """
+        task = asyncio.create_task(self._receiver(name, happenings))
+        self._storing.add(task)
+        task.add_done_callback(self._stored)
+        return task
+
+    def _stored(self, task: "asyncio.Task[bool]") -> None:
+        self._storing.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.info("a hook was not stored: %s", error)
 
     def _source(self, request: web.Request) -> str:
         """The address that the hook came from: the last one that no proxy of ours has."""

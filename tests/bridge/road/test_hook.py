@@ -1,3 +1,4 @@
+import asyncio
 import ipaddress
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -5,7 +6,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bridge.road.hook import MAX_BODY, Entrance, Hooks
+from bridge.road.hook import MAX_AT_ONCE, MAX_BODY, Entrance, Hooks
 from bridge.road.road import Arrival, Forged, Hook, Limits, Receipt, Thanks, Unreadable
 from bridge.setting import Endpoint
 
@@ -44,8 +45,11 @@ class Store:
         self.texts: list[tuple[str, Arrival | Receipt]] = []
         self.fails: Exception | None = None
         self.places = True
+        self.ready = asyncio.Event()
+        self.ready.set()
 
     async def receive(self, road: str, happenings: Sequence[Arrival | Receipt]) -> bool:
+        await self.ready.wait()
         if self.fails is not None:
             raise self.fails
         self.texts += [(road, happening) for happening in happenings]
@@ -70,6 +74,7 @@ async def hooks(road: EchoRoad, store: Store) -> AsyncIterator[Hooks]:
         entrances={"home": Entrance(road, "s3cret")},
         receiver=store.receive,
         proxies=[ipaddress.ip_network("127.0.0.1/32"), ipaddress.ip_network("10.0.0.0/8")],
+        store_limit=0.2,
     )
     await hooks.start()
     yield hooks
@@ -125,6 +130,27 @@ async def test_what_cannot_be_stored_is_not_acknowledged(
 ) -> None:
     store.fails = error
     assert (await push(hooks))[0] == 500
+
+
+async def test_what_is_stored_too_late_is_stored_to_its_end(hooks: Hooks, store: Store) -> None:
+    """The provider hears nothing good and repeats, and is then told that we have it: so we must."""
+    store.ready.clear()
+    assert (await push(hooks))[0] == 500
+    assert not store.texts
+    store.ready.set()
+    await hooks.stop()  # waits for what is still being stored
+    assert store.texts == [("home", Arrival("1", "+1", "+2", "hi"))]
+
+
+async def test_what_is_still_being_stored_counts_as_work(
+    hooks: Hooks, road: EchoRoad, store: Store
+) -> None:
+    store.ready.clear()
+    answers = await asyncio.gather(*(push(hooks) for _ in range(MAX_AT_ONCE)))
+    assert {status for status, _ in answers} == {500}
+    assert (await push(hooks))[0] == 503
+    assert len(road.hooks) == MAX_AT_ONCE
+    store.ready.set()
 
 
 async def test_what_has_no_place_yet_may_come_again(hooks: Hooks, store: Store) -> None:
