@@ -1,6 +1,6 @@
 """The audio between the two ends of a session: packets of one in, packets for the other out.
 
-Two `transcode.Direction`s, one each way; what both sides have in the same codec passes undecoded.
+Two `Direction`s, one each way; what both sides have in the same codec passes undecoded.
 Each direction is told to send while the end it leads to is up and not on hold. Beside the audio
 runs each side's RTCP, and what is known of each side for the report and for noticing silence.
 
@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from media import negotiate
+from media.direction import Direction, Statistics
+from media.format import Format, pass_through
 from media.ice.events import Transmit
 from media.negotiate import Agreed
 from media.plane import Digit, Flowing, Side, SideReport
@@ -22,7 +24,6 @@ from media.rtp import RtpError, RtpPacket, is_rtcp
 from media.sdp import Direction as Flow
 from media.sdp import Format as SdpFormat
 from media.srtp import Srtp
-from media.transcode import Direction, Format, Statistics, pass_through
 
 TICK = 0.020
 # A trunk may answer early and stay silent while the phone rings, so first sound has longer.

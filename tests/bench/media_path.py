@@ -17,10 +17,11 @@ from math import pi, sin
 
 from media import rtp
 from media.codec import RATES, common_rate, decoder, encoder
+from media.direction import Direction
+from media.format import Format
 from media.jitter import PlayoutBuffer
 from media.rtp import RtpPacket
 from media.srtp import SUITES, Srtp
-from media.transcode import Direction, Format
 
 SECONDS = 10
 RUNS = 5

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from media.codec import RATES, common_rate, decoder, encoder
+from media.direction import Direction
 from media.dtmf import DIGITS, DigitReceiver, Pressed, Released
+from media.format import Format, pass_through
 from media.rtp import RtpPacket, timestamp_difference
-from media.transcode import Direction, Format, pass_through
 from tests.media.sound import frames, frequency, level_db, roughness, tone
 
 SLOT = 0.02

@@ -1,0 +1,320 @@
+"""One direction of one call: packets of one side in, packets for the other side out.
+
+A `Direction` has one stage between what comes and what leaves, and its `repr` shows it: a `Relay`
+when both sides speak the same codec, else a `Transcoder`. What a side sends may change in the
+middle of a call: the format goes by the payload type of each packet. What leaves is one stream all
+the while (`Outlet`).
+
+Digits (RFC 4733) are received, told, and made anew for the far end; the sound that comes with a
+digit is dropped, so that it is not heard twice.
+
+Pure: packets are authentic RTP in and plain RTP out, `now` is given, nothing is random.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import log10
+
+from media.codec.pcm import fade_in
+from media.dtmf import DigitReceiver, DigitSender, Pressed, Released
+from media.format import Format, pass_through
+from media.outlet import Outlet
+from media.relay import Relay
+from media.rtp import RtpPacket
+from media.transcode import Transcoder
+
+_MAX_CATCH_UP = 5  # slots sent at once after a delay of ours; the rest is skipped
+_QUIET_SLOTS = 50  # silence is sent for a second before nothing is
+_MAX_DIGITS = 64  # not collected by the caller
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """What a direction has done since it was made."""
+
+    packets_received: int = 0
+    packets_sent: int = 0
+    octets_sent: int = 0  # payload only, as in a sender report
+    frames_lost: int = 0  # never came, concealed
+    frames_late: int = 0  # had not come in time; the sound was stretched
+    packets_discarded: int = 0  # unknown payload type, too late, undecodable
+    delay_ms: float = 0.0  # of the playout buffer, now
+    level_dbov: float | None = None  # mean level of what was decoded; None when passed through
+
+
+class Direction:
+    """Packets of one side in, packets for the other side out.
+
+    Args:
+        sources: what the sending side may send, by payload type; telephone-event is inside each
+            `Format`.
+        sink: the one format that goes out.
+        ssrc, sequence, timestamp: where the outgoing stream starts; random, chosen by the caller
+            (RFC 3550 §5.1).
+    """
+
+    def __init__(
+        self,
+        *,
+        sources: Mapping[int, Format],
+        sink: Format,
+        ssrc: int,
+        sequence: int,
+        timestamp: int,
+    ) -> None:
+        self._outlet = Outlet(ssrc, sequence, timestamp, sink.clock_rate)
+        self._stage: Relay | Transcoder | None = None
+        self._source: Format | None = None
+        self._sending = True
+        self._receiver = DigitReceiver()
+        self._digits: list[tuple[str, int]] = []
+        self._received = 0
+        self._discarded = 0  # counts of stages that are gone are added to these
+        self._lost = 0
+        self._late = 0
+        self._energy = 0.0
+        self._measured = 0
+        self._loss_expected = 0.0
+        self._pcm = b""  # waits for the rest of a packet longer than a slot
+        self._pcm_timestamp = 0
+        self._quiet = _QUIET_SLOTS  # slots since the last sound
+        self._marker = True
+        self._broken = False  # the sound that leaves was cut off by something else
+        self._sources: Mapping[int, Format] = {}
+        self._event_clocks: dict[int, int] = {}
+        self._sink = sink
+        self._sender: DigitSender | None = None
+        self.change(sources, sink)
+
+    def __repr__(self) -> str:
+        source = "?" if self._source is None else str(self._source)
+        stage = "" if self._stage is None else f"{self._stage!r} → "
+        return f"<Direction {source} → {stage}{self._sink}>"
+
+    def change(self, sources: Mapping[int, Format], sink: Format) -> None:
+        """Go on with other formats on the same outgoing stream (a re-offer)."""
+        self._sources = dict(sources)
+        self._event_clocks = {
+            source.dtmf_payload_type: source.dtmf_clock
+            for source in sources.values()
+            if source.dtmf_payload_type is not None
+        }
+        same_events = (sink.dtmf_payload_type, sink.dtmf_clock) == (
+            self._sink.dtmf_payload_type,
+            self._sink.dtmf_clock,
+        )
+        if self._sender is None or not same_events:
+            self._sender = None if sink.dtmf_payload_type is None else DigitSender(sink.dtmf_clock)
+        kept = [source for source in self._sources.values() if source == self._source]
+        if kept and sink == self._sink:
+            self._source = kept[0]
+        else:
+            self._retire()
+        self._sink = sink
+        self._outlet.clock_rate = sink.clock_rate
+
+    def push(self, packet: RtpPacket, now: float) -> list[bytes]:
+        """Take one authentic packet; returns RTP packets to send at once (pass-through)."""
+        self._received += 1
+        clock = self._event_clocks.get(packet.payload_type)
+        if clock is not None:
+            self._hear(self._receiver.receive(packet, clock, now))
+            self._leave_out(packet, now)
+            return []
+        source = self._sources.get(packet.payload_type)
+        if source is None:
+            self._discarded += 1
+            self._leave_out(packet, now)
+            return []
+        if source is not self._source:
+            self._enter(source)
+        stage = self._stage
+        if not self._sending or (self._sender is not None and self._receiver.active):
+            self._leave_out(packet, now)
+        elif isinstance(stage, Transcoder):
+            stage.push(packet, now)
+        elif self._dialling:
+            self._leave_out(packet, now)
+        elif stage is not None:
+            return stage.push(packet, now)
+        return []
+
+    def tick(self, now: float) -> list[bytes]:
+        """To be called every 20 ms; returns RTP packets to send (transcoded audio, digits).
+
+        A tick that comes late makes up for those that did not come, up to 100 ms.
+        """
+        if self._receiver.active:
+            self._hear(self._receiver.poll(now))
+        if not isinstance(self._stage, Transcoder) and not self._dialling:
+            return []
+        due = self._outlet.slots_due(now)
+        if due > _MAX_CATCH_UP:
+            self._outlet.advance(due - 1, now)
+            due = 1
+        packets: list[bytes] = []
+        for _ in range(due):
+            self._outlet.advance(1, now)
+            packets.extend(self._slot(now))
+        self._outlet.settle(now)
+        return packets
+
+    def digits(self) -> list[tuple[str, int]]:
+        """Digits that ended since the last call of this, with their duration in milliseconds."""
+        digits, self._digits = self._digits, []
+        return digits
+
+    def press(self, digit: str, duration_ms: int = 100) -> None:
+        """Send a digit of our own to the sink; nothing happens if it takes none."""
+        if self._sender is not None:
+            self._sender.press(digit, duration_ms)
+
+    def set_sending(self, sending: bool) -> None:
+        """Hold (False) or go on; while held nothing comes out, what comes in is thrown away."""
+        if sending and not self._sending:
+            self._marker = True
+        self._sending = sending
+
+    def expect_loss(self, fraction: float) -> None:
+        """Tell the encoder what share of our packets the far end reports as lost (RTCP)."""
+        self._loss_expected = fraction
+        if isinstance(self._stage, Transcoder):
+            self._stage.expect_loss(fraction)
+
+    def rtp_timestamp(self, now: float) -> int:
+        """The outgoing stream's timestamp at `now`, for a sender report (RFC 3550 §6.4.1)."""
+        return self._outlet.timestamp_at(now)
+
+    @property
+    def statistics(self) -> Statistics:
+        lost, late, discarded = self._lost, self._late, self._discarded
+        energy, measured, delay = self._energy, self._measured, 0.0
+        stage = self._stage
+        if isinstance(stage, Transcoder):
+            lost, late, discarded = (
+                lost + stage.lost,
+                late + stage.late,
+                discarded + stage.dropped,
+            )
+            energy, measured = energy + stage.level[0], measured + stage.level[1]
+            delay = stage.delay
+        elif stage is not None:
+            discarded += stage.discarded
+        return Statistics(
+            packets_received=self._received,
+            packets_sent=self._outlet.packets,
+            octets_sent=self._outlet.octets,
+            frames_lost=lost,
+            frames_late=late,
+            packets_discarded=discarded,
+            delay_ms=delay * 1000,
+            level_dbov=_level(energy, measured),
+        )
+
+    @property
+    def _dialling(self) -> bool:
+        return self._sender is not None and self._sender.busy
+
+    def _enter(self, source: Format) -> None:
+        """The far end sends another format from here on."""
+        self._retire()
+        self._source = source
+        if pass_through(source, self._sink):
+            self._stage = Relay(source, self._sink, self._outlet)
+        else:
+            self._stage = Transcoder(source, self._sink)
+            self._stage.expect_loss(self._loss_expected)
+
+    def _retire(self) -> None:
+        """Part with the stage, and keep its counts."""
+        stage = self._stage
+        if isinstance(stage, Transcoder):
+            self._lost += stage.lost
+            self._late += stage.late
+            self._discarded += stage.dropped
+            self._energy += stage.level[0]
+            self._measured += stage.level[1]
+        elif stage is not None:
+            self._discarded += stage.discarded
+        self._stage = None
+        self._source = None
+        self._pcm = b""
+
+    def _leave_out(self, packet: RtpPacket, now: float) -> None:
+        """A packet of the stream is not played: that is neither loss nor a gap of ours."""
+        if isinstance(self._stage, Transcoder):
+            self._stage.skip(packet, now)
+        elif self._stage is not None:
+            self._stage.anchor()
+
+    def _hear(self, told: list[Pressed | Released]) -> None:
+        for event in told:
+            if isinstance(event, Pressed):
+                if self._sender is not None and self._sending:
+                    self._sender.press(event.digit)
+            else:
+                if len(self._digits) < _MAX_DIGITS:
+                    self._digits.append((event.digit, event.duration_ms))
+                if self._sender is not None:
+                    self._sender.release(event.duration_ms)
+
+    def _slot(self, now: float) -> list[bytes]:
+        """What goes out in the present slot."""
+        stage = self._stage
+        pcm, sound = stage.pull(now) if isinstance(stage, Transcoder) else (b"", False)
+        if self._dialling:
+            self._pcm = b""
+            self._broken = True
+            self._quiet = 0
+            return self._dial()
+        if not isinstance(stage, Transcoder) or not self._sending:
+            self._pcm = b""
+            self._broken = True
+            return []
+        if self._broken:
+            pcm = fade_in(pcm, stage.rate)
+            self._broken = False
+        return self._speak(stage, pcm, sound)
+
+    def _dial(self) -> list[bytes]:
+        assert self._sender is not None, "dialling means that there is a sender"
+        assert self._sink.dtmf_payload_type is not None, "and that the sink takes events"
+        return [
+            self._outlet.send(
+                self._sink.dtmf_payload_type,
+                event.payload,
+                timestamp=event.timestamp,
+                marker=event.marker,
+            )
+            for event in self._sender.step(self._outlet.timestamp)
+        ]
+
+    def _speak(self, stage: Transcoder, pcm: bytes, sound: bool) -> list[bytes]:
+        self._quiet = 0 if sound else self._quiet + 1
+        if self._quiet > _QUIET_SLOTS and not self._pcm:
+            self._marker = True
+            return []
+        if not self._pcm:
+            self._pcm_timestamp = self._outlet.timestamp
+        self._pcm += pcm
+        if len(self._pcm) < stage.payload_bytes:
+            return []
+        pcm, self._pcm = self._pcm, b""
+        payload = stage.encode(pcm)
+        if not payload:
+            self._marker = True
+            return []
+        marker, self._marker = self._marker, False
+        return [
+            self._outlet.send(
+                self._sink.payload_type, payload, timestamp=self._pcm_timestamp, marker=marker
+            )
+        ]
+
+
+def _level(energy: float, measured: int) -> float | None:
+    """Mean level in dB relative to the overload point; -127 stands for nothing (RFC 6465 §3)."""
+    if not measured:
+        return None
+    mean = energy / measured
+    return -127.0 if mean < 1e-3 else max(-127.0, 10 * log10(mean / 32768**2))
