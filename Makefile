@@ -15,7 +15,8 @@ LOCKED := $(VENV)/installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 
-.PHONY: help venv unit storm search outage lint interop lab lab-setup test demo bench bench-sip fuzz replay flood clean
+.PHONY: help venv unit storm search outage lint interop lab lab-setup test demo bench bench-sip fuzz replay \
+	flood clean bench-media bench-texts quality durable
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
