@@ -46,6 +46,7 @@ class World:
         self.matrix = matrix
         self.trunk = FakeTrunk()
         self.slept: list[float] = []
+        self.hold: asyncio.Event | None = None  # what sleeping waits for once something was told
         ghosts = Ghosts(matrix=matrix.real, table=GhostTable(database), prefix="tel_")
         self.portals = Portals(matrix=matrix.real, ghosts=ghosts, table=PortalTable(database))
         self.line = LineSection(
@@ -77,6 +78,8 @@ class World:
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
+        if self.hold is not None and self.matrix.notices():
+            await self.hold.wait()
         await asyncio.sleep(0)
 
     async def write(
@@ -299,13 +302,14 @@ async def test_a_text_that_was_lost_later_is_told(database: Database) -> None:
 async def test_a_text_waits_for_a_line_that_is_down(
     world: World, portal: Portal, database: Database
 ) -> None:
-    world.trunk.up = False
+    world.trunk.up, world.hold = False, asyncio.Event()
     await world.write(portal, "hello")
     await until(world.matrix.notices)
     (notice,) = world.matrix.notices()
     assert "Not sent to +1 555-123-4567 yet: the phone line is down" in notice
     assert await states(database, "text_out") == ["waiting"]
     world.trunk.up = True
+    world.hold.set()
     await until(lambda: world.trunk.fake.messages)
 
 
