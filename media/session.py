@@ -16,19 +16,11 @@ towards a browser that has it. What passes between the ends is the junction's.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from media import crypto, negotiate
 from media.dtls import Certificate
 from media.ice.events import CloseStream, OpenStream, Transmit
 from media.ice.server import Server
 from media.junction import Junction
-from media.negotiate import (
-    Agreed,
-    NegotiationError,
-    SdesLocal,
-    SdesRemote,
-    WebrtcLocal,
-    WebrtcRemote,
-)
+from media.negotiate import NegotiationError, WebrtcRemote
 from media.plane import (
     AnswerReady,
     Closed,
@@ -45,8 +37,10 @@ from media.plane import (
     Side,
 )
 from media.sdes import SdesEnd
-from media.sdp import Crypto, Direction, Format, SdpError
+from media.sdes_terms import SdesSettled, SdesTerms
+from media.sdp import Direction
 from media.webrtc import Down, EndOutput, LocalSocket, Up, WebrtcEnd
+from media.webrtc_terms import WebrtcSettled, WebrtcTerms
 
 GATHERING_LIMIT = 1.0  # seconds that a description for the browser waits for STUN and TURN
 _WATCH_INTERVAL = 1.0
@@ -76,23 +70,6 @@ class Ground:
     wall_offset: float = 0.0
 
 
-@dataclass(slots=True)
-class _Description:
-    """Ours for one side, as last sent."""
-
-    session_id: int
-    version: int = 1
-    text: str = ""
-
-
-@dataclass(slots=True)
-class _Offer:
-    """Our open offer to the trunk."""
-
-    cryptos: list[Crypto]
-    formats: tuple[Format, ...]
-
-
 class Session:
     """See the module's head. The driver empties `poll` and reads `deadline` after every call.
 
@@ -115,19 +92,23 @@ class Session:
         self._random = random
         self._opened_at = now
         self._junction = Junction(random=random, wall_offset=ground.wall_offset)
-        self._ours = {side: _Description(int.from_bytes(random(7))) for side in Side}
+        self._sdes_terms = SdesTerms(
+            codecs=settings.codecs,
+            suites=settings.suites,
+            address=ground.address,
+            port=ground.rtp.port,
+            random=random,
+        )
+        self._webrtc_terms = WebrtcTerms(ssrc=self._junction.ssrc(Side.WEBRTC), random=random)
         self._unheard = set(Side)
         self._sdes = SdesEnd(rtp=ground.rtp, rtcp=ground.rtcp)
         self._webrtc: WebrtcEnd | None = None
-        self._webrtc_remote: WebrtcRemote | None = None
-        self._sdes_remote: SdesRemote | None = None
-        self._sdes_offer: _Offer | None = None
-        self._our_key: Crypto | None = None
-        self._role = "active"
         self._servers: list[tuple[Server, str]] = []
         self._servers_follow = servers_follow
         self._early_candidates: list[str] = []
-        self._awaiting: Callable[[float], None] | None = None  # what goes on once gathered
+        self._awaiting: Callable[[WebrtcEnd, float], None] | None = (
+            None  # what goes on once gathered
+        )
         self._gather_until: float | None = None
         self._connect_until: float | None = None
         self._watch_at: float | None = None
@@ -178,24 +159,21 @@ class Session:
         if self._is_over:
             return
         try:
-            if side is Side.SDES and self._sdes_offer is not None:
-                self._answer_from_sdes(self._sdes_offer, sdp, now)
-            elif side is Side.WEBRTC and self._is_offered(side):
+            if side is Side.SDES and self._sdes_terms.is_offered:
+                self._answer_from_sdes(sdp, now)
+            elif side is Side.WEBRTC and self._webrtc_terms.is_offered:
                 self._answer_from_webrtc(sdp, now)
             elif self._junction.agreed(side) is None:
                 self._fail(Failure.BAD_SDP, "An answer without an offer.")
         except NegotiationError as error:
             self._fail(error.failure, error.text)
 
-    def _is_offered(self, side: Side) -> bool:
-        return bool(self._ours[side].text) and self._junction.agreed(side) is None
-
     def add_candidates(self, side: Side, candidates: Sequence[IceCandidate], now: float) -> None:
         """Trickled candidates; those that overtake their description are kept for it."""
         if side is not Side.WEBRTC or self._is_over:
             return
         texts = [c.candidate for c in candidates]
-        if self._webrtc is None or self._webrtc_remote is None:
+        if self._webrtc is None or self._webrtc_terms.remote is None:
             room = _CANDIDATES_BEFORE_OFFER - len(self._early_candidates)
             self._early_candidates.extend(texts[: max(0, room)])
             return
@@ -228,91 +206,55 @@ class Session:
     # --- the first exchange
 
     def _offer_from_webrtc(self, sdp: str, now: float) -> None:
-        remote = negotiate.read_webrtc(sdp)
-        negotiate.choose_webrtc(remote, "pcmu")  # so that a hopeless call rings nobody
-        self._open_webrtc(controlling=False, now=now)
-        self._take_webrtc(remote, now)
-        self._role = negotiate.webrtc_role(remote)
+        remote = self._webrtc_terms.take_offer(sdp)
+        end = self._open_webrtc(controlling=False, now=now)
+        self._describe(end, remote, now)
         self._emit_sdes_offer()
         self._collect(now)
 
     def _emit_sdes_offer(self) -> None:
-        """Offer the trunk what its settings allow, both ways even while it holds us: only who holds
-        can end that, and says so in the answer (RFC 6337 §5.3)."""
-        cryptos = crypto.offer(self._settings.suites, self._our_key, self._random)
-        formats = negotiate.sdes_formats(self._settings.codecs, self._junction.agreed(Side.SDES))
-        self._sdes_offer = _Offer(cryptos, formats)
-        self._rewrite(
-            Side.SDES,
-            lambda: negotiate.sdes_offer(self._sdes_local(), cryptos, formats, self._sdes_remote),
-        )
-        self._outputs.append(OfferReady(Side.SDES, self._ours[Side.SDES].text))
+        text = self._sdes_terms.offer(self._junction.agreed(Side.SDES))
+        self._outputs.append(OfferReady(Side.SDES, text))
 
     def _offer_from_sdes(self, sdp: str, now: float) -> None:
-        remote = negotiate.read_sdes(sdp)
-        self._choose_key(remote)
-        negotiate.choose_sdes(remote, self._settings.codecs)
-        self._sdes_remote = remote
+        self._sdes_terms.take_offer(sdp)
         self._open_webrtc(controlling=True, now=now)
         self._once_gathered(self._emit_webrtc_offer, now)
 
-    def _emit_webrtc_offer(self, now: float) -> None:
-        text = negotiate.webrtc_offer(self._webrtc_local())
-        self._ours[Side.WEBRTC].text = text
+    def _emit_webrtc_offer(self, end: WebrtcEnd, now: float) -> None:
+        text = self._webrtc_terms.offer(end, complete=self._is_complete(end))
         self._outputs.append(OfferReady(Side.WEBRTC, text))
 
-    def _answer_from_sdes(self, offer: _Offer, sdp: str, now: float) -> None:
-        remote = negotiate.read_sdes(sdp)
-        try:
-            ours, theirs = crypto.match(offer.cryptos, remote.cryptos)
-        except SdpError as error:
-            raise NegotiationError(
-                Failure.NO_SRTP, f"The trunk's encryption cannot be used: {error}"
-            ) from None
-        agreed = negotiate.match(offer.formats, remote.formats)
-        self._settle_sdes(remote, ours, theirs, agreed, remote.direction.mirrored, now)
+    def _answer_from_sdes(self, sdp: str, now: float) -> None:
+        self._settle_sdes(self._sdes_terms.answered(sdp), now)
         # Else the browser was answered by an early answer, perhaps of another phone, or answered.
         if self._junction.agreed(Side.WEBRTC) is None:
             self._once_gathered(self._emit_webrtc_answer, now)
 
-    def _emit_webrtc_answer(self, now: float) -> None:
-        remote, trunk = self._webrtc_remote, self._junction.agreed(Side.SDES)
-        if remote is None or trunk is None:
-            return
-        agreed = negotiate.choose_webrtc(remote, trunk.send.key)
-        text, direction = negotiate.webrtc_answer(
-            remote, self._webrtc_local(), agreed, setup=self._role
-        )
-        self._ours[Side.WEBRTC].text = text
-        self._outputs.append(AnswerReady(Side.WEBRTC, text, direction.sends))
-        self._settle_webrtc(remote, agreed, direction, now)
+    def _emit_webrtc_answer(self, end: WebrtcEnd, now: float) -> None:
+        trunk = self._junction.agreed(Side.SDES)
+        settled = self._webrtc_terms.answer(end, trunk, complete=self._is_complete(end))
+        text, sends = self._webrtc_terms.text, settled.direction.sends
+        self._outputs.append(AnswerReady(Side.WEBRTC, text, sends))
+        self._settle_webrtc(end, settled, now)
 
     def _answer_from_webrtc(self, sdp: str, now: float) -> None:
-        remote = negotiate.read_webrtc(sdp)
-        if remote.setup == "actpass":
-            raise NegotiationError(Failure.BAD_SDP, "The answer leaves the DTLS role open.")
-        self._role = negotiate.webrtc_role(remote)
-        theirs = negotiate.match(negotiate.WEBRTC_FORMATS, remote.formats)
-        if self._sdes_remote is None:
+        settled, end = self._webrtc_terms.answered(sdp), self._webrtc
+        assert end is not None, "our offer describes it"
+        if self._sdes_terms.remote is None:
             self._emit_sdes_offer()  # the trunk asked for it; the browser connects meanwhile
         else:
-            self._emit_sdes_answer(self._sdes_remote, now)
-        self._take_webrtc(remote, now)
-        self._settle_webrtc(remote, theirs, remote.direction.mirrored, now)
-
-    def _emit_sdes_answer(self, remote: SdesRemote, now: float) -> None:
-        ours, theirs = self._choose_key(remote)
-        agreed = negotiate.choose_sdes(remote, self._settings.codecs)
-        text, direction = negotiate.sdes_answer(remote, self._sdes_local(), ours, agreed)
-        self._ours[Side.SDES].text = text
-        self._outputs.append(AnswerReady(Side.SDES, text, direction.sends))
-        self._settle_sdes(remote, ours, theirs, agreed, direction, now)
+            text, trunk = self._sdes_terms.answer()
+            self._outputs.append(AnswerReady(Side.SDES, text, trunk.direction.sends))
+            self._settle_sdes(trunk, now)
+        self._describe(end, settled.remote, now)
+        self._settle_webrtc(end, settled, now)
 
     # --- parts of an exchange
 
-    def _open_webrtc(self, *, controlling: bool, now: float) -> None:
+    def _open_webrtc(self, *, controlling: bool, now: float) -> WebrtcEnd:
         self._gather_until = now + GATHERING_LIMIT
-        self._webrtc = WebrtcEnd(
+        end = self._webrtc = WebrtcEnd(
             certificate=self._ground.certificate,
             controlling=controlling,
             sockets=self._ground.webrtc,
@@ -322,148 +264,79 @@ class Session:
             now=now,
         )
         for server, address in self._servers:
-            self._webrtc.add_server(server, address, now)
+            end.add_server(server, address, now)
+        return end
 
-    def _take_webrtc(self, remote: WebrtcRemote, now: float) -> None:
-        self._webrtc_remote = remote
-        if self._webrtc is None:
-            return
-        end = ("",) if remote.complete else ()
-        candidates = (*remote.candidates, *end, *self._early_candidates)
+    def _is_complete(self, end: WebrtcEnd) -> bool:
+        """Whether all of our candidates are known."""
+        return end.gathered and not self._servers_follow
+
+    def _describe(self, end: WebrtcEnd, remote: WebrtcRemote, now: float) -> None:
+        """Tell the end of the browser's description, and of what overtook it."""
+        last = ("",) if remote.complete else ()
+        candidates = (*remote.candidates, *last, *self._early_candidates)
         self._early_candidates.clear()
-        self._webrtc.set_remote(remote.ufrag, remote.pwd, candidates, now)
+        end.set_remote(remote.ufrag, remote.pwd, candidates, now)
 
-    def _settle_webrtc(
-        self, remote: WebrtcRemote, agreed: Agreed, direction: Direction, now: float
-    ) -> None:
+    def _settle_webrtc(self, end: WebrtcEnd, settled: WebrtcSettled, now: float) -> None:
         """Both descriptions of the WEBRTC side are out: let it connect."""
-        end = self._webrtc
-        if end is None:
-            return
-        end.begin(client=self._role == "active", fingerprints=remote.fingerprints, now=now)
+        fingerprints = settled.remote.fingerprints
+        end.begin(client=self._webrtc_terms.is_client, fingerprints=fingerprints, now=now)
         if not end.is_up:
             self._connect_until = now + self._settings.connect_timeout
-        self._junction.agree(Side.WEBRTC, end, agreed, direction, now)
+        self._junction.agree(Side.WEBRTC, end, settled.agreed, settled.direction, now)
         self._watch_at = now + _WATCH_INTERVAL
         self._collect(now)
 
-    def _once_gathered(self, then: Callable[[float], None], now: float) -> None:
+    def _settle_sdes(self, settled: SdesSettled, now: float) -> None:
+        remote = settled.remote
+        self._sdes.set_keys(settled.ours, settled.theirs)
+        self._sdes.set_remote(remote.address, remote.port, remote.rtcp)
+        self._junction.agree(Side.SDES, self._sdes, settled.agreed, settled.direction, now)
+
+    def _once_gathered(self, then: Callable[[WebrtcEnd, float], None], now: float) -> None:
         self._awaiting = then
         self._collect(now)
 
-    def _go_on_if_gathered(self, now: float) -> None:
+    def _go_on_if_gathered(self, end: WebrtcEnd, now: float) -> None:
         then = self._awaiting
-        if then is None or self._webrtc is None:
+        if then is None:
             return
-        ready = self._webrtc.gathered and not self._servers_follow
-        if ready or (self._gather_until is not None and now >= self._gather_until):
+        if self._is_complete(end) or (self._gather_until is not None and now >= self._gather_until):
             self._awaiting = None
             try:
-                then(now)
+                then(end, now)
             except NegotiationError as error:
                 self._fail(error.failure, error.text)
-
-    def _choose_key(self, remote: SdesRemote) -> tuple[Crypto, Crypto]:
-        """Our line in answer to theirs. Our key stays through re-offers of the same suite, since a
-        new one without need would only give the peer a chance to get it wrong."""
-        theirs = crypto.choose(remote.cryptos, self._settings.suites)
-        if theirs is None:
-            raise NegotiationError(
-                Failure.NO_SRTP, "The trunk offers no encryption that is allowed for it."
-            )
-        if self._our_key is not None and self._our_key.suite == theirs.suite:
-            self._our_key = Crypto(theirs.tag, theirs.suite, self._our_key.key)
-        else:
-            self._our_key = crypto.make(theirs.tag, theirs.suite, self._random)
-        return self._our_key, theirs
-
-    def _settle_sdes(
-        self,
-        remote: SdesRemote,
-        ours: Crypto,
-        theirs: Crypto,
-        agreed: Agreed,
-        direction: Direction,
-        now: float,
-    ) -> None:
-        self._sdes_remote, self._our_key = remote, ours
-        self._sdes.set_keys(ours, theirs)
-        self._sdes.set_remote(remote.address, remote.port, remote.rtcp)
-        self._junction.agree(Side.SDES, self._sdes, agreed, direction, now)
-
-    def _webrtc_local(self) -> WebrtcLocal:
-        ours, end = self._ours[Side.WEBRTC], self._webrtc
-        if end is None:
-            raise NegotiationError(Failure.ENGINE, "The WEBRTC side is not open.")
-        complete = end.gathered and not self._servers_follow
-        local = end.credentials
-        return WebrtcLocal(
-            ours.session_id,
-            ours.version,
-            local.ufrag,
-            local.pwd,
-            end.fingerprint,
-            end.candidates(),
-            complete,
-            self._junction.ssrc(Side.WEBRTC),
-        )
-
-    def _sdes_local(self) -> SdesLocal:
-        ours, ground = self._ours[Side.SDES], self._ground
-        return SdesLocal(ours.session_id, ours.version, ground.address, ground.rtp.port)
 
     # --- re-offers
 
     def _re_offer(self, side: Side, sdp: str, now: float) -> None:
         try:
             if side is Side.SDES:
-                direction = self._re_offer_from_sdes(sdp, now)
+                text, direction = self._re_offer_from_sdes(sdp, now)
             else:
-                direction = self._re_offer_from_webrtc(sdp, now)
+                text, direction = self._re_offer_from_webrtc(sdp, now)
         except NegotiationError as error:
             self._outputs.append(Refused(side, error.failure, error.text))
             return
-        self._outputs.append(AnswerReady(side, self._ours[side].text, direction.sends))
+        self._outputs.append(AnswerReady(side, text, direction.sends))
         self._collect(now)
 
-    def _re_offer_from_sdes(self, sdp: str, now: float) -> Direction:
-        remote = negotiate.read_sdes(sdp)
-        current = self._junction.agreed(Side.SDES)
-        agreed = negotiate.choose_sdes(
-            remote, self._settings.codecs, current.send if current is not None else None
-        )
-        ours, theirs = self._choose_key(remote)
-        direction = self._rewrite(
-            Side.SDES, lambda: negotiate.sdes_answer(remote, self._sdes_local(), ours, agreed)
-        )
-        self._settle_sdes(remote, ours, theirs, agreed, direction, now)
-        return direction
+    def _re_offer_from_sdes(self, sdp: str, now: float) -> tuple[str, Direction]:
+        text, settled = self._sdes_terms.re_offered(sdp, self._junction.agreed(Side.SDES))
+        self._settle_sdes(settled, now)
+        return text, settled.direction
 
-    def _re_offer_from_webrtc(self, sdp: str, now: float) -> Direction:
-        remote = negotiate.read_webrtc(sdp)
+    def _re_offer_from_webrtc(self, sdp: str, now: float) -> tuple[str, Direction]:
+        terms, end = self._webrtc_terms, self._webrtc
+        remote = terms.read_re_offer(sdp, end)
+        assert end is not None, "a side that agreed has an end"
+        self._describe(end, remote, now)
         trunk = self._junction.agreed(Side.SDES)
-        agreed = negotiate.choose_webrtc(remote, trunk.send.key if trunk is not None else "pcmu")
-        if self._webrtc is None or not self._webrtc.proves_same(remote.fingerprints):
-            raise NegotiationError(Failure.DTLS, "A new certificate needs a new call.")
-        self._take_webrtc(remote, now)
-
-        def write() -> tuple[str, Direction]:
-            local = self._webrtc_local()
-            return negotiate.webrtc_answer(remote, local, agreed, setup=self._role)
-
-        direction = self._rewrite(Side.WEBRTC, write)
-        self._settle_webrtc(remote, agreed, direction, now)
-        return direction
-
-    def _rewrite(self, side: Side, write: Callable[[], tuple[str, Direction]]) -> Direction:
-        """Write a description again; its version counts up if it is a new one (RFC 3264 §8)."""
-        ours = self._ours[side]
-        text, direction = write()
-        if ours.text and text != ours.text:
-            ours.version += 1
-            text, direction = write()
-        ours.text = text
-        return direction
+        settled = terms.answer(end, trunk, complete=self._is_complete(end))
+        self._settle_webrtc(end, settled, now)
+        return terms.text, settled.direction
 
     # --- packets
 
@@ -557,7 +430,7 @@ class Session:
             return
         for output in self._webrtc.poll():
             self._on_webrtc(output, now)
-        self._go_on_if_gathered(now)
+        self._go_on_if_gathered(self._webrtc, now)
 
     def _collect_audio(self, now: float) -> None:
         for output in self._junction.poll():
