@@ -268,7 +268,9 @@ Codec = Literal["opus", "g722", "pcma", "pcmu"]
 Suite = Literal[
     "AEAD_AES_256_GCM",
     "AEAD_AES_128_GCM",
+    "AES_256_CM_HMAC_SHA1_80",
     "AES_CM_128_HMAC_SHA1_80",
+    "AES_256_CM_HMAC_SHA1_32",
     "AES_CM_128_HMAC_SHA1_32",
 ]
 CODECS: tuple[Codec, ...] = get_args(Codec)

@@ -90,8 +90,13 @@ class DtlsConnected:
     """
 
     profile: str
-    local_master: bytes = field(repr=False)
-    remote_master: bytes = field(repr=False)
+    local_master: bytearray = field(repr=False)
+    remote_master: bytearray = field(repr=False)
+
+    def wipe(self) -> None:
+        """Overwrite the keys, once they are where they belong."""
+        for key in (self.local_master, self.remote_master):
+            key[:] = bytes(len(key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +263,7 @@ class DtlsTransport:
             return
         name, key_size, salt_size = profile
         size = 2 * (key_size + salt_size)
-        material = self._connection.export_keying_material(_LABEL, size)
+        material = bytearray(self._connection.export_keying_material(_LABEL, size))
         # client key, server key, client salt, server salt (RFC 5764 §4.2)
         keys, salts = material[: 2 * key_size], material[2 * key_size :]
         ours_by_role = keys[:key_size] + salts[:salt_size]

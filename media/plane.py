@@ -90,7 +90,9 @@ class SessionSettings:
     suites: tuple[str, ...] = (
         "AEAD_AES_256_GCM",
         "AEAD_AES_128_GCM",
+        "AES_256_CM_HMAC_SHA1_80",
         "AES_CM_128_HMAC_SHA1_80",
+        "AES_256_CM_HMAC_SHA1_32",
         "AES_CM_128_HMAC_SHA1_32",
     )
     connect_timeout: float = 20.0

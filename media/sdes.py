@@ -13,7 +13,7 @@ from typing import NamedTuple
 from media.ice.events import Transmit
 from media.rtp import is_rtcp
 from media.sdp import Crypto
-from media.srtp import Srtp
+from media.srtp import SUITES, Srtp
 from media.webrtc import LocalSocket
 
 
@@ -67,7 +67,13 @@ class SdesEnd:
         if self.srtp is not None and self.srtp.suite.name == ours.suite:
             self.srtp.change_keys(ours.key, theirs.key)
         else:
+            self.close()
             self.srtp = Srtp(ours.suite, ours.key, theirs.key)
+
+    def close(self) -> None:
+        """Forget the keys."""
+        if self.srtp is not None:
+            self.srtp.close()
 
     def receive(self, data: bytes, source: tuple[str, int], socket: int) -> bytes | None:
         """A datagram; returns an authentic RTP or RTCP packet in clear if it held one."""
@@ -115,7 +121,7 @@ class _Mki:
     def __init__(self, suite: str, length: int) -> None:
         self._length = length
         # AES-CM puts the MKI before the tag; with GCM the tag belongs to the text (RFC 7714 §8).
-        self._tag = {"AES_CM_128_HMAC_SHA1_80": 10, "AES_CM_128_HMAC_SHA1_32": 4}.get(suite, 0)
+        self._tag = 0 if SUITES[suite].is_gcm else SUITES[suite].tag_length
         self._control_tag = 10 if self._tag else 0  # SRTCP never has the short tag (RFC 4568 §6.2)
         self._present = False
         self._settled = False

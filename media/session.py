@@ -200,6 +200,7 @@ class Session:
             self._outputs.extend(
                 o for o in self._webrtc.poll() if isinstance(o, Transmit | CloseStream)
             )
+        self._sdes.close()
         self._end()
         self._outputs.append(Closed(report))
 

@@ -1,24 +1,28 @@
-"""SRTP and SRTCP of one side of a call (RFC 3711, RFC 7714), over pylibsrtp.
+"""SRTP and SRTCP of one side of a call (RFC 3711, RFC 6188, RFC 7714), over pylibsrtp.
 
 One `Srtp` holds both directions: what we send is protected under the local master key, what comes
-in is opened under the remote one. Suites go by their names in SDP (RFC 4568 §6.2, RFC 7714 §14);
-`DTLS_PROFILES` translates the names that DTLS negotiates (RFC 5764 §4.1.2).
+in is opened under the remote one. Suites go by their names in SDP (RFC 4568 §6.2, RFC 6188 §4,
+RFC 7714 §14).
 
 A packet that is forged, replayed or malformed is an everyday thing: it gives `None` and a count,
 never an exception, so that no stranger can end a call. `None` from `protect` likewise means: do
 not send.
 
-pylibsrtp's `Session` makes and owns the contexts. Its packet calls are bypassed: they allocate for
-each packet and cost more than the cryptography. We call the same C functions through its binding,
-with one buffer per object. tests/bench has the figures.
+Keys live in libsrtp's contexts alone, which overwrite them when they are freed: `close` does so. A
+master key is remembered by its digest, to tell whether it is the same one again.
+
+pylibsrtp carries libsrtp, and that is what we take from it: its own packet calls allocate for each
+packet and cost more than the cryptography (tests/bench has the figures), and it offers four of the
+six suites. We call the same C functions through its binding.
 """
 
+import hashlib
 import hmac
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
-import pylibsrtp
+import pylibsrtp  # also brings the library up
 from pylibsrtp._binding import ffi, lib
 
 MAX_PACKET_LENGTH = 1500
@@ -27,47 +31,50 @@ _TRAILER = 4 + 16 + 128  # SRTCP index, tag, MKI: the most that libsrtp ever app
 _AUTHENTICATION_FAILED = 7  # srtp_err_status_t; the binding names only "ok"
 _REPLAYED = (9, 10)  # seen before; too old to tell
 
+# srtp_crypto_policy_t: cipher, length of key and salt, authentication, its key, its tag, services.
+# The binding does not name its fields; `_check_layout` holds them against what libsrtp writes.
+_POLICY_OF_CM_128: Final = (1, 30, 3, 20, 10, 3)
+_AES_256_CM: Final = 5  # SRTP_AES_ICM_256
+
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """What a suite is made of. Lengths in bytes; the master key is key and salt in one string."""
+    """What a suite is made of. Lengths in bytes; the master key is key and salt in one string.
+
+    Attributes:
+        tag_length: of SRTP. SRTCP has 16 with GCM, else 10 (RFC 4568 §6.2.2).
+        profile: libsrtp's, or that of the suite with a shorter key.
+    """
 
     name: str
     key_length: int
     salt_length: int
+    tag_length: int
     profile: int
 
     @property
     def master_length(self) -> int:
         return self.key_length + self.salt_length
 
+    @property
+    def is_gcm(self) -> bool:
+        return self.tag_length == 16
+
 
 SUITES = MappingProxyType(
     {
         suite.name: suite
         for suite in (
-            Suite("AEAD_AES_256_GCM", 32, 12, pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_256_GCM),
-            Suite("AEAD_AES_128_GCM", 16, 12, pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_128_GCM),
-            Suite(
-                "AES_CM_128_HMAC_SHA1_80", 16, 14, pylibsrtp.Policy.SRTP_PROFILE_AES128_CM_SHA1_80
-            ),
-            Suite(
-                "AES_CM_128_HMAC_SHA1_32", 16, 14, pylibsrtp.Policy.SRTP_PROFILE_AES128_CM_SHA1_32
-            ),
+            Suite("AEAD_AES_256_GCM", 32, 12, 16, lib.srtp_profile_aead_aes_256_gcm),
+            Suite("AEAD_AES_128_GCM", 16, 12, 16, lib.srtp_profile_aead_aes_128_gcm),
+            Suite("AES_256_CM_HMAC_SHA1_80", 32, 14, 10, lib.srtp_profile_aes128_cm_sha1_80),
+            Suite("AES_CM_128_HMAC_SHA1_80", 16, 14, 10, lib.srtp_profile_aes128_cm_sha1_80),
+            Suite("AES_256_CM_HMAC_SHA1_32", 32, 14, 4, lib.srtp_profile_aes128_cm_sha1_32),
+            Suite("AES_CM_128_HMAC_SHA1_32", 16, 14, 4, lib.srtp_profile_aes128_cm_sha1_32),
         )
     }
 )
-"""By RFC 4568 name, strongest first."""
-
-DTLS_PROFILES = MappingProxyType(
-    {
-        "SRTP_AEAD_AES_256_GCM": "AEAD_AES_256_GCM",
-        "SRTP_AEAD_AES_128_GCM": "AEAD_AES_128_GCM",
-        "SRTP_AES128_CM_SHA1_80": "AES_CM_128_HMAC_SHA1_80",
-        "SRTP_AES128_CM_SHA1_32": "AES_CM_128_HMAC_SHA1_32",
-    }
-)
-"""From the name that OpenSSL gives a negotiated DTLS-SRTP profile to the suite's name."""
+"""By name, best first: what is authenticated in full comes before the tags of four bytes."""
 
 
 class Srtp:
@@ -87,26 +94,28 @@ class Srtp:
         "_cdata",
         "_length",
         "_local",
-        "_local_master",
+        "_local_digest",
         "_remote",
-        "_remote_master",
+        "_remote_digest",
         "not_authentic",
         "refused",
         "replayed",
         "suite",
     )
 
-    def __init__(self, suite: str, local_master: bytes, remote_master: bytes) -> None:
+    def __init__(
+        self, suite: str, local_master: bytes | bytearray, remote_master: bytes | bytearray
+    ) -> None:
         if suite not in SUITES:
             raise ValueError(f"unknown SRTP suite {suite!r}")
         self.suite = SUITES[suite]
         self.not_authentic = 0
         self.replayed = 0
         self.refused = 0  # malformed, or nothing that libsrtp would take
-        self._local_master = local_master
-        self._remote_master = remote_master
-        self._local = self._open(local_master, pylibsrtp.Policy.SSRC_ANY_OUTBOUND)
-        self._remote = self._open(remote_master, pylibsrtp.Policy.SSRC_ANY_INBOUND)
+        self._local_digest = _digest(local_master)
+        self._remote_digest = _digest(remote_master)
+        self._local = _open(self.suite, local_master, lib.ssrc_any_outbound)
+        self._remote = _open(self.suite, remote_master, lib.ssrc_any_inbound)
         self._cdata = ffi.new("char[]", MAX_PACKET_LENGTH + _TRAILER)
         self._buffer = ffi.buffer(self._cdata)
         self._length = ffi.new("int *")
@@ -130,39 +139,50 @@ class Srtp:
         """The RTCP packet in an SRTCP packet; None: not authentic, replayed or malformed."""
         return self._run(lib.srtp_unprotect_rtcp, self._remote, packet)
 
-    def change_keys(self, local_master: bytes, remote_master: bytes) -> None:
+    def change_keys(
+        self, local_master: bytes | bytearray, remote_master: bytes | bytearray
+    ) -> None:
         """Take the keys of a new offer/answer exchange.
 
         A direction whose key stays the same keeps its context: starting it anew would reset the
         roll-over counter and send a second text under the same keystream (RFC 4568 §7.1.4).
+
+        Raises:
+            ValueError: a key of the wrong length, or the contexts are closed.
         """
-        if not hmac.compare_digest(local_master, self._local_master):
-            self._local = self._open(local_master, pylibsrtp.Policy.SSRC_ANY_OUTBOUND)
-            self._local_master = local_master
-        if not hmac.compare_digest(remote_master, self._remote_master):
-            self._remote = self._open(remote_master, pylibsrtp.Policy.SSRC_ANY_INBOUND)
-            self._remote_master = remote_master
+        if self._local is None or self._remote is None:
+            raise ValueError("the contexts are closed")
+        local, remote = _digest(local_master), _digest(remote_master)
+        if not hmac.compare_digest(local, self._local_digest):
+            fresh = _open(self.suite, local_master, lib.ssrc_any_outbound)
+            ffi.release(self._local)
+            self._local, self._local_digest = fresh, local
+        if not hmac.compare_digest(remote, self._remote_digest):
+            fresh = _open(self.suite, remote_master, lib.ssrc_any_inbound)
+            ffi.release(self._remote)
+            self._remote, self._remote_digest = fresh, remote
+
+    def close(self) -> None:
+        """Free the contexts, by which libsrtp overwrites their keys. Nothing passes any more."""
+        for context in (self._local, self._remote):
+            if context is not None:
+                ffi.release(context)
+        self._local = self._remote = None
 
     @property
     def discarded(self) -> int:
         """Packets that gave `None`, whatever the reason."""
         return self.not_authentic + self.replayed + self.refused
 
-    def _open(self, master: bytes, ssrc_type: int) -> pylibsrtp.Session:
-        if len(master) != self.suite.master_length:
-            raise ValueError(f"{self.suite.name} takes a key of {self.suite.master_length} bytes")
-        policy = pylibsrtp.Policy(key=master, ssrc_type=ssrc_type, srtp_profile=self.suite.profile)
-        return pylibsrtp.Session(policy)
-
-    def _run(self, function: Any, session: pylibsrtp.Session, packet: bytes) -> bytes | None:
+    def _run(self, function: Any, context: Any, packet: bytes) -> bytes | None:
         size = len(packet)
-        if size > MAX_PACKET_LENGTH:
+        if size > MAX_PACKET_LENGTH or context is None:
             self.refused += 1
             return None
         self._buffer[0:size] = packet
         length = self._length
         length[0] = size
-        status = function(session._srtp[0], self._cdata, length)
+        status = function(context[0], self._cdata, length)
         if status == 0:
             return self._buffer[0 : length[0]]  # type: ignore[no-any-return]  # cffi is untyped
         if status == _AUTHENTICATION_FAILED:
@@ -172,3 +192,57 @@ class Srtp:
         else:
             self.refused += 1
         return None
+
+
+def _digest(master: bytes | bytearray) -> bytes:
+    return hashlib.sha256(master).digest()
+
+
+def _open(suite: Suite, master: bytes | bytearray, ssrc_type: int) -> Any:
+    """A context of libsrtp, to be given back with `ffi.release`; the key that goes in there is
+    overwritten on the way."""
+    if len(master) != suite.master_length:
+        raise ValueError(f"{suite.name} takes a key of {suite.master_length} bytes")
+    policy, key = ffi.new("srtp_policy_t *"), ffi.new("unsigned char[]", len(master))
+    policy.ssrc.type = ssrc_type
+    policy.key = key
+    for part, of_profile in (
+        (policy.rtp, lib.srtp_crypto_policy_set_from_profile_for_rtp),
+        (policy.rtcp, lib.srtp_crypto_policy_set_from_profile_for_rtcp),
+    ):
+        of_profile(ffi.addressof(part), suite.profile)
+        if suite.key_length == 32 and not suite.is_gcm:
+            words = _words(part)
+            words[0], words[1] = _AES_256_CM, suite.master_length
+    context = ffi.new("srtp_t *")
+    try:
+        ffi.memmove(key, master, len(master))
+        status = lib.srtp_create(context, policy)
+    finally:
+        ffi.memmove(key, bytes(len(master)), len(master))
+    if status != 0:
+        raise ValueError(f"libsrtp does not take {suite.name} ({status})")
+    return ffi.gc(context, _free)
+
+
+def _free(context: Any) -> None:
+    lib.srtp_dealloc(context[0])
+
+
+def _words(policy: Any) -> Any:
+    """The fields of a srtp_crypto_policy_t, each as wide as an int."""
+    return ffi.cast("int *", ffi.addressof(policy))
+
+
+def _check_layout() -> None:
+    """Nothing is written into a structure that is not as we know it."""
+    policy = ffi.new("srtp_policy_t *")
+    lib.srtp_crypto_policy_set_from_profile_for_rtp(
+        ffi.addressof(policy.rtp), lib.srtp_profile_aes128_cm_sha1_80
+    )
+    known = ffi.sizeof("srtp_crypto_policy_t") == 4 * len(_POLICY_OF_CM_128)
+    if not known or tuple(_words(policy.rtp)[0 : len(_POLICY_OF_CM_128)]) != _POLICY_OF_CM_128:
+        raise ImportError(f"pylibsrtp {pylibsrtp.__version__} carries a libsrtp unknown to us")
+
+
+_check_layout()

@@ -216,7 +216,9 @@ class WebrtcEnd:
         return outputs
 
     def close(self, now: float) -> None:
-        """Say goodbye on every layer; `poll` once more for it."""
+        """Say goodbye on every layer, and forget the keys; `poll` once more for it."""
+        if self.srtp is not None:
+            self.srtp.close()
         if self._dtls is not None:
             self._dtls.close()
         self._work(now)
@@ -244,6 +246,7 @@ class WebrtcEnd:
                 self._outputs.append(transmit)
         elif isinstance(output, DtlsConnected):
             self.srtp = Srtp(output.profile, output.local_master, output.remote_master)
+            output.wipe()
             self._rise()
         elif isinstance(output, DtlsFailed):
             self._outputs.append(Down(Failure.DTLS, output.text))

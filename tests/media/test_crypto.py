@@ -1,5 +1,7 @@
 """Crypto lines to take and to refuse; the tables follow what PBXs themselves are tested with."""
 
+import base64
+
 import pytest
 
 from media import crypto
@@ -14,23 +16,38 @@ TAGGED = "1 AES_CM_128_HMAC_SHA1_80"
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "tag", "lifetime", "mki"),
     [
-        f"1 AES_CM_128_HMAC_SHA1_32 inline:{KEY}",
-        f"{TAGGED} inline:{KEY}",
-        f"{TAGGED} inline:{KEY}|2^32",
-        f"{TAGGED} inline:{KEY}|1048576",
-        f"{TAGGED} inline:{KEY}|2^20|1:4",
-        f"{TAGGED} inline:{KEY}|1048576|1:32",
-        f"{TAGGED} inline:{KEY}|1:4",
-        f"{TAGGED} inline:{KEY}|2^48",
-        f"999999999 AEAD_AES_128_GCM inline:{GCM_128}",
-        f"2 AEAD_AES_256_GCM inline:{GCM_256}",
-        f"{TAGGED} inline:{KEY} WSH=128",
+        (f"1 AES_CM_128_HMAC_SHA1_32 inline:{KEY}", 1, None, None),
+        (f"{TAGGED} inline:{KEY}", 1, None, None),
+        (f"{TAGGED} inline:{KEY}|2^32", 1, 1 << 32, None),
+        (f"{TAGGED} inline:{KEY}|1048576", 1, 1 << 20, None),
+        (f"{TAGGED} inline:{KEY}|2^20|1:4", 1, 1 << 20, (1, 4)),
+        (f"{TAGGED} inline:{KEY}|1048576|1:32", 1, 1 << 20, (1, 32)),
+        (f"{TAGGED} inline:{KEY}|1:4", 1, None, (1, 4)),
+        (f"{TAGGED} inline:{KEY}|2^48", 1, 1 << 48, None),
+        (f"{TAGGED} INLINE:{KEY}", 1, None, None),
+        (f"  {TAGGED}   inline:{KEY}  ", 1, None, None),
+        (f"0 AES_CM_128_HMAC_SHA1_80 inline:{KEY}", 0, None, None),
+        (f"001 AES_CM_128_HMAC_SHA1_80 inline:{KEY}", 1, None, None),
+        (f"{TAGGED} inline:{KEY} WSH=128", 1, None, None),
+        (f"{TAGGED} inline:{KEY} -odd", 1, None, None),
     ],
 )
-def test_takes(line: str) -> None:
-    assert crypto.read(line, ALL).suite in line
+def test_takes(line: str, tag: int, lifetime: int | None, mki: tuple[int, int] | None) -> None:
+    taken = crypto.read(line, ALL)
+    assert (taken.tag, taken.lifetime, taken.mki) == (tag, lifetime, mki)
+    assert taken.suite in line
+    assert taken.key == base64.b64decode(KEY)
+
+
+@pytest.mark.parametrize("suite", list(SUITES))
+@pytest.mark.parametrize("padding", ["", "==="])
+def test_takes_every_suite_with_or_without_padding(suite: str, padding: str) -> None:
+    key = bytes(range(SUITES[suite].master_length))
+    text = base64.b64encode(key).decode().rstrip("=")
+    taken = crypto.read(f"999999999 {suite} inline:{text}{padding}", ALL)
+    assert taken == Crypto(999_999_999, suite, key)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +93,8 @@ def test_refuses(line: str) -> None:
 
 def test_takes_the_first_line_that_the_settings_allow() -> None:
     lines = [
-        f"1 AES_256_CM_HMAC_SHA1_80 inline:{KEY}",
+        f"1 AES_192_CM_HMAC_SHA1_80 inline:{KEY}",
+        f"2 AES_256_CM_HMAC_SHA1_80 inline:{KEY}",  # too short
         f"3 AEAD_AES_256_GCM inline:{GCM_256}",
         f"7 AES_CM_128_HMAC_SHA1_32 inline:{KEY}",
         f"9 AES_CM_128_HMAC_SHA1_80 inline:{KEY}",
@@ -87,7 +105,14 @@ def test_takes_the_first_line_that_the_settings_allow() -> None:
     narrow = crypto.choose(lines, ["AES_CM_128_HMAC_SHA1_80"])
     assert narrow is not None
     assert narrow.tag == 9
-    assert crypto.choose(lines[:1], ALL) is None
+    assert crypto.choose(lines[:2], ALL) is None
+
+
+def test_lines_that_share_a_tag_are_told_apart_by_their_suite() -> None:
+    lines = [f"1 F8_128_HMAC_SHA1_80 inline:{KEY}", f"1 AEAD_AES_128_GCM inline:{GCM_128}"]
+    chosen = crypto.choose(lines, ALL)
+    assert chosen is not None
+    assert (chosen.tag, chosen.suite) == (1, "AEAD_AES_128_GCM")
 
 
 def test_makes_keys_of_the_suites_length() -> None:

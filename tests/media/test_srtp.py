@@ -3,11 +3,9 @@ import os
 import pytest
 
 from media.rtp import build
-from media.srtp import DTLS_PROFILES, SUITES, Srtp
+from media.srtp import SUITES, Srtp
 from tests.media import reference_srtp
 from tests.media.reference_srtp import ReferenceSrtp
-
-TAGS = {"AES_CM_128_HMAC_SHA1_80": 10, "AES_CM_128_HMAC_SHA1_32": 4}
 
 every_suite = pytest.mark.parametrize("suite", SUITES)
 
@@ -20,7 +18,9 @@ def pair(suite: str) -> tuple[Srtp, Srtp]:
 
 
 def reference(suite: str, master: bytes) -> ReferenceSrtp:
-    return ReferenceSrtp(master, SUITES[suite].key_length, TAGS.get(suite))
+    made_of = SUITES[suite]
+    tag_length = None if made_of.is_gcm else made_of.tag_length
+    return ReferenceSrtp(master, made_of.key_length, tag_length)
 
 
 def packet(sequence: int, ssrc: int = 0xCAFEBABE, payload: bytes = b"\xab" * 160) -> bytes:
@@ -30,22 +30,66 @@ def packet(sequence: int, ssrc: int = 0xCAFEBABE, payload: bytes = b"\xab" * 160
 # --- the reference itself, against the RFCs
 
 
-def test_reference_derives_the_keys_of_rfc_3711_b3() -> None:
-    key = bytes.fromhex("E1F97A0D3E018BE0D64FA32C06DE4139")
-    salt = bytes.fromhex("0EC675AD498AFEEBB6960B3AABE6")
-    derive = reference_srtp.derive
-    assert derive(key, salt, 0, 16).hex() == "c61e7a93744f39ee10734afe3ff7a087"
-    assert derive(key, salt, 2, 14).hex() == "30cbbc08863d8c85d49db34a9ae1"
-    assert derive(key, salt, 1, 20).hex() == "cebe321f6ff7716b6fd4ab49af256a156d38baa4"
+@pytest.mark.parametrize(
+    ("key", "salt", "cipher_key", "authentication_key", "session_salt"),
+    [
+        pytest.param(
+            "e1f97a0d3e018be0d64fa32c06de4139",
+            "0ec675ad498afeebb6960b3aabe6",
+            "c61e7a93744f39ee10734afe3ff7a087",
+            "cebe321f6ff7716b6fd4ab49af256a156d38baa48f0a0acf3c34e2359e6cdbce"
+            "e049646c43d9327ad175578ef72270986371c10c9a369ac2f94a8c5fbcdddc25"
+            "6d6e919a48b610ef17c2041e474035766b68642c59bbfc2f34db60dbdfb2",
+            "30cbbc08863d8c85d49db34a9ae1",
+            id="RFC 3711 B.3",
+        ),
+        pytest.param(
+            "f0f04914b513f2763a1b1fa130f10e2998f6f6e43e4309d1e622a0e332b9f1b6",
+            "3b04803de51ee7c96423ab5b78d2",
+            "5ba1064e30ec51613cad926c5a28ef731ec7fb397f70a960653caf06554cd8c4",
+            "fd9c32d39ed5fbb5a9dc96b30818454d1313dc05",
+            "fa31791685ca444a9e07c6c64e93",
+            id="RFC 6188 7.2",
+        ),
+    ],
+)
+def test_reference_derives_the_keys_of_the_rfcs(
+    key: str, salt: str, cipher_key: str, authentication_key: str, session_salt: str
+) -> None:
+    for label, wanted in enumerate((cipher_key, authentication_key, session_salt)):
+        expected = bytes.fromhex(wanted)
+        made = reference_srtp.derive(bytes.fromhex(key), bytes.fromhex(salt), label, len(expected))
+        assert made == expected
 
 
-def test_reference_makes_the_keystream_of_rfc_3711_b2() -> None:
-    key = bytes.fromhex("2B7E151628AED2A6ABF7158809CF4F3C")
-    salt = bytes.fromhex("F0F1F2F3F4F5F6F7F8F9FAFBFCFD")
+@pytest.mark.parametrize(
+    ("key", "first", "last"),
+    [
+        pytest.param(
+            "2b7e151628aed2a6abf7158809cf4f3c",
+            "e03ead0935c95e80e166b16dd92b4eb4d23513162b02d0f72a43a2fe4a5f97ab"
+            "41e95b3bb0a2e8dd477901e4fca894c0",
+            "ec8cdf7398607cb0f2d21675ea9ea1e4362b7c3c6773516318a077d7fc5073ae"
+            "6a2cc3787889374fbeb4c81b17ba6c44",
+            id="RFC 3711 B.2",
+        ),
+        pytest.param(
+            "57f82fe3613fd170a85ec93c40b1f0922ec4cb0dc025b58272147cc438944a98",
+            "92bdd28a93c3f52511c677d08b5515a49da71b2378a854f67050756ded165bac"
+            "63c4868b7096d88421b563b8c94c9a31",
+            "cea518c90fd91ced9cbb18c078a547113dbc4814f4da5f00a08772b63c6a046d"
+            "6eb246913062a16891433e97dd01a57f",
+            id="RFC 6188 7.1",
+        ),
+    ],
+)
+def test_reference_makes_the_keystreams_of_the_rfcs(key: str, first: str, last: str) -> None:
+    salt = bytes.fromhex("f0f1f2f3f4f5f6f7f8f9fafbfcfd")
     iv = reference_srtp.counter_iv(salt, bytes(4), 0)
     assert iv.hex() == "f0f1f2f3f4f5f6f7f8f9fafbfcfd0000"
-    stream = reference_srtp.keystream(key, iv, 32)
-    assert stream.hex() == "e03ead0935c95e80e166b16dd92b4eb4d23513162b02d0f72a43a2fe4a5f97ab"
+    stream = reference_srtp.keystream(bytes.fromhex(key), iv, 0xFF02 * 16)
+    assert stream[: 3 * 16].hex() == first
+    assert stream[0xFEFF * 16 :].hex() == last
 
 
 GALLIA = bytes.fromhex("8040f17b8041f8d35501a0b2") + b"Gallia est omnis divisa in partes tres"
@@ -78,12 +122,27 @@ def test_reference_makes_the_packets_of_rfc_7714_16(key_length: int, secret: str
     assert made.hex() == GALLIA[:12].hex() + secret
 
 
-def test_reference_makes_the_packet_of_rfc_7714_17() -> None:
-    made = reference_srtp.gcm_protect_rtcp(bytes(range(16)), QUID_PRO_QUO, MARS, 0x5D4)
-    assert made == bytes.fromhex(
-        "81c8000d 4d617273 63e94885 dcdab67c a727d766 2f6b7e99 7ff5c0f7 6c06f32d c676a5f1"
-        "730d6fda 4ce09b46 86303ded 0bb9275b c84aa458 96cf4d2f c5abf872 45d9eade 800005d4"
-    )
+@pytest.mark.parametrize(
+    ("key_length", "secret"),
+    [
+        (
+            16,
+            "63e94885dcdab67ca727d7662f6b7e997ff5c0f76c06f32dc676a5f1730d6fda4ce09b4686303ded"
+            "0bb9275bc84aa45896cf4d2fc5abf87245d9eade800005d4",
+        ),
+        (
+            32,
+            "d50ae4d1f5ce5d304ba297e47d470c282c3ece5dbffe0a50a2eaa5c1110555be8415f658c61de047"
+            "6f1b6fad1d1eb30c4446839f57ff6f6cb26ac3be800005d4",
+        ),
+    ],
+)
+def test_reference_makes_the_packets_of_rfc_7714_17(key_length: int, secret: str) -> None:
+    iv = reference_srtp.gcm_iv(QUID_PRO_QUO, MARS[4:8], 0x5D4)
+    assert iv.hex() == "517524055203726f207170bb"
+    key = bytes(range(key_length))
+    made = reference_srtp.gcm_protect_rtcp(key, QUID_PRO_QUO, MARS, 0x5D4)
+    assert made.hex() == MARS[:8].hex() + secret
 
 
 # --- ours against the reference
@@ -194,10 +253,11 @@ def test_master_lengths_are_those_of_the_standards() -> None:
     assert lengths == {
         "AEAD_AES_256_GCM": 44,
         "AEAD_AES_128_GCM": 28,
+        "AES_256_CM_HMAC_SHA1_80": 46,
         "AES_CM_128_HMAC_SHA1_80": 30,
+        "AES_256_CM_HMAC_SHA1_32": 46,
         "AES_CM_128_HMAC_SHA1_32": 30,
     }
-    assert set(DTLS_PROFILES.values()) == set(SUITES)
 
 
 def test_keys_are_not_shown() -> None:
@@ -224,3 +284,17 @@ def test_a_kept_key_keeps_its_roll_over_counter() -> None:
     assert back == reference(suite, new).protect(packet(1))
     assert back is not None
     assert ours.unprotect(back) == packet(1)
+
+
+@every_suite
+def test_nothing_passes_once_the_keys_are_forgotten(suite: str) -> None:
+    ours, theirs = pair(suite)
+    secret = ours.protect(packet(1))
+    assert secret is not None
+    for one in (ours, theirs, ours):  # twice does no harm
+        one.close()
+    assert ours.protect(packet(2)) is None
+    assert ours.protect_rtcp(SENDER_REPORT) is None
+    assert theirs.unprotect(secret) is None
+    with pytest.raises(ValueError, match="closed"):
+        ours.change_keys(bytes(44), bytes(44))
