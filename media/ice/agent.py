@@ -2,8 +2,9 @@
 8838, RFC 7675).
 
 One component (RTP and RTCP share it), full ICE, trickle in both directions. `Gathering` has our
-side's addresses, `Checklist` the pairs of one generation, `Consent` the selected pair's freshness;
-here is what happens between them: checks and their answers, roles, nomination, restart.
+side's addresses, `Checklist` the pairs of one generation, `Selection` the pair that is in use and
+the peer's consent to it; here is what happens between them: checks and their answers, roles,
+restart.
 
 The gate: a datagram that is not STUN is handed up only from a place that has proved itself with a
 password from the signalling, either by a request of its own or by its answer to ours. That set
@@ -11,14 +12,9 @@ password from the signalling, either by a request of its own or by its answer to
 leaves a trace but a count. Payload passes before nomination, since a peer may send its ClientHello
 as soon as its own check was answered.
 
-As the controlling side the agent sends over the first valid pair, nominates as soon as no better
-one is likely, and nominates another one when the selected one falls silent. As the controlled side
-it follows the peer's nominations.
-
 Deviations: triggered checks are not paced (only who knows our password causes them, one per
-request); error responses other than 487 are ignored, so that nobody can end a pair; a pair is
-nominated again after the first nomination, which RFC 8445 leaves to a restart and browsers do all
-the time; the agent never fails before its limit (RFC 8863).
+request); error responses other than 487 are ignored, so that nobody can end a pair; the agent never
+fails before its limit (RFC 8863).
 """
 
 from collections.abc import Callable
@@ -29,27 +25,17 @@ from media.ice import gathering, stun
 from media.ice.candidate import Candidate
 from media.ice.check import Checks
 from media.ice.checklist import Checklist, EarlyCheck, IceCredentials, Pair, PairState
-from media.ice.consent import Consent
-from media.ice.events import (
-    CandidatePair,
-    Connected,
-    Disconnected,
-    Failed,
-    IceOutput,
-    Transmit,
-)
+from media.ice.events import IceOutput, Transmit
 from media.ice.gathering import Base, Gathering
+from media.ice.selection import Selection
 from media.ice.server import Server
 from media.ice.stun import Address, Kind, Message, Method, StunError
 
 __all__ = ["IceAgent", "IceCounters", "IceCredentials"]
 
 _PACE: Final = 0.02  # RFC 8445 §14.2 wants no less than 5 ms and recommends 50 ms
-_SETTLE: Final = 0.05  # how long a better pair than a valid one is waited for before nomination
-_SETTLE_RELAYED: Final = 0.2  # the same, if all that is valid goes through a relay
 _RESEND: Final = 0.05  # a triggered check does not repeat one that was sent less than this ago
 _RETIRE: Final = 5.0  # the old generation's packets may still be under way after a restart
-_HELD: Final = 8  # datagrams of DTLS that wait for the first valid pair: one flight
 
 
 @dataclass(slots=True)
@@ -90,19 +76,20 @@ class IceAgent:
         self._previous: Checklist | None = None
         self._checks = Checks(random, controlling=controlling)
         self._open: set[tuple[int, Address]] = set()
-        self._selected: tuple[Checklist, Pair] | None = None
-        self._consent: Consent | None = None
-        self._path: Pair | None = None
-        self._direct: tuple[int, Address] | None = None  # of the path, unless it goes by a relay
-        self._held: list[bytes] = []
+        self._outputs: list[IceOutput] = []
+        self._selection = Selection(
+            current=self._current,
+            checks=self._checks,
+            gathering=self._gathering,
+            random=random,
+            limit=limit,
+            emit=self._outputs.append,
+        )
         self._check_at: float | None = None
         self._next_slot = now
-        self._nominate_at: float | None = None
-        self._limit_at: float | None = None
         self._retire_at: float | None = None
         self._deadline: float | None = None
         self._deadline_known = False
-        self._outputs: list[IceOutput] = []
 
     @property
     def local(self) -> IceCredentials:
@@ -176,24 +163,40 @@ class IceAgent:
         """Both descriptions are exchanged (our answer is out, or the peer's came): `Failed` follows
         if no pair is selected within the `limit`. Not called by the agent, since a call may ring
         long after `set_remote`."""
-        if self._selected is None or self._selected[0] is not self._current:
-            self._limit_at = now + self._limit
+        if not self._selection.is_current:
+            self._selection.limit_at = now + self._limit
             self._deadline_known = False
 
     def restart(self, now: float) -> None:
         """New credentials of ours for a new offer (RFC 8445 §9); the selected pair carries on until
         one of the new generation is nominated."""
-        # Of the generations before, the one that carries the call is kept.
-        if self._selected is None:
-            self._previous = None
-        elif self._selected[0] is self._current:
+        chosen = self._selection.chosen
+        # Of the generations before, the one that carries the call is kept, or else the last one
+        # that the peer knows: it may come back, or not take up the restart.
+        if self._selection.is_current or (chosen is None and self._current.remote is not None):
             self._previous = self._current
-        self._current = Checklist(IceCredentials.make(self._random), controlling=self.controlling)
+        checklist = Checklist(IceCredentials.make(self._random), controlling=self.controlling)
         for base in self._gathering.bases.values():
-            self._current.add_base(base)
-        self._check_at = self._nominate_at = self._limit_at = self._retire_at = None
+            checklist.add_base(base)
+        self._begin(checklist, now)
+
+    def roll_back(self, now: float) -> bool:
+        """Take back a restart that the peer has not answered (RFC 8829 §4.1.10.2), and go on with
+        the generation before; False if there is nothing to take back."""
+        previous = self._previous
+        if previous is None or self._current.remote is not None:
+            return False
+        self._previous = None
+        self._begin(previous, now)
+        return True
+
+    def _begin(self, checklist: Checklist, now: float) -> None:
+        """This generation is the newest one from now on."""
+        self._current = self._selection.current = checklist
+        self._check_at = self._retire_at = None
+        self._selection.nominate_at = self._selection.limit_at = None
         self._forget_old()
-        self._route()
+        self._selection.route()
         self._settle(now)
 
     def receive(
@@ -219,15 +222,7 @@ class IceAgent:
     def send(self, data: bytes, now: float) -> Transmit | None:
         """Wrap for the selected pair, or before that for the best valid one. None when there is
         none: DTLS is then held (a few datagrams) until there is; RTP is not."""
-        if self._direct is not None:
-            return Transmit(self._direct[0], self._direct[1], data)
-        path = self._path
-        if path is None:
-            # A flight may be repeated before there is a path; once is enough.
-            if data and 19 < data[0] < 64 and len(self._held) < _HELD and data not in self._held:
-                self._held.append(data)
-            return None
-        return path.base.transmit(data, path.address)
+        return self._selection.send(data)
 
     def stream_opened(self, socket: int, now: float) -> None:
         """The stream of an `OpenStream` is up (with TLS: verified)."""
@@ -256,10 +251,10 @@ class IceAgent:
         self._drain(now)
         self._checks.keep(())
         self._open.clear()
-        self._held.clear()
-        self._selected = self._previous = self._consent = self._path = self._direct = None
+        self._selection.clear()
+        self._previous = None
         self._current = Checklist(IceCredentials.make(self._random), controlling=self.controlling)
-        self._check_at = self._nominate_at = self._limit_at = self._retire_at = None
+        self._check_at = self._retire_at = None
         self._deadline_known = False
 
     def handle_timer(self, now: float) -> None:
@@ -269,16 +264,7 @@ class IceAgent:
             for pair in list(checklist.pairs.values()):
                 if pair.resend_at is not None and pair.resend_at <= now:
                     self._resend(pair, now)
-        if self._nominate_at is not None and self._nominate_at <= now:
-            self._nominate_at = None
-            best = self._current.best_valid()
-            if best is not None and self.controlling:
-                self._select(self._current, best, now)
-        self._keep_consent(now)
-        if self._limit_at is not None and self._limit_at <= now:
-            self._limit_at = None
-            if self._selected is None:
-                self._outputs.append(Failed("no path to the peer was found"))
+        self._selection.handle_timer(now)
         if self._retire_at is not None and self._retire_at <= now:
             self._retire_at = None
             self._previous = None
@@ -294,7 +280,8 @@ class IceAgent:
 
     def poll(self) -> list[IceOutput]:
         """Outputs since the last call, in order."""
-        outputs, self._outputs = self._outputs, []
+        outputs = self._outputs.copy()
+        self._outputs.clear()
         return outputs
 
     # --- what comes in
@@ -361,7 +348,7 @@ class IceAgent:
             pair.nominated_at = now
         if pair.state is PairState.SUCCEEDED:
             if check.nominated and not self.controlling:
-                self._follow(checklist, pair, now)
+                self._selection.follow(checklist, pair, now)
         elif pair.state is not PairState.IN_PROGRESS:
             self._check(checklist, pair, now)
         elif now - pair.sent_at >= _RESEND:
@@ -369,11 +356,10 @@ class IceAgent:
 
     def _take_role(self, controlling: bool, now: float) -> None:
         self._checks.controlling = controlling
-        self._nominate_at = None
+        self._selection.nominate_at = None
         for checklist in self._checklists():
             checklist.take_role(controlling=controlling)
-        if controlling:
-            self._consider(now)
+        self._selection.consider(now)
 
     def _receive_response(self, base: Base, message: Message, source: Address, now: float) -> None:
         """An answer to a check of ours (RFC 8445 §7.2.5), or of a STUN server."""
@@ -409,20 +395,7 @@ class IceAgent:
         pair.resend_at = None
         self._checks.drop(pair)
         self._open.add(pair.key)
-        consent = self._consent
-        if self._selected is not None and consent is not None:
-            if self._selected[1] is pair:
-                if consent.disconnected:
-                    self._outputs.append(self._connected(pair))
-                consent.renewed(now)
-                return
-            # Another pair works all of a sudden: perhaps because the selected one no longer does.
-            consent.hurry(now)
-        if not self.controlling and pair.nominated_at is not None:
-            self._follow(checklist, pair, now)
-        elif self.controlling:
-            self._consider(now)
-        self._route()
+        self._selection.confirmed(checklist, pair, now)
 
     # --- checks
 
@@ -436,11 +409,11 @@ class IceAgent:
             self._outputs.append(self._checks.again(pair, now))
             return
         pair.resend_at = None
-        if self._selected is None or self._selected[1] is not pair:  # that one is consent's
+        if not self._selection.is_selected(pair):  # that one is consent's
             pair.state = PairState.FAILED
             self._checks.drop(pair)
-            self._consider(now)
-            self._route()
+            self._selection.consider(now)
+            self._selection.route()
 
     def _pace(self, now: float) -> None:
         """Ordinary checks, best pair first, one per slot (RFC 8445 §6.1.4)."""
@@ -459,132 +432,6 @@ class IceAgent:
             self._gathering.release(pair.base, pair.remote.address, now)
         if pairs and self._check_at is None:
             self._check_at = self._next_slot
-
-    # --- selection
-
-    def _consider(self, now: float) -> None:
-        """As the controlling side: is there something to nominate (RFC 8445 §8.1.1)?"""
-        if not self.controlling:
-            return
-        best = self._current.best_valid()
-        if self._selected is not None and self._selected[0] is self._current:
-            selected = self._selected[1]
-            if self._consent is not None and self._consent.doubtful(now):
-                self._rescue(now)
-            elif best is not None and selected.relayed and not best.relayed:
-                self._select(self._current, best, now)
-        elif best is not None:
-            if not self._current.better_open(best):
-                self._select(self._current, best, now)
-                return
-            at = now + (_SETTLE_RELAYED if best.relayed else _SETTLE)
-            self._nominate_at = at if self._nominate_at is None else min(at, self._nominate_at)
-
-    def _follow(self, checklist: Checklist, pair: Pair, now: float) -> None:
-        """As the controlled side: the peer nominated a valid pair (RFC 8445 §7.3.1.5, §8.1.1).
-
-        A peer that nominates aggressively names many, of which the best counts (RFC 5245 §8.1.1.2);
-        one that moves to a worse pair is followed when the better one has gone silent.
-        """
-        if self._selected is not None:
-            chosen, selected = self._selected
-            if selected is pair or (chosen is self._current and checklist is not chosen):
-                return
-            if chosen is checklist and pair.priority < selected.priority:
-                if self._consent is not None:
-                    self._consent.hurry(now)
-                    if self._consent.doubtful(now):
-                        self._rescue(now)
-                return
-        self._select(checklist, pair, now)
-
-    def _select(self, checklist: Checklist, pair: Pair, now: float) -> None:
-        stale = pair.confirmed_at is None or now - pair.confirmed_at > 5.0
-        self._selected = checklist, pair
-        self._consent = Consent(self._random, now, check_now=stale)
-        self._gathering.bind(pair.base, pair.address, now)
-        if checklist is self._current:
-            self._nominate_at = self._limit_at = None
-            if self._previous is not None:
-                self._retire_at = now + _RETIRE
-        if self.controlling:
-            self._outputs.append(self._checks.start(checklist, pair, now, nominate=True))
-        self._outputs.append(self._connected(pair))
-        self._route()
-
-    def _connected(self, pair: Pair) -> Connected:
-        return Connected(CandidatePair(pair.base.candidate, pair.remote))
-
-    def _route(self) -> None:
-        """Decide where `send` goes, and let go what waited for it."""
-        path = self._selected[1] if self._selected else self._current.best_valid()
-        self._path = path
-        self._direct = path.key if path is not None and path.base.relay is None else None
-        if path is not None and self._held:
-            held, self._held = self._held, []
-            self._outputs += [path.base.transmit(data, path.address) for data in held]
-
-    # --- consent
-
-    def _keep_consent(self, now: float) -> None:
-        consent = self._consent
-        if consent is None or self._selected is None:
-            return
-        if consent.expires_at <= now:
-            self._expire(now)
-            return
-        if consent.silent(now) and not consent.disconnected:
-            consent.disconnected = True
-            self._outputs.append(Disconnected())
-        if consent.check_at <= now:
-            if consent.doubtful(now) and not self._rescue(now):
-                self._probe(now)
-            if self._consent is consent:
-                self._outputs.append(self._checks.once(*self._selected))
-                consent.checked(now)
-
-    def _rescue(self, now: float) -> bool:
-        """The selected pair does not answer: take another that lately did, if there is one."""
-        if self._selected is None or self._consent is None:
-            return False
-        checklist, selected = self._selected
-        since = (self._consent.unanswered_since or now) - 1.0
-        nominated_at = selected.nominated_at or 0.0
-        fresh = [
-            pair
-            for pair in checklist.pairs.values()
-            if pair is not selected
-            and pair.state is PairState.SUCCEEDED
-            and (pair.confirmed_at or 0.0) >= since
-            and (self.controlling or (pair.nominated_at or 0.0) > nominated_at)
-        ]
-        if fresh:
-            self._select(checklist, max(fresh, key=lambda pair: pair.priority), now)
-        return bool(fresh)
-
-    def _probe(self, now: float) -> None:
-        """Find out which of the other pairs that once worked still do."""
-        if self._selected is None:
-            return
-        checklist, selected = self._selected
-        for pair in list(checklist.pairs.values()):
-            if pair.state is PairState.SUCCEEDED and pair is not selected and not pair.resend_at:
-                self._check(checklist, pair, now)
-
-    def _expire(self, now: float) -> None:
-        """No consent any more: nothing may be sent over what was selected (RFC 7675 §5.1)."""
-        assert self._selected is not None, "consent is about the selected pair"
-        checklist, _ = self._selected
-        for pair in checklist.pairs.values():
-            pair.state = PairState.FAILED
-            pair.resend_at = None
-            self._checks.drop(pair)
-        self._selected = self._consent = None
-        self._route()
-        if checklist is self._current:
-            self._outputs.append(Failed("the peer has stopped answering"))
-        elif self._limit_at is None:
-            self._limit_at = now + self._limit
 
     # --- generations and bases
 
@@ -608,14 +455,10 @@ class IceAgent:
         for checklist in self._checklists():
             for pair in checklist.forget_base(base):
                 self._checks.drop(pair)
-                if self._selected is not None and self._selected[1] is pair:
-                    self._selected = self._consent = None
-                    self._outputs.append(Disconnected())
-                    if self._limit_at is None:
-                        self._limit_at = now + self._limit
+                self._selection.lost(pair, now)
         self._forget_old()
-        self._consider(now)
-        self._route()
+        self._selection.consider(now)
+        self._selection.route()
 
     def _drain(self, now: float) -> None:
         for output in self._gathering.poll():
@@ -639,18 +482,17 @@ class IceAgent:
         self._drain(now)
         self._pace(now)
         self._drain(now)
+        if self._previous is not None and self._retire_at is None and self._selection.is_current:
+            self._retire_at = now + _RETIRE
         self._deadline_known = False
 
     def _earliest(self) -> float | None:
         times = [
             self._gathering.deadline(),
             self._check_at if self._current.remote is not None else None,
-            self._nominate_at,
-            self._limit_at,
+            self._selection.deadline(),
             self._retire_at,
         ]
-        if self._consent is not None:
-            times += [self._consent.check_at, self._consent.expires_at]
         for checklist in self._checklists():
             times += [pair.resend_at for pair in checklist.pairs.values()]
         return min((at for at in times if at is not None), default=None)

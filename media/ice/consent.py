@@ -1,19 +1,22 @@
 """Consent freshness: whether the peer still wants what we send (RFC 7675).
 
-A Binding request every 5 s, ±20 %, over the selected pair; 30 s without a response end the right to
+A Binding request every 2 s, ±20 %, over the selected pair; 30 s without a response end the right to
 send.
 
-Deviation: while a check is unanswered the next ones follow every second, as a retransmission would,
-so that one lost packet says nothing and four lost ones say early that the path is in trouble.
+Deviation: RFC 7675 asks every 5 s (browsers, every 2.5 s), which would notice a dead path only
+after ten. And while a check is unanswered the next ones follow every quarter of a second, then
+every second, as retransmissions would: one lost packet says nothing, and some eight in a row say
+within 5 s that the path is in trouble.
 """
 
 from collections.abc import Callable
 from typing import Final
 
-_INTERVAL: Final = 5.0
-_RETRY: Final = 1.0
-_DOUBT: Final = 0.7  # a check unanswered this long: look for another pair
-_DISCONNECT: Final = 4.0
+_INTERVAL: Final = 2.0
+_RETRY: Final = 0.25
+_RETRY_DISCONNECTED: Final = 1.0
+_DOUBT: Final = 0.5  # a check unanswered this long: look for another pair
+_DISCONNECT: Final = 2.4
 _EXPIRY: Final = 30.0
 
 
@@ -44,7 +47,8 @@ class Consent:
         """A check was sent."""
         if self._unanswered_since is None:
             self._unanswered_since = now
-        self.check_at = now + self._spread(_RETRY)
+        retry = _RETRY_DISCONNECTED if self.disconnected else _RETRY
+        self.check_at = now + self._spread(retry)
 
     def renewed(self, now: float) -> None:
         """A check was answered."""
