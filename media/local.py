@@ -108,6 +108,11 @@ class LocalPlane:
             task.cancel()
         await asyncio.gather(*(slot.stop() for slot in self._slots))
 
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The worker processes that run now."""
+        return tuple(slot.worker.pid for slot in self._slots if slot.worker is not None)
+
     def open(self, settings: SessionSettings, listener: Listener) -> "LocalSession":
         """Open a session on the least loaded worker; see `MediaPlane.open`."""
         number = next(self._numbers)
