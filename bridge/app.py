@@ -17,8 +17,6 @@ from ipaddress import ip_network
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from mautrix.util.async_db import Database
-
 from bridge import wording
 from bridge.attachment import Attachments
 from bridge.bot import Bot
@@ -28,6 +26,7 @@ from bridge.config import Config, LineSection
 from bridge.db import database as databases
 from bridge.db.ghosts import GhostTable
 from bridge.db.inbox import Inbox
+from bridge.db.interface import Database
 from bridge.db.polls import PollTable
 from bridge.db.portals import BotRoomTable, PortalTable
 from bridge.db.senders import SenderTable

@@ -1,33 +1,25 @@
-"""Opens the database: SQLite by default, PostgreSQL by URL; mautrix's pool speaks to both.
+"""Opens the database: SQLite by default, PostgreSQL by URL.
 
-What is acknowledged must survive a power cut, so durability is set here and then asserted rather
-than hoped for: WAL with `synchronous = FULL` on SQLite (mautrix's own default is NORMAL, under
-which the last commits may be undone), `synchronous_commit` on PostgreSQL.
-
-SQLite gets a single connection, so that writers queue up in the order in which they came instead of
-failing as busy. Inside `async with db.acquire() as conn, conn.transaction():` everything that the
-same task asks of `db` joins that transaction; so never start a task in there.
+What is acknowledged must survive a power cut, so durability is set and then asserted rather than
+hoped for: WAL with `synchronous = FULL` on SQLite, `synchronous_commit` on PostgreSQL. mautrix
+makes the tables and remembers their version; what is asked later goes by `bridge.db.sqlite` and
+`bridge.db.postgres`.
 """
 
 import asyncio
 import os
 import sqlite3
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, closing
-from typing import Any, TypeVar, cast
+from contextlib import closing
 from urllib.parse import quote
 
-from mautrix.util.async_db import Connection, Database, Scheme
+from mautrix.util import async_db
 
+from bridge.db.interface import Database, DatabaseError
+from bridge.db.postgres import PostgresDatabase
+from bridge.db.sqlite import SqliteDatabase
 from bridge.db.upgrade import upgrade_table
 
-_Result = TypeVar("_Result")
-# PostgreSQL: more than the control process can keep busy.
-_CONNECTIONS = 5
-
-
-class DatabaseError(Exception):
-    """The database cannot be used; the text is for a person."""
+__all__ = ["Database", "DatabaseError", "open"]
 
 
 async def open(url: str) -> Database:
@@ -39,32 +31,36 @@ async def open(url: str) -> Database:
     Raises:
         DatabaseError: no such place, no permission, made by a newer version, or not durable.
     """
-    arguments: dict[str, Any]
+    database: SqliteDatabase | PostgresDatabase
     if url.startswith("sqlite:"):
-        await asyncio.to_thread(_try_sqlite, url.removeprefix("sqlite:"))
+        path = url.removeprefix("sqlite:")
+        await asyncio.to_thread(_try_sqlite, path)
         # Escaped, since mautrix takes the path of a URL and a file's name may hold anything.
-        url = f"sqlite:{quote(url.removeprefix('sqlite:'))}"
-        arguments = {
-            "init_commands": [
-                "PRAGMA foreign_keys = ON",
-                "PRAGMA journal_mode = WAL",
-                "PRAGMA synchronous = FULL",
-                "PRAGMA busy_timeout = 5000",
-            ]
-        }
+        await _migrate(f"sqlite:{quote(path)}")
+        database = SqliteDatabase(path)
     else:
-        arguments = {"min_size": 1, "max_size": _CONNECTIONS, "command_timeout": 30}
-    database = Database.create(url, upgrade_table=upgrade_table, db_args=arguments)
+        await _migrate(url)
+        database = PostgresDatabase(url)
+    await database.start()
+    return database
+
+
+async def _migrate(url: str) -> None:
+    """Bring the tables to our version."""
+    is_sqlite = url.startswith("sqlite:")
+    # Its default on SQLite is a migration that a power cut may undo.
+    arguments = (
+        {"init_commands": ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL"]}
+        if is_sqlite
+        else {"min_size": 1, "max_size": 1, "command_timeout": 600}
+    )
+    database = async_db.Database.create(url, upgrade_table=upgrade_table, db_args=arguments)
     try:
         await database.start()
-        await _assert_durable(database)
-    except DatabaseError:
-        await database.stop()
-        raise
     except Exception as error:  # two drivers and mautrix: three families of errors
-        await database.stop()
         raise DatabaseError(f"{type(error).__name__}: {error}") from error
-    return database
+    finally:
+        await database.stop()
 
 
 def _try_sqlite(path: str) -> None:
@@ -84,31 +80,3 @@ def _try_sqlite(path: str) -> None:
         raise DatabaseError(f"{path}: {error.strerror}") from error
     except sqlite3.Error as error:
         raise DatabaseError(f"{path}: {error}") from error
-
-
-async def _assert_durable(database: Database) -> None:
-    if database.scheme == Scheme.SQLITE:
-        level = await database.fetchval("PRAGMA synchronous")
-        mode = await database.fetchval("PRAGMA journal_mode")
-        if level != 2 or mode != "wal":
-            raise DatabaseError(f"SQLite is not durable: synchronous={level}, journal_mode={mode}")
-    else:
-        setting = await database.fetchval("SHOW synchronous_commit")
-        if setting == "off":
-            raise DatabaseError("PostgreSQL is not durable: synchronous_commit is off")
-
-
-async def commit(database: Database, work: Callable[[Connection], Awaitable[_Result]]) -> _Result:
-    """Do `work` in one transaction, to its end even if we are cancelled meanwhile.
-
-    mautrix's SQLite transaction is neither committed nor rolled back when it is cancelled, which
-    would leave the only connection inside of it for good.
-    """
-
-    async def transact() -> _Result:
-        # mautrix annotates its context managers as what they yield.
-        acquired: AbstractAsyncContextManager[Connection] = cast(Any, database.acquire())
-        async with acquired as connection, cast(Any, connection.transaction()):
-            return await work(connection)
-
-    return await asyncio.shield(asyncio.create_task(transact()))

@@ -1,6 +1,6 @@
 """Ghosts at rest: which exist at the homeserver, and the name that each bears there."""
 
-from mautrix.util.async_db import Database
+from bridge.db.interface import Database
 
 
 class GhostTable:

@@ -13,9 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mautrix.util.async_db import Connection, Database
-
-from bridge.db.database import commit
+from bridge.db.interface import Connection, Database
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +67,9 @@ class Inbox:
             else:
                 name = hashlib.sha256(_dump(raw).encode()).hexdigest()
                 rows.setdefault(f"unreadable:{name}", ("", raw, "aside"))
-        found: list[InboxEvent] = []
 
-        async def insert(connection: Connection) -> None:
+        async def insert(connection: Connection) -> list[InboxEvent]:
+            found: list[InboxEvent] = []
             keys = list(rows)
             for start in range(0, len(keys), _MOST_ROWS):
                 arguments: list[object] = []
@@ -92,8 +90,9 @@ class Inbox:
                     if state == "pending" and isinstance(raw, dict):
                         found.append(InboxEvent(row["seq"], row["event_id"], room_id, raw, now_ms))
 
-        if rows:
-            await commit(self._database, insert)
+            return found
+
+        found = await self._database.commit(insert) if rows else []
         if aside := sum(state == "aside" for _, _, state in rows.values()):
             log.warning("%d events of a transaction have no usable id: set aside", aside)
         return sorted(found, key=lambda event: event.seq)
@@ -127,7 +126,7 @@ class Inbox:
         ]
 
     async def done(self, event_id: str) -> None:
-        """The event needs nothing more. Joins the transaction that the task is in, if any."""
+        """The event needs nothing more."""
         await self._database.execute(
             "UPDATE inbox SET state = 'done', payload = NULL"
             " WHERE event_id = $1 AND state = 'pending'",
@@ -140,14 +139,14 @@ class Inbox:
         Returns:
             Whether it will be tried again at the next start.
         """
-        row = await self._database.fetchrow(
+        rows = await self._database.write(
             "UPDATE inbox SET attempts = attempts + 1,"
             " state = CASE WHEN attempts + 1 >= $2 THEN 'aside' ELSE state END"
             " WHERE event_id = $1 AND state = 'pending' RETURNING state",
             event_id,
             MOST_ATTEMPTS,
         )
-        return row is not None and row["state"] == "pending"
+        return bool(rows) and bool(rows[0]["state"] == "pending")
 
     async def known(self, event_ids: Sequence[str]) -> dict[str, int]:
         """Those of these events that came here, in whatever state they are, with their `seq`."""

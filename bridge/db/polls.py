@@ -1,6 +1,6 @@
 """How far the lists of providers have been read."""
 
-from mautrix.util.async_db import Database
+from bridge.db.interface import Database
 
 
 class PollTable:

@@ -3,7 +3,7 @@ direct chat with the bot."""
 
 from dataclasses import dataclass
 
-from mautrix.util.async_db import Database
+from bridge.db.interface import Connection, Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,16 @@ class BotRoomTable:
         return {row["user_id"]: row["room_id"] for row in rows}
 
     async def put(self, user_id: str, room_id: str) -> None:
-        await self.delete(room_id)
-        await self._database.execute(
-            "INSERT INTO bot_room (user_id, room_id) VALUES ($1, $2)"
-            " ON CONFLICT (user_id) DO UPDATE SET room_id = excluded.room_id",
-            user_id,
-            room_id,
-        )
+        async def replace(connection: Connection) -> None:
+            await connection.execute("DELETE FROM bot_room WHERE room_id = $1", room_id)
+            await connection.execute(
+                "INSERT INTO bot_room (user_id, room_id) VALUES ($1, $2)"
+                " ON CONFLICT (user_id) DO UPDATE SET room_id = excluded.room_id",
+                user_id,
+                room_id,
+            )
+
+        await self._database.commit(replace)
 
     async def delete(self, room_id: str) -> None:
         await self._database.execute("DELETE FROM bot_room WHERE room_id = $1", room_id)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mautrix.util.async_db import Database
+from bridge.db.interface import Database
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mautrix.util.async_db import Connection, Database
-
-from bridge.db.database import commit
+from bridge.db.interface import Connection, Database
 
 # Longer than a homeserver repeats a transaction or a phone system a MESSAGE.
 KEEP_MS = 30 * 24 * 3600 * 1000
@@ -101,7 +99,8 @@ class OutgoingTexts:
 
     async def store(self, text: OutgoingText) -> OutgoingText | None:
         """Keep a text; None if it is there already."""
-        return await _insert(self._database, text)
+        rows = await self._database.write(_INSERT_OUT, *_values(text))
+        return replace(text, seq=rows[0]["seq"]) if rows else None
 
     async def again(self, text: OutgoingText, event_id: str, *, now_ms: int) -> OutgoingText | None:
         """Let a text that did not arrive leave again, as a departure with a key of its own.
@@ -130,15 +129,16 @@ class OutgoingTexts:
                 state="waiting",
                 road="",
             )
-            departure = await _insert(connection, fresh)
-            if departure is not None:
-                await connection.execute(
-                    "UPDATE text_out SET state = 'again', body = NULL WHERE event_id = $1",
-                    text.event_id,
-                )
-            return departure
+            seq = await connection.fetchval(_INSERT_OUT, *_values(fresh))
+            if seq is None:
+                return None
+            await connection.execute(
+                "UPDATE text_out SET state = 'again', body = NULL WHERE event_id = $1",
+                text.event_id,
+            )
+            return replace(fresh, seq=seq)
 
-        return await commit(self._database, depart)
+        return await self._database.commit(depart)
 
     async def latest(self, message_id: str) -> OutgoingText | None:
         """The last departure of a text, by what its author sees as it."""
@@ -160,27 +160,27 @@ class OutgoingTexts:
 
     async def change(self, event_id: str, body: str) -> bool:
         """Give a text that is on no phone another body; False if it may be on one by now."""
-        changed = await self._database.fetchval(
+        changed = await self._database.write(
             "UPDATE text_out SET body = $2 WHERE event_id = $1"
             f" AND state IN {('waiting', *UNSENT)} RETURNING seq",
             event_id,
             body,
         )
-        return changed is not None
+        return bool(changed)
 
     async def withdraw(self, event_id: str) -> bool:
         """Forget a body, and send it no more; False if it may be on a phone by now."""
-        withdrawn = await self._database.fetchval(
+        withdrawn = await self._database.write(
             "UPDATE text_out SET state = 'withdrawn', body = NULL WHERE event_id = $1"
             f" AND state IN {('waiting', *UNSENT)} RETURNING seq",
             event_id,
         )
-        if withdrawn is None:
+        if not withdrawn:
             await self._database.execute(
                 "UPDATE text_out SET body = NULL WHERE event_id = $1 AND state <> 'sending'",
                 event_id,
             )
-        return withdrawn is not None
+        return bool(withdrawn)
 
     async def open(self, state: str) -> list[OutgoingText]:
         """Texts that are "waiting" or "sending", oldest first."""
@@ -202,14 +202,14 @@ class OutgoingTexts:
         Returns:
             False if its author has changed it or taken it back meanwhile: it must not leave so.
         """
-        marked = await self._database.fetchval(
+        marked = await self._database.write(
             "UPDATE text_out SET state = 'sending', road = $2 WHERE event_id = $1"
             " AND state IN ('waiting', 'sending') AND body = $3 RETURNING seq",
             text.event_id,
             road,
             text.body,
         )
-        return marked is not None
+        return bool(marked)
 
     async def waiting(self, text: OutgoingText) -> OutgoingText | None:
         """The bytes did not leave after all, or nobody tried.
@@ -217,12 +217,14 @@ class OutgoingTexts:
         Returns:
             The text as it is now; None if its author has taken it back.
         """
-        body = await self._database.fetchval(
+        rows = await self._database.write(
             "UPDATE text_out SET state = 'waiting' WHERE event_id = $1"
             " AND state IN ('waiting', 'sending') RETURNING body",
             text.event_id,
         )
-        return None if body is None else replace(text, body=body)
+        if not rows or rows[0]["body"] is None:
+            return None
+        return replace(text, body=rows[0]["body"])
 
     async def done(
         self, event_id: str, state: str, *, remote_id: str = "", keep_body: bool = False
@@ -256,11 +258,15 @@ class OutgoingTexts:
 _OUTGOING = "seq, event_id, room_id, line, number, body, created_ms, state, road, origin"
 
 
-async def _insert(connection: Connection | Database, text: OutgoingText) -> OutgoingText | None:
-    seq = await connection.fetchval(
-        "INSERT INTO text_out (event_id, room_id, line, number, body, state, created_ms, origin)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
-        " ON CONFLICT (event_id) DO NOTHING RETURNING seq",
+_INSERT_OUT = (
+    "INSERT INTO text_out (event_id, room_id, line, number, body, state, created_ms, origin)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+    " ON CONFLICT (event_id) DO NOTHING RETURNING seq"
+)
+
+
+def _values(text: OutgoingText) -> tuple[object, ...]:
+    return (
         text.event_id,
         text.room_id,
         text.line,
@@ -270,7 +276,6 @@ async def _insert(connection: Connection | Database, text: OutgoingText) -> Outg
         text.created_ms,
         text.origin,
     )
-    return None if seq is None else replace(text, seq=seq)
 
 
 def _outgoing(row: Any) -> OutgoingText:
@@ -300,9 +305,9 @@ class IncomingTexts:
         Returns:
             Those that were not there already.
         """
-        fresh: list[IncomingText] = []
 
-        async def insert(connection: Connection) -> None:
+        async def insert(connection: Connection) -> list[IncomingText]:
+            fresh = []
             for text in texts:
                 seq = await connection.fetchval(
                     "INSERT INTO text_in"
@@ -320,9 +325,9 @@ class IncomingTexts:
                 )
                 if seq is not None:
                     fresh.append(replace(text, seq=seq))
+            return fresh
 
-        await commit(self._database, insert)
-        return fresh
+        return await self._database.commit(insert) if texts else []
 
     async def open(self) -> list[IncomingText]:
         """Texts that no room has yet, oldest first."""
@@ -345,7 +350,7 @@ class IncomingTexts:
                     "UPDATE text_in SET state = 'folded' WHERE seq = $1", text.seq
                 )
 
-        await commit(self._database, mark)
+        await self._database.commit(mark)
 
     async def folded_parties(self) -> list[Party]:
         """For whom texts are folded, and do not know."""
@@ -371,7 +376,7 @@ class IncomingTexts:
 
     async def unfold(self, party: Party, count: int) -> list[IncomingText]:
         """Let the oldest folded texts wait for the homeserver like others."""
-        rows = await self._database.fetch(
+        rows = await self._database.write(
             "UPDATE text_in SET state = 'waiting' WHERE seq IN"
             f" (SELECT seq FROM text_in WHERE {_FOLDED} ORDER BY seq LIMIT $4)"
             f" RETURNING {_INCOMING}",

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from mautrix.util.async_db import Database
 
 from bridge.db import database as databases
+from bridge.db.interface import Database
 
 _MISSING = "PostgreSQL's server is not installed; as root: apt-get install postgresql"
 _counter = itertools.count(1)

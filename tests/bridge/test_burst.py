@@ -4,10 +4,10 @@ import asyncio
 from functools import partial
 
 import pytest
-from mautrix.util.async_db import Database
 
 from bridge import wording
 from bridge.burst import MORE, WINDOW, FirstContacts
+from bridge.db.interface import Database
 from bridge.numbers import PhoneNumber
 from bridge.road.road import Attachment
 from tests.bridge.fakes import FakeMatrix

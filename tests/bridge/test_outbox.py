@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
-from mautrix.util.async_db import Database
 
 from bridge.attachment import Attachments
 from bridge.config import LineSection, TrunkSection
 from bridge.db.ghosts import GhostTable
+from bridge.db.interface import Database, DatabaseAway
 from bridge.db.portals import PortalTable
 from bridge.db.texts import IncomingTexts, OutgoingTexts
 from bridge.ghost import Ghosts
@@ -422,13 +422,13 @@ async def test_a_sender_that_is_a_word_has_a_portal(world: World) -> None:
 
 
 async def test_a_store_that_fails_is_the_hooks_to_answer_for(
-    world: World, portal: Portal, monkeypatch: pytest.MonkeyPatch
+    world: World, portal: Portal, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
     async def fail(*args: Any) -> Any:
-        raise RuntimeError("disk full")
+        raise DatabaseAway("disk full")
 
-    monkeypatch.setattr("bridge.db.texts.commit", fail)
-    with pytest.raises(RuntimeError):
+    monkeypatch.setattr(database, "commit", fail)
+    with pytest.raises(DatabaseAway):
         await world.texting.receive_hook("acme", [arrival()])
     assert world.matrix.sent == []

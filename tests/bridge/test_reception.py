@@ -8,7 +8,6 @@ from itertools import count
 from typing import Any
 
 import pytest
-from mautrix.util.async_db import Database
 
 from bridge import wording
 from bridge.bot import Bot
@@ -16,6 +15,7 @@ from bridge.call.exchange import Exchange
 from bridge.commands import COMMANDS, Commands
 from bridge.config import LineSection, TrunkSection
 from bridge.db.ghosts import GhostTable
+from bridge.db.interface import Database
 from bridge.db.portals import BotRoomTable, PortalTable
 from bridge.db.texts import IncomingTexts, OutgoingTexts
 from bridge.ghost import Ghosts

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from mautrix.util.async_db import Database
 
 from bridge.db.ghosts import GhostTable
 from bridge.db.inbox import Inbox
+from bridge.db.interface import Database
 from bridge.db.portals import PortalTable
 from bridge.ghost import Ghosts
 from bridge.numbers import PhoneNumber

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 from itertools import count
 
 import pytest
-from mautrix.util.async_db import Database
 
 from bridge import wording
+from bridge.db.interface import Database
 from bridge.matrix.events import Reaction, RoomEvent
 from bridge.numbers import PhoneNumber
 from bridge.outbox import STATUS

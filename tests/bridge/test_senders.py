@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
-from mautrix.util.async_db import Database
 
 from bridge import wording
+from bridge.db.interface import Database
 from bridge.db.senders import SenderTable
 from bridge.numbers import PhoneNumber
 from bridge.senders import Senders

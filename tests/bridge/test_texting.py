@@ -6,11 +6,10 @@ from functools import partial
 from typing import Any
 
 import pytest
-from mautrix.util.async_db import Database
 
 from bridge.config import LineSection, TrunkSection
-from bridge.db import database as databases
 from bridge.db.ghosts import GhostTable
+from bridge.db.interface import Database, DatabaseAway
 from bridge.db.portals import PortalTable
 from bridge.db.texts import IncomingTexts, OutgoingTexts
 from bridge.ghost import Ghosts
@@ -396,7 +395,7 @@ async def test_a_text_in_is_stored_before_it_is_acknowledged(
     world: World, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    commit = databases.commit
+    commit = database.commit
     answer = world.trunk.fake.answer_message
 
     async def watched(*args: Any) -> Any:
@@ -408,7 +407,7 @@ async def test_a_text_in_is_stored_before_it_is_acknowledged(
         order.append(f"answered {status}")
         answer(id, status, now=now, sender=sender)
 
-    monkeypatch.setattr("bridge.db.texts.commit", watched)
+    monkeypatch.setattr(database, "commit", watched)
     monkeypatch.setattr(world.trunk.fake, "answer_message", answered)
     world.arrive("Grüße 👍".encode())
     await until(lambda: world.matrix.sent)
@@ -462,12 +461,12 @@ async def test_a_number_that_may_be_forged_is_told_in_front_of_its_text(world: W
 
 
 async def test_a_database_in_trouble_is_a_500_so_that_it_comes_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def broken(*args: Any) -> Any:
-        raise OSError("disk full")
+        raise DatabaseAway("disk full")
 
-    monkeypatch.setattr("bridge.db.texts.commit", broken)
+    monkeypatch.setattr(database, "commit", broken)
     world.arrive(b"hello")
     await until(lambda: world.trunk.fake.answers)
     assert world.trunk.fake.answers == [("k1", 500)]

@@ -1,11 +1,8 @@
 import asyncio
 from typing import Any
 
-import pytest
-from mautrix.util.async_db import Database
-
-from bridge.db.database import commit
 from bridge.db.inbox import KEEP_MS, MOST_ATTEMPTS, Inbox
+from bridge.db.interface import Database
 
 
 def event(number: int, room: str = "!a:x", **more: Any) -> dict[str, Any]:
@@ -86,19 +83,6 @@ async def test_an_event_that_fails_too_often_is_set_aside(database: Database) ->
     assert again == [True] * (MOST_ATTEMPTS - 1) + [False]
     assert await inbox.pending("!a:x") == []
     assert await inbox.store("2", [event(1)], now_ms=1) == []
-
-
-async def test_done_joins_the_transaction_of_its_caller(database: Database) -> None:
-    inbox = Inbox(database)
-    await inbox.store("1", [event(1)], now_ms=1)
-
-    async def work(_: object) -> None:
-        await inbox.done("$e1")
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        await commit(database, work)
-    assert len(await inbox.pending("!a:x")) == 1
 
 
 async def test_prune_forgets_the_old_but_never_what_is_owed(database: Database) -> None:

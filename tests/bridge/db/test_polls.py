@@ -1,6 +1,5 @@
-from mautrix.util.async_db import Database
-
 from bridge.db import database as databases
+from bridge.db.interface import Database
 from bridge.db.polls import PollTable
 
 

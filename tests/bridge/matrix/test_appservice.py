@@ -8,9 +8,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from mautrix.util.async_db import Database
 
 from bridge.db.inbox import MOST_ATTEMPTS, Inbox, InboxEvent
+from bridge.db.interface import Database
 from bridge.matrix.appservice import Appservice, Health
 from bridge.matrix.events import RoomEvent
 from bridge.setting import Endpoint

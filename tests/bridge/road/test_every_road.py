@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 
 import aiohttp
 import pytest
-from mautrix.util.async_db import Database
 
+from bridge.db.interface import Database
 from bridge.road.bandwidth import Bandwidth
 from bridge.road.elks import SOURCES, Elks
 from bridge.road.flowroute import Flowroute

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from mautrix.util.async_db import Database
 
 from bridge import wording
+from bridge.db.interface import Database
 from bridge.db.polls import PollTable
 from bridge.road.carrier import MAX_ANSWER, Carrier
 from bridge.road.poller import JITTER, LONGEST_PAUSE, TELL_AFTER, Poller
