@@ -51,6 +51,7 @@ from bridge.voicemail import Voicemail
 from media.local import LocalPlane
 from media.plane import MediaPlane
 from sip.events import (
+    DigitReceived,
     Event,
     IncomingSession,
     MessageNotified,
@@ -351,7 +352,7 @@ class Ringback:
         match event:
             case (
                 IncomingSession() | SessionProgressed() | SessionAnswered() | SessionConfirmed()
-                | SessionOffered() | SessionReanswered() | SessionEnded()
+                | SessionOffered() | SessionReanswered() | SessionEnded() | DigitReceived()
                 | TransferProgressed() | TransferEnded() | TransferRequested()
             ):  # fmt: skip
                 self._exchange.receive_sip(trunk, event)

@@ -22,11 +22,14 @@ from media.plane import (
     Flowing,
     MediaEvent,
     OfferReady,
+    Order,
+    Press,
     Refused,
     Report,
     SessionSettings,
     Side,
     SideReport,
+    TakeDigit,
 )
 
 MAX_MESSAGE = 256 * 1024
@@ -44,6 +47,7 @@ _EVENTS: dict[str, type[MediaEvent]] = {
         Closed,
     )
 }
+_ORDERS: dict[str, type[Order]] = {order.__name__: order for order in (Press, TakeDigit)}
 
 Message = dict[str, Any]
 
@@ -87,11 +91,28 @@ class Unframer:
 
 
 def event_to_json(event: MediaEvent) -> Message:
-    fields = asdict(event)
-    for name, value in fields.items():
-        if isinstance(value, Enum):
-            fields[name] = value.value
-    return {"event": type(event).__name__, **fields}
+    return {"event": type(event).__name__, **_plain(event)}
+
+
+def order_to_json(order: Order) -> Message:
+    return {"order": type(order).__name__, **_plain(order)}
+
+
+def _plain(value: MediaEvent | Order) -> Message:
+    fields = asdict(value)
+    for name, field in fields.items():
+        if isinstance(field, Enum):
+            fields[name] = field.value
+    return fields
+
+
+def order_from_json(message: Message) -> Order:
+    fields = {k: v for k, v in message.items() if k not in ("op", "order", "session")}
+    try:
+        fields["side"] = Side(fields["side"])
+        return _ORDERS[message["order"]](**fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ControlError(f"unreadable order: {error!r}") from None
 
 
 def event_from_json(message: Message) -> MediaEvent:
@@ -118,6 +139,7 @@ def settings_to_json(settings: SessionSettings) -> Message:
         "suites": settings.suites,
         "connect_timeout": settings.connect_timeout,
         "silence_timeout": settings.silence_timeout,
+        "digits_in_media": settings.digits_in_media,
     }
 
 
@@ -127,4 +149,5 @@ def settings_from_json(message: Message) -> SessionSettings:
         suites=tuple(message["suites"]),
         connect_timeout=message["connect_timeout"],
         silence_timeout=message["silence_timeout"],
+        digits_in_media=message["digits_in_media"],
     )

@@ -5,7 +5,7 @@ when both sides speak the same codec, else a `Transcoder`. What a side sends may
 middle of a call: the format goes by the payload type of each packet. What leaves is one stream all
 the while (`Outlet`).
 
-Digits (RFC 4733) are received, told, and made anew for the far end; the sound that comes with a
+Digits are received, told, and made anew for the far end (`Keypad`); the sound that comes with a
 digit is dropped, so that it is not heard twice.
 
 Pure: packets are authentic RTP in and plain RTP out, `now` is given, nothing is random.
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from math import log10
 
 from media.codec.pcm import fade_in
-from media.dtmf import DigitReceiver, DigitSender, Pressed, Released
 from media.format import Format, pass_through
+from media.keypad import Keypad
 from media.outlet import Outlet
 from media.relay import Relay
 from media.rtp import RtpPacket
@@ -25,7 +25,6 @@ from media.transcode import Transcoder
 
 _MAX_CATCH_UP = 5  # slots sent at once after a delay of ours; the rest is skipped
 _QUIET_SLOTS = 50  # silence is sent for a second before nothing is
-_MAX_DIGITS = 64  # not collected by the caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +50,7 @@ class Direction:
         sink: the one format that goes out.
         ssrc, sequence, timestamp: where the outgoing stream starts; random, chosen by the caller
             (RFC 3550 §5.1).
+        digits: whether the far end is sent any.
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class Direction:
         ssrc: int,
         sequence: int,
         timestamp: int,
+        digits: bool = True,
     ) -> None:
         self._outlet = Outlet(ssrc, sequence, timestamp, sink.clock_rate)
         self._stage: Relay | Transcoder | None = None
         self._source: Format | None = None
         self._sending = True
-        self._receiver = DigitReceiver()
-        self._digits: list[tuple[str, int]] = []
+        self._keypad = Keypad(sink, sends=digits)
         self._received = 0
         self._discarded = 0  # counts of stages that are gone are added to these
         self._lost = 0
@@ -83,7 +83,6 @@ class Direction:
         self._sources: Mapping[int, Format] = {}
         self._event_clocks: dict[int, int] = {}
         self._sink = sink
-        self._sender: DigitSender | None = None
         self.change(sources, sink)
 
     def __repr__(self) -> str:
@@ -99,12 +98,7 @@ class Direction:
             for source in sources.values()
             if source.dtmf_payload_type is not None
         }
-        same_events = (sink.dtmf_payload_type, sink.dtmf_clock) == (
-            self._sink.dtmf_payload_type,
-            self._sink.dtmf_clock,
-        )
-        if self._sender is None or not same_events:
-            self._sender = None if sink.dtmf_payload_type is None else DigitSender(sink.dtmf_clock)
+        self._keypad.change(sink)
         kept = [source for source in self._sources.values() if source == self._source]
         if kept and sink == self._sink:
             self._source = kept[0]
@@ -118,7 +112,7 @@ class Direction:
         self._received += 1
         clock = self._event_clocks.get(packet.payload_type)
         if clock is not None:
-            self._hear(self._receiver.receive(packet, clock, now))
+            self._keypad.receive(packet, clock, now)
             self._leave_out(packet, now)
             return []
         source = self._sources.get(packet.payload_type)
@@ -129,11 +123,11 @@ class Direction:
         if source is not self._source:
             self._enter(source)
         stage = self._stage
-        if not self._sending or (self._sender is not None and self._receiver.active):
+        if not self._sending or self._keypad.covers:
             self._leave_out(packet, now)
         elif isinstance(stage, Transcoder):
             stage.push(packet, now)
-        elif self._dialling:
+        elif self._keypad.busy:
             self._leave_out(packet, now)
         elif stage is not None:
             return stage.push(packet, now)
@@ -144,9 +138,8 @@ class Direction:
 
         A tick that comes late makes up for those that did not come, up to 100 ms.
         """
-        if self._receiver.active:
-            self._hear(self._receiver.poll(now))
-        if not isinstance(self._stage, Transcoder) and not self._dialling:
+        self._keypad.poll(now)
+        if not isinstance(self._stage, Transcoder) and not self._keypad.busy:
             return []
         due = self._outlet.slots_due(now)
         if due > _MAX_CATCH_UP:
@@ -161,19 +154,21 @@ class Direction:
 
     def digits(self) -> list[tuple[str, int]]:
         """Digits that ended since the last call of this, with their duration in milliseconds."""
-        digits, self._digits = self._digits, []
-        return digits
+        return self._keypad.told()
 
     def press(self, digit: str, duration_ms: int = 100) -> None:
-        """Send a digit of our own to the sink; nothing happens if it takes none."""
-        if self._sender is not None:
-            self._sender.press(digit, duration_ms)
+        """Send a digit of our own to the sink."""
+        self._keypad.press(digit, duration_ms)
+
+    def take_digit(self, digit: str, duration_ms: int, now: float) -> None:
+        """A digit of the sending side that was said beside its media (SIP INFO)."""
+        self._keypad.take(digit, duration_ms, now)
 
     def set_sending(self, sending: bool) -> None:
         """Hold (False) or go on; while held nothing comes out, what comes in is thrown away."""
         if sending and not self._sending:
             self._marker = True
-        self._sending = sending
+        self._sending = self._keypad.sending = sending
 
     def expect_loss(self, fraction: float) -> None:
         """Tell the encoder what share of our packets the far end reports as lost (RTCP)."""
@@ -211,10 +206,6 @@ class Direction:
             level_dbov=_level(energy, measured),
         )
 
-    @property
-    def _dialling(self) -> bool:
-        return self._sender is not None and self._sender.busy
-
     def _enter(self, source: Format) -> None:
         """The far end sends another format from here on."""
         self._retire()
@@ -247,26 +238,15 @@ class Direction:
         elif self._stage is not None:
             self._stage.anchor()
 
-    def _hear(self, told: list[Pressed | Released]) -> None:
-        for event in told:
-            if isinstance(event, Pressed):
-                if self._sender is not None and self._sending:
-                    self._sender.press(event.digit)
-            else:
-                if len(self._digits) < _MAX_DIGITS:
-                    self._digits.append((event.digit, event.duration_ms))
-                if self._sender is not None:
-                    self._sender.release(event.duration_ms)
-
     def _slot(self, now: float) -> list[bytes]:
         """What goes out in the present slot."""
         stage = self._stage
         pcm, sound = stage.pull(now) if isinstance(stage, Transcoder) else (b"", False)
-        if self._dialling:
+        if self._keypad.busy:
             self._pcm = b""
             self._broken = True
             self._quiet = 0
-            return self._dial()
+            return self._keypad.dial(self._outlet)
         if not isinstance(stage, Transcoder) or not self._sending:
             self._pcm = b""
             self._broken = True
@@ -275,19 +255,6 @@ class Direction:
             pcm = fade_in(pcm, stage.rate)
             self._broken = False
         return self._speak(stage, pcm, sound)
-
-    def _dial(self) -> list[bytes]:
-        assert self._sender is not None, "dialling means that there is a sender"
-        assert self._sink.dtmf_payload_type is not None, "and that the sink takes events"
-        return [
-            self._outlet.send(
-                self._sink.dtmf_payload_type,
-                event.payload,
-                timestamp=event.timestamp,
-                marker=event.marker,
-            )
-            for event in self._sender.step(self._outlet.timestamp)
-        ]
 
     def _speak(self, stage: Transcoder, pcm: bytes, sound: bool) -> list[bytes]:
         self._quiet = 0 if sound else self._quiet + 1

@@ -151,27 +151,38 @@ class Event:
 
 
 @dataclass(slots=True)
-class _Sending:
+class _Key:
     """A digit as it waits or goes out."""
 
     digit: str
     wanted_ms: int | None  # None: the key is still down
-    timestamp: int = 0
-    sent_ms: int = 0  # in all
-    segment_ms: int = 0  # since `timestamp`
+    sent_ms: int = 0
     pause: int = 0  # slots since the end
 
 
-class DigitSender:
-    """Makes telephone-event packets for one far end, one slot of 20 ms at a time.
+@dataclass(frozen=True, slots=True)
+class KeySlot:
+    """What a slot of 20 ms is for, while digits go out.
 
-    Args:
-        clock: of the event's payload type at the far end.
+    Attributes:
+        at_ms: since the digit began.
+        begins, ends: whether it is the first or the last in which the digit sounds.
+        pause: of the slots after the end, which; 0 while the digit sounds.
     """
 
-    def __init__(self, clock: int) -> None:
-        self._clock = clock
-        self._queue: deque[_Sending] = deque()
+    digit: str
+    at_ms: int
+    begins: bool
+    ends: bool
+    pause: int
+
+
+class KeyQueue:
+    """Digits that wait for each other, one slot of 20 ms at a time: each lasts as long as it did
+    at its source, 100 ms at least, and a pause follows."""
+
+    def __init__(self) -> None:
+        self._queue: deque[_Key] = deque()
 
     @property
     def busy(self) -> bool:
@@ -187,44 +198,65 @@ class DigitSender:
         if len(digit) != 1 or digit not in DIGITS:
             raise ValueError(f"not a DTMF digit: {digit!r}")
         if len(self._queue) < MAX_QUEUE:
-            self._queue.append(_Sending(digit, duration_ms))
+            self._queue.append(_Key(digit, duration_ms))
 
     def release(self, duration_ms: int) -> None:
         """End the digit that was pressed without a duration; it lasted that long at its source."""
-        for digit in self._queue:
-            if digit.wanted_ms is None:
-                digit.wanted_ms = duration_ms
+        for key in self._queue:
+            if key.wanted_ms is None:
+                key.wanted_ms = duration_ms
                 return
+
+    def next(self) -> KeySlot | None:
+        """Go on by a slot; None: there is nothing to send."""
+        if not self._queue:
+            return None
+        key = self._queue[0]
+        if key.pause:
+            slot = KeySlot(key.digit, key.sent_ms, False, False, key.pause)
+            key.pause += 1
+            if slot.pause >= PAUSE_SLOTS:
+                self._queue.popleft()
+            return slot
+        begins = key.sent_ms == 0
+        key.sent_ms += SLOT_MS
+        wanted = MAX_DURATION_MS if key.wanted_ms is None else key.wanted_ms
+        ends = key.sent_ms >= min(max(wanted, MIN_DURATION_MS), MAX_DURATION_MS)
+        if ends:
+            key.pause = 1
+        return KeySlot(key.digit, key.sent_ms - SLOT_MS, begins, ends, 0)
+
+
+class DigitSender:
+    """Makes telephone-event packets for one far end, one slot of 20 ms at a time.
+
+    Args:
+        clock: of the event's payload type at the far end.
+        keys: the digits that wait.
+    """
+
+    def __init__(self, clock: int, keys: KeyQueue | None = None) -> None:
+        self.keys = KeyQueue() if keys is None else keys
+        self._clock = clock
+        self._timestamp = 0  # of the present segment
+        self._segment_ms = 0
 
     def step(self, timestamp: int) -> list[Event]:
         """What goes out in this slot; `timestamp` is the outgoing stream's, at its beginning."""
-        if not self._queue:
+        slot = self.keys.next()
+        if slot is None:
             return []
-        sending = self._queue[0]
-        if sending.pause:
-            return self._rest(sending)
-        marker = sending.sent_ms == 0
+        if slot.pause:
+            return [self._event(slot.digit, False, True)] if slot.pause <= 2 else []
         longest_ms = _MAX_DURATION * 1000 // self._clock
-        if marker or sending.segment_ms + SLOT_MS > longest_ms:
-            sending.timestamp = timestamp
-            sending.segment_ms = 0
-        sending.sent_ms += SLOT_MS
-        sending.segment_ms += SLOT_MS
-        wanted = MAX_DURATION_MS if sending.wanted_ms is None else sending.wanted_ms
-        ended = sending.sent_ms >= min(max(wanted, MIN_DURATION_MS), MAX_DURATION_MS)
-        if ended:
-            sending.pause = 1
-        return [self._event(sending, marker, ended)]
+        if slot.begins or self._segment_ms + SLOT_MS > longest_ms:
+            self._timestamp = timestamp
+            self._segment_ms = 0
+        self._segment_ms += SLOT_MS
+        return [self._event(slot.digit, slot.begins, slot.ends)]
 
-    def _rest(self, sending: _Sending) -> list[Event]:
-        pause = sending.pause
-        sending.pause += 1
-        if pause >= PAUSE_SLOTS:
-            self._queue.popleft()
-        return [self._event(sending, False, True)] if pause <= 2 else []
-
-    def _event(self, sending: _Sending, marker: bool, ended: bool) -> Event:
+    def _event(self, digit: str, marker: bool, ended: bool) -> Event:
         flags = _VOLUME | _END if ended else _VOLUME
-        duration = sending.segment_ms * self._clock // 1000
-        payload = _PAYLOAD.pack(DIGITS.index(sending.digit), flags, duration)
-        return Event(sending.timestamp, marker, payload)
+        duration = self._segment_ms * self._clock // 1000
+        payload = _PAYLOAD.pack(DIGITS.index(digit), flags, duration)
+        return Event(self._timestamp, marker, payload)

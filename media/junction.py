@@ -17,7 +17,7 @@ from media.direction import Direction, Statistics
 from media.format import Format, pass_through
 from media.ice.events import Transmit
 from media.negotiate import Agreed
-from media.plane import Digit, Flowing, Side, SideReport
+from media.plane import Digit, Flowing, Order, Press, Side, SideReport, TakeDigit
 from media.rtcp import Reporter, Sent
 from media.rtcp import parse as parse_rtcp
 from media.rtp import RtpError, RtpPacket, is_rtcp
@@ -74,10 +74,18 @@ class Junction:
     Args:
         random: gives so many random bytes.
         wall_offset: seconds since 1970 less the clock of `now`.
+        digits_in_media: whether the SDES side is sent digits.
     """
 
-    def __init__(self, *, random: Callable[[int], bytes], wall_offset: float) -> None:
+    def __init__(
+        self,
+        *,
+        random: Callable[[int], bytes],
+        wall_offset: float,
+        digits_in_media: bool = True,
+    ) -> None:
         self._random = random
+        self._digits_in_media = digits_in_media
         self._strands = {side: self._make_strand(side, wall_offset) for side in Side}
         self._next_tick: float | None = None
         self._outputs: list[JunctionOutput] = []
@@ -138,6 +146,7 @@ class Junction:
             ssrc=to.ssrc,
             sequence=self._number(2) >> 1,  # room before the first roll-over (RFC 3711 §3.3.1)
             timestamp=self._number(4),
+            digits=self._digits_in_media or to.side is Side.WEBRTC,
         )
 
     def update_sending(self) -> None:
@@ -145,6 +154,17 @@ class Junction:
         for strand in self._strands.values():
             if strand.outward is not None and strand.end is not None:
                 strand.outward.set_sending(strand.flow.sends and strand.end.is_up)
+
+    def perform(self, order: Order, now: float) -> None:
+        """Do something beside carrying the call; before there are terms, nothing."""
+        match order:
+            case Press(side, digit, duration_ms):
+                if (outward := self._strands[side].outward) is not None:
+                    outward.press(digit, duration_ms)
+            case TakeDigit(side, digit, duration_ms):
+                if (outward := self._strands[side.other].outward) is not None:
+                    outward.take_digit(digit, duration_ms, now)
+                    self._report_digits(side, outward)
 
     # --- packets
 

@@ -25,6 +25,7 @@ from media.control import (
     Unframer,
     event_from_json,
     frame,
+    order_to_json,
     settings_to_json,
 )
 from media.ice.server import Server
@@ -36,6 +37,7 @@ from media.plane import (
     IceServer,
     Listener,
     MediaEvent,
+    Order,
     Report,
     SessionSettings,
     Side,
@@ -203,6 +205,9 @@ class LocalSession:
     def add_candidates(self, side: Side, candidates: Sequence[IceCandidate]) -> None:
         texts = [c.candidate for c in candidates]
         self.tell("candidates", side=side.value, candidates=texts)
+
+    def perform(self, order: Order) -> None:
+        self.tell("perform", **order_to_json(order))
 
     def close(self) -> None:
         if self._is_closing:

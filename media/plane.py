@@ -10,6 +10,7 @@ cross.
     ask(side)                   `side` came without an offer and wants ours → OfferReady(other
                                 side), and upon its answer OfferReady(side), to be answered too
     add_candidates(side, ...)   trickled ICE candidates from the WEBRTC side (RFC 8838)
+    perform(order)              a digit to send or to take: see the orders below
     close()                     frees everything; the last event is Closed with the session's report
 
 On an established session an `offer(side)` is a re-offer (hold, new address, refresh): it is
@@ -25,6 +26,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from media.dtmf import DIGITS
+
 
 class Side(Enum):
     """One of the two ends of a media session."""
@@ -35,6 +38,51 @@ class Side(Enum):
     @property
     def other(self) -> "Side":
         return Side.SDES if self is Side.WEBRTC else Side.WEBRTC
+
+
+# --- orders: what a session may be asked to do beside carrying the call
+
+
+@dataclass(frozen=True, slots=True)
+class Press:
+    """Send a digit of ours to `side`: as a telephone-event (RFC 4733), or as the tones that it
+    stands for where the side takes none. Digits wait for each other.
+
+    Attributes:
+        digit: one of 0-9, *, #, A-D; else `ValueError`.
+        duration_ms: 100 at least go out, and 10 000 at most.
+    """
+
+    side: Side
+    digit: str
+    duration_ms: int = 100
+
+    def __post_init__(self) -> None:
+        _check_digit(self.digit)
+
+
+@dataclass(frozen=True, slots=True)
+class TakeDigit:
+    """`side` pressed a digit and said so beside its media (SIP INFO).
+
+    It is treated like one that came in the media: told as `Digit` and passed on. If the media bring
+    digits too, it is dropped: some PBXs say everything twice.
+    """
+
+    side: Side
+    digit: str
+    duration_ms: int
+
+    def __post_init__(self) -> None:
+        _check_digit(self.digit)
+
+
+Order = Press | TakeDigit
+
+
+def _check_digit(digit: str) -> None:
+    if len(digit) != 1 or digit not in DIGITS:
+        raise ValueError(f"not a DTMF digit: {digit!r}")
 
 
 class Failure(Enum):
@@ -83,6 +131,8 @@ class SessionSettings:
         connect_timeout: seconds for ICE and DTLS to finish once both sides' descriptions are known.
         silence_timeout: seconds without any packet from a side that must send, before
             `Failed(SILENCE)`.
+        digits_in_media: whether the SDES side is sent digits at all; if not, the user carries each
+            `Digit` there by other means (SIP INFO).
     """
 
     ice_servers: tuple[IceServer, ...] = ()
@@ -97,6 +147,7 @@ class SessionSettings:
     )
     connect_timeout: float = 20.0
     silence_timeout: float = 30.0
+    digits_in_media: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +215,8 @@ class Flowing:
 
 @dataclass(frozen=True, slots=True)
 class Digit:
-    """A DTMF digit (0-9, *, #, A-D) came from `side`; the plane has passed it on to the other side
-    already."""
+    """A DTMF digit (0-9, *, #, A-D) came from `side`, however it was said; the plane has passed it
+    on to the other side already."""
 
     side: Side
     digit: str
@@ -210,6 +261,8 @@ class MediaSession(Protocol):
     def ask(self, side: Side) -> None: ...
 
     def add_candidates(self, side: Side, candidates: Sequence[IceCandidate]) -> None: ...
+
+    def perform(self, order: Order) -> None: ...
 
     def close(self) -> None: ...
 

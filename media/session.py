@@ -31,6 +31,7 @@ from media.plane import (
     IceCandidate,
     MediaEvent,
     OfferReady,
+    Order,
     Refused,
     Report,
     SessionSettings,
@@ -91,7 +92,11 @@ class Session:
         self._ground = ground
         self._random = random
         self._opened_at = now
-        self._junction = Junction(random=random, wall_offset=ground.wall_offset)
+        self._junction = Junction(
+            random=random,
+            wall_offset=ground.wall_offset,
+            digits_in_media=settings.digits_in_media,
+        )
         self._sdes_terms = SdesTerms(
             codecs=settings.codecs,
             suites=settings.suites,
@@ -189,6 +194,12 @@ class Session:
         for server, address in servers:
             self._webrtc.add_server(server, address, now)
         self._collect(now)
+
+    def perform(self, order: Order, now: float) -> None:
+        """Do something beside carrying the call."""
+        if not self._is_over:
+            self._junction.perform(order, now)
+            self._collect_audio(now)
 
     def close(self, now: float) -> None:
         """Say goodbye on the wire; `Closed` is the last event."""

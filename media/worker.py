@@ -31,6 +31,7 @@ from media.control import (
     Unframer,
     event_to_json,
     frame,
+    order_from_json,
     settings_from_json,
 )
 from media.dtls import Certificate
@@ -156,6 +157,8 @@ class Worker:
             case "servers":
                 servers = [(Server(**s["server"]), s["address"]) for s in message["servers"]]
                 session.add_servers(servers, now)
+            case "perform":
+                session.perform(order_from_json(message), now)
             case "close":
                 self._drop(entry, now)
             case op:

@@ -19,6 +19,7 @@ from enum import Enum
 
 from bridge.call.events import (
     Answered,
+    Dialled,
     Ended,
     EndReason,
     Leg,
@@ -43,6 +44,7 @@ from media.plane import (
     Refused,
     Report,
     Side,
+    TakeDigit,
 )
 
 log = logging.getLogger(__name__)
@@ -212,6 +214,10 @@ class Call:
                     self.state = State.ACTIVE
             case Source.MEDIA, Digit():
                 self.digits.append(event)
+            case Source.CALLER | Source.CALLEE, Dialled(digit, duration_ms) if self._media_answered:
+                caller = source is Source.CALLER
+                side = self._caller_side if caller else self._callee_side
+                self._media.perform(TakeDigit(side, digit, duration_ms))
             case Source.CALLER | Source.CALLEE, Ended(reason, text):
                 self._end(source, reason, text, now)
             case Source.MEDIA, Failed(failure, text):

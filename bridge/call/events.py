@@ -92,6 +92,18 @@ class OfferAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class Dialled:
+    """A party pressed a digit and said so beside its media (SIP INFO).
+
+    Attributes:
+        digit: one of 0-9, *, #, A-D.
+    """
+
+    digit: str
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The leg is over. Said once by each leg that was not hung up by us.
 
@@ -104,7 +116,7 @@ class Ended:
     text: str = ""
 
 
-LegEvent = Offered | Ringing | Progress | Answered | Reoffered | OfferAnswered | Ended
+LegEvent = Offered | Ringing | Progress | Answered | Reoffered | OfferAnswered | Dialled | Ended
 
 
 class Leg(Protocol):

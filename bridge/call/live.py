@@ -39,6 +39,7 @@ from media.plane import (
 )
 from sip.agent import UserAgent
 from sip.events import (
+    DigitReceived,
     SessionAnswered,
     SessionConfirmed,
     SessionEnded,
@@ -66,6 +67,7 @@ SessionEvent = (
     | SessionOffered
     | SessionReanswered
     | SessionEnded
+    | DigitReceived
     | TransferRequested
 )
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from bridge.call.events import (
     Answered,
+    Dialled,
     Ended,
     EndReason,
     LegEvent,
@@ -27,6 +28,7 @@ from bridge.call.events import (
 from sip.errors import LocalError
 from sip.events import (
     Body,
+    DigitReceived,
     Event,
     IncomingSession,
     Reason,
@@ -237,6 +239,8 @@ class SipLeg:
             case SessionConfirmed(body=body) if self._asked:
                 self._asked = False
                 self._take_answer(_sdp(body), now)
+            case DigitReceived(digit=digit, duration_ms=duration_ms):
+                self._events.append(Dialled(digit, duration_ms))
             case TransferRequested(session=session):
                 # The new call would need an offer that the plane does not make yet.
                 session.decline_transfer(now=now)

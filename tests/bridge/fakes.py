@@ -25,6 +25,7 @@ from media.plane import (
     Listener,
     MediaEvent,
     OfferReady,
+    Order,
     Report,
     SessionSettings,
     Side,
@@ -166,6 +167,9 @@ class FakeMediaSession:
     def add_candidates(self, side: Side, candidates: Sequence[IceCandidate]) -> None:
         self.said.append(("add_candidates", side))
         self.candidates.extend(candidates)
+
+    def perform(self, order: Order) -> None:
+        self.said.append(("perform", order))
 
     def close(self) -> None:
         assert not self.closed, "closed twice"

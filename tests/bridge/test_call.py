@@ -17,6 +17,7 @@ from bridge.call.call import (
 )
 from bridge.call.events import (
     Answered,
+    Dialled,
     Ended,
     EndReason,
     OfferAnswered,
@@ -33,9 +34,11 @@ from media.plane import (
     Flowing,
     IceCandidate,
     OfferReady,
+    Order,
     Refused,
     Report,
     Side,
+    TakeDigit,
 )
 
 
@@ -91,6 +94,9 @@ class ScriptMedia:
 
     def add_candidates(self, side: Side, candidates: object) -> None:
         self._say("add_candidates", candidates)
+
+    def perform(self, order: Order) -> None:
+        self._say("perform", order)
 
     def close(self) -> None:
         self._say("close")
@@ -178,6 +184,14 @@ def test_when_another_phone_answers_than_was_heard_its_media_are_taken() -> None
     play(call, OFFER, OFFER_READY, PROGRESS, ANSWER_READY, FLOWING, ANSWERED)
     assert script.said[-1] == ("media", "answer", (Side.SDES, "answer"))
     assert call.state is State.ACTIVE
+
+
+def test_a_digit_said_beside_the_media_goes_through_the_media() -> None:
+    call, script = make()
+    play(call, OFFER, OFFER_READY, ANSWERED, ANSWER_READY, (Source.CALLEE, Dialled("5", 160)))
+    assert script.said[-1] == ("media", "perform", TakeDigit(Side.SDES, "5", 160))
+    play(call, (Source.CALLER, Dialled("#", 250)))
+    assert script.said[-1] == ("media", "perform", TakeDigit(Side.WEBRTC, "#", 250))
 
 
 def test_early_media_has_a_limit_of_its_own() -> None:

@@ -27,8 +27,10 @@ from media.plane import (
     IceCandidate,
     IceServer,
     Side,
+    TakeDigit,
 )
 from sip.events import (
+    DigitReceived,
     Reason,
     SessionAnswered,
     SessionConfirmed,
@@ -194,6 +196,15 @@ async def test_a_call_out_is_answered_and_hung_up_by_the_user() -> None:
         assert w.media.said[-1] == ("close", None)
         assert w.types() == ["m.call.answer"]
         assert w.matrix.notices() == []
+
+
+@virtual
+async def test_a_digit_that_the_phone_sends_by_info_goes_to_the_media() -> None:
+    async with world() as w:
+        await w.invite()
+        await w.answered()
+        await w.sip(DigitReceived(w.session.real, "5", 160))
+        assert w.media.said[-1] == ("perform", TakeDigit(Side.SDES, "5", 160))
 
 
 @virtual

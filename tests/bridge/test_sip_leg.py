@@ -4,6 +4,7 @@ import pytest
 
 from bridge.call.events import (
     Answered,
+    Dialled,
     Ended,
     EndReason,
     OfferAnswered,
@@ -16,6 +17,7 @@ from bridge.call.sip_leg import SipLeg
 from sip.errors import LocalError
 from sip.events import (
     Body,
+    DigitReceived,
     Reason,
     SessionAnswered,
     SessionConfirmed,
@@ -313,3 +315,11 @@ def test_a_phone_system_that_wants_to_send_us_elsewhere_is_declined_at_once() ->
     leg.receive(TransferRequested(session.real, target, None, None), 2.0)
     assert session.said[-1] == ("decline_transfer", 603)
     assert leg.poll(2.0) == []
+
+
+def test_a_digit_in_an_info_request_is_told() -> None:
+    leg, session = answering()
+    leg.poll(1.0)
+    leg.answer("answer", 1.0)
+    leg.receive(DigitReceived(session.real, "7", 160), 2.0)
+    assert leg.poll(2.0) == [Dialled("7", 160)]

@@ -1,5 +1,7 @@
 """Messages between the processes survive the channel, however it cuts them."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,8 @@ from media.control import (
     event_from_json,
     event_to_json,
     frame,
+    order_from_json,
+    order_to_json,
     settings_from_json,
     settings_to_json,
 )
@@ -24,11 +28,14 @@ from media.plane import (
     Flowing,
     MediaEvent,
     OfferReady,
+    Order,
+    Press,
     Refused,
     Report,
     SessionSettings,
     Side,
     SideReport,
+    TakeDigit,
 )
 
 EVENTS: list[MediaEvent] = [
@@ -66,8 +73,34 @@ def test_what_is_no_event_is_a_control_error(message: dict[str, object]) -> None
         event_from_json(message)
 
 
+ORDERS: list[Order] = [Press(Side.SDES, "#", 200), TakeDigit(Side.WEBRTC, "A", 250)]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=lambda o: type(o).__name__)
+def test_every_order_survives_the_channel(order: Order) -> None:
+    message = {"op": "perform", "session": 3, **order_to_json(order)}
+    (read,) = Unframer().feed(frame(message))
+    assert order_from_json(read) == order
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"order": "Press"},
+        {"order": "Press", "side": "sdes"},
+        {"order": "Press", "side": "x", "digit": "1"},
+        {"order": "Nothing", "side": "sdes"},
+        {"order": "Press", "side": "sdes", "digit": "1", "more": 1},
+    ],
+)
+def test_what_is_no_order_is_a_control_error(message: dict[str, object]) -> None:
+    with pytest.raises(ControlError):
+        order_from_json(message)
+
+
 def test_settings_survive_the_channel() -> None:
     settings = SessionSettings(codecs=("pcmu",), suites=("AEAD_AES_128_GCM",), connect_timeout=3.5)
+    settings = replace(settings, digits_in_media=False)
     (read,) = Unframer().feed(frame(settings_to_json(settings)))
     assert settings_from_json(read) == settings
 

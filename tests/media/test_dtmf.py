@@ -222,7 +222,7 @@ def run(sender: DigitSender, slots: int = 1000, clock: int = 8000) -> list[list[
     """Slots until the sender has nothing more to do."""
     sent = []
     for i in range(slots):
-        if not sender.busy:
+        if not sender.keys.busy:
             break
         sent.append(sender.step(i * clock // 50))
     return sent
@@ -236,7 +236,7 @@ def read(event: Event) -> tuple[str, bool, int]:
 @pytest.mark.parametrize("clock", [8000, 16000, 48000])
 def test_a_digit_is_sent_in_the_ordinary_form(clock: int) -> None:
     sender = DigitSender(clock)
-    sender.press("#", 100)
+    sender.keys.press("#", 100)
     slots = run(sender, clock=clock)
     events = [event for slot in slots for event in slot]
     step = clock // 50
@@ -251,24 +251,24 @@ def test_a_digit_is_sent_in_the_ordinary_form(clock: int) -> None:
 @pytest.mark.parametrize(("wanted", "sent"), [(0, 100), (20, 100), (110, 120), (400, 400)])
 def test_a_digit_is_never_shorter_than_100_ms(wanted: int, sent: int) -> None:
     sender = DigitSender(8000)
-    sender.press("1", wanted)
+    sender.keys.press("1", wanted)
     last = [event for slot in run(sender) for event in slot][-1]
     assert read(last) == ("1", True, sent * 8)
 
 
 def test_a_key_that_is_down_lasts_until_it_is_released() -> None:
     sender = DigitSender(8000)
-    sender.press("1")
+    sender.keys.press("1")
     for i in range(20):
         assert [read(event)[1] for event in sender.step(i * 160)] == [False]
-    sender.release(390)
+    sender.keys.release(390)
     assert [read(event) for event in sender.step(3200)] == [("1", True, 21 * 160)]
 
 
 def test_digits_wait_for_each_other() -> None:
     sender = DigitSender(8000)
     for digit in "123":
-        sender.press(digit, 100)
+        sender.keys.press(digit, 100)
     slots = run(sender)
     starts = [i for i, slot in enumerate(slots) if slot and slot[0].marker]
     assert starts == [0, 8, 16]
@@ -283,17 +283,17 @@ def test_digits_wait_for_each_other() -> None:
 
 def test_a_release_belongs_to_the_first_key_that_is_down() -> None:
     sender = DigitSender(8000)
-    sender.press("1")
-    sender.press("2")
-    sender.release(100)
-    sender.release(100)
+    sender.keys.press("1")
+    sender.keys.press("2")
+    sender.keys.release(100)
+    sender.keys.release(100)
     assert len(run(sender)) == 16
 
 
 @pytest.mark.parametrize("clock", [8000, 48000])
 def test_a_long_digit_is_sent_in_segments(clock: int) -> None:
     sender = DigitSender(clock)
-    sender.press("5", 9000)
+    sender.keys.press("5", 9000)
     receiver = DigitReceiver()
     told: Told = []
     events = [event for slot in run(sender, clock=clock) for event in slot]
@@ -307,26 +307,26 @@ def test_a_long_digit_is_sent_in_segments(clock: int) -> None:
 
 def test_a_key_that_is_never_released_ends() -> None:
     sender = DigitSender(8000)
-    sender.press("5")
+    sender.keys.press("5")
     assert len(run(sender)) < 600
 
 
 def test_the_queue_has_an_end() -> None:
     sender = DigitSender(8000)
     for _ in range(10 * MAX_QUEUE):
-        sender.press("1", 100)
+        sender.keys.press("1", 100)
     assert len(run(sender, 100_000)) == 8 * MAX_QUEUE
 
 
 @pytest.mark.parametrize("digit", ["", "12", "E", "a", "١"])
 def test_what_is_no_digit_is_our_mistake(digit: str) -> None:
     with pytest.raises(ValueError, match="not a DTMF digit"):
-        DigitSender(8000).press(digit)
+        DigitSender(8000).keys.press(digit)
 
 
 def test_idle_sends_nothing() -> None:
     sender = DigitSender(8000)
-    assert not sender.busy
+    assert not sender.keys.busy
     assert sender.step(0) == []
-    sender.release(100)
-    assert not sender.busy
+    sender.keys.release(100)
+    assert not sender.keys.busy

@@ -18,14 +18,17 @@ from media.plane import (
     AnswerReady,
     Closed,
     Connected,
+    Digit,
     Failed,
     Failure,
     Flowing,
     IceServer,
     MediaEvent,
     OfferReady,
+    Press,
     SessionSettings,
     Side,
+    TakeDigit,
 )
 from tests.media.party import FRAME, Browser, Pbx, Voice
 
@@ -299,3 +302,18 @@ async def test_a_listener_that_raises_harms_nobody_else() -> None:
         call.session.offer(Side.WEBRTC, call.browser.offer())
         await call.until(OfferReady)
         await call.hang_up()
+
+
+async def test_a_digit_is_sent_and_one_is_taken_through_a_worker() -> None:
+    async with _running() as plane:
+        call = Call(plane)
+        await call.connect()
+        call.session.perform(Press(Side.WEBRTC, "#"))
+        call.session.perform(TakeDigit(Side.WEBRTC, "7", 100))
+        assert await call.until(Digit) == Digit(Side.WEBRTC, "7", 100)
+        async with asyncio.timeout(10):
+            while not (call.browser.ear.of(110) and call.pbx.ear.of(101)):  # noqa: ASYNC110
+                await asyncio.sleep(FRAME)  # packets tell nobody
+        await call.hang_up()
+        assert {p.payload[0] for p in call.browser.ear.of(110)} == {11}
+        assert {p.payload[0] for p in call.pbx.ear.of(101)} == {7}

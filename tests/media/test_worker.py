@@ -63,6 +63,7 @@ def _opened(number: int, **changes: object) -> Message:
         "suites": ["AES_CM_128_HMAC_SHA1_80"],
         "connect_timeout": 5,
         "silence_timeout": 5,
+        "digits_in_media": True,
     }
     return {
         "op": "open",

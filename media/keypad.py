@@ -1,0 +1,147 @@
+"""The digits of one direction: heard in whatever way its source says them, told once, and said anew
+in the way that its sink takes them.
+
+A digit may come as telephone-events in the media or, beside them, in a SIP INFO. Some PBXs say each
+digit both ways, so what is said beside the media counts only as long as the media bring none.
+It leaves as telephone-events (RFC 4733) where the sink agreed on them, and else as the two tones
+that it stands for.
+"""
+
+from media.dtmf import DigitReceiver, DigitSender, KeyQueue, Pressed, Released
+from media.format import Format
+from media.outlet import Outlet
+from media.rtp import RtpPacket
+from media.tone import digit_slot
+from media.voice import Voice
+
+_MAX_DIGITS = 64  # not collected by the caller
+_SAME = 1.0  # seconds within which a digit that was said beside the media may come in them too
+
+
+class Keypad:
+    """Digits of one direction.
+
+    Args:
+        sink: where they go.
+        sends: whether they go anywhere; else they are only told.
+    """
+
+    def __init__(self, sink: Format, *, sends: bool) -> None:
+        self.sending = True  # the direction is not on hold
+        self._sends = sends
+        self._sink = sink
+        self._keys = KeyQueue()
+        self._sender = self._make_sender()
+        self._voice: Voice | None = None
+        self._receiver = DigitReceiver()
+        self._told: list[tuple[str, int]] = []
+        self._in_media = False  # the source says digits in its media
+        self._beside: tuple[str, float] | None = None  # the last one said otherwise, and when
+        self._is_double = False  # the digit that goes on in the media was said otherwise before
+
+    def change(self, sink: Format) -> None:
+        """The sink takes another format from here on."""
+        before, self._sink = self._sink, sink
+        if _events(before) != _events(sink):
+            self._keys = KeyQueue()
+            self._sender = self._make_sender()
+        if sink != before:
+            self._voice = None
+
+    def _make_sender(self) -> DigitSender | None:
+        if self._sink.dtmf_payload_type is None:
+            return None
+        return DigitSender(self._sink.dtmf_clock, self._keys)
+
+    # --- in
+
+    def receive(self, packet: RtpPacket, clock: int, now: float) -> None:
+        """Take a telephone-event packet; `clock` is what was negotiated for it."""
+        self._hear(self._receiver.receive(packet, clock, now), now)
+
+    def poll(self, now: float) -> None:
+        """To be called with each tick: ends a digit whose end was lost."""
+        if self._receiver.active:
+            self._hear(self._receiver.poll(now), now)
+
+    def take(self, digit: str, duration_ms: int, now: float) -> None:
+        """A digit that the source said beside its media."""
+        if self._in_media:
+            return
+        self._beside = (digit, now)
+        self._tell(digit, duration_ms)
+        if self.sending:
+            self.press(digit, duration_ms)
+
+    def _hear(self, told: list[Pressed | Released], now: float) -> None:
+        for event in told:
+            if isinstance(event, Pressed):
+                self._is_double = not self._in_media and self._was_said(event.digit, now)
+                self._in_media = True
+                if self.sending and self._sends and not self._is_double:
+                    self._keys.press(event.digit)
+            elif not self._is_double:
+                self._tell(event.digit, event.duration_ms)
+                self._keys.release(event.duration_ms)
+
+    def _was_said(self, digit: str, now: float) -> bool:
+        return (
+            self._beside is not None and self._beside[0] == digit and now - self._beside[1] < _SAME
+        )
+
+    def _tell(self, digit: str, duration_ms: int) -> None:
+        if len(self._told) < _MAX_DIGITS:
+            self._told.append((digit, duration_ms))
+
+    def told(self) -> list[tuple[str, int]]:
+        """Digits that ended since the last call of this, with their duration in milliseconds."""
+        told, self._told = self._told, []
+        return told
+
+    @property
+    def covers(self) -> bool:
+        """Whether a digit of the source is going on that is said anew: its sound is not wanted."""
+        return self._sends and self._receiver.active
+
+    # --- out
+
+    def press(self, digit: str, duration_ms: int) -> None:
+        """Send a digit; those that go out already come first."""
+        if self._sends:
+            self._keys.press(digit, duration_ms)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a digit, or the pause after it, goes out: no audio meanwhile."""
+        return self._keys.busy
+
+    def dial(self, outlet: Outlet) -> list[bytes]:
+        """Packets for the present slot."""
+        sink = self._sink
+        if self._sender is None or sink.dtmf_payload_type is None:
+            return self._sound(outlet)
+        return [
+            outlet.send(
+                sink.dtmf_payload_type,
+                event.payload,
+                timestamp=event.timestamp,
+                marker=event.marker,
+            )
+            for event in self._sender.step(outlet.timestamp)
+        ]
+
+    def _sound(self, outlet: Outlet) -> list[bytes]:
+        """The slot as the digit's tones."""
+        slot = self._keys.next()
+        if slot is None:
+            return []
+        if self._voice is None:
+            self._voice = Voice(self._sink)
+        pcm = digit_slot(slot, self._voice.rate)
+        payload = self._voice.encode(pcm)
+        marker = slot.begins
+        return [outlet.send(self._sink.payload_type, payload, marker=marker)] if payload else []
+
+
+def _events(sink: Format) -> tuple[int | None, int]:
+    return sink.dtmf_payload_type, sink.dtmf_clock

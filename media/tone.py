@@ -1,0 +1,60 @@
+"""Sines: the tones of digits (ITU-T Q.23), and what makes tones of any kind, as 16-bit PCM.
+
+Levels are dBm0 (ITU-T G.101): a full-scale sine is +3.14 dBm0 with G.711 (G.711 §4). All of the
+telephone's frequencies are whole numbers, so that a second of a tone can be played round and round.
+"""
+
+from array import array
+from functools import lru_cache
+from math import pi, sin
+
+from media.codec.pcm import fade
+from media.dtmf import SLOT_MS, KeySlot
+
+ROWS = (697, 770, 852, 941)  # Hz (Q.23 §6)
+COLUMNS = (1209, 1336, 1477, 1633)
+KEYS = ("123A", "456B", "789C", "*0#D")  # by row, then column
+
+_FULL_SCALE_DBM0 = 3.14
+_LOW_DBM0, _HIGH_DBM0 = -10.0, -8.0  # the high group is sent louder, since lines lose more of it
+_RAMP_MS = 2
+
+
+def amplitude(dbm0: float) -> float:
+    """The peak of a sine of that level, as 16-bit samples."""
+    return float(32767 * 10 ** ((dbm0 - _FULL_SCALE_DBM0) / 20))
+
+
+@lru_cache(128)
+def second(parts: tuple[tuple[int, float], ...], rate: int) -> bytes:
+    """A second of sines at once, each with its frequency in Hz and its peak."""
+    steps = [(2 * pi * frequency / rate, peak) for frequency, peak in parts]
+    samples = (sum(peak * sin(step * i) for step, peak in steps) for i in range(rate))
+    return array("h", [max(-32768, min(32767, round(sample))) for sample in samples]).tobytes()
+
+
+def cut(sound: bytes, start_ms: int, rate: int, length_ms: int = SLOT_MS) -> bytes:
+    """A piece of a second that is played round and round; no longer than that second."""
+    start = 2 * (start_ms % 1000 * rate // 1000)
+    end = start + 2 * (length_ms * rate // 1000)
+    return sound[start:end] + sound[: max(0, end - len(sound))]
+
+
+def digit_slot(slot: KeySlot, rate: int) -> bytes:
+    """20 ms of a digit's two tones, or of the pause after it."""
+    if slot.pause:
+        return bytes(2 * SLOT_MS * rate // 1000)
+    row = next(i for i, keys in enumerate(KEYS) if slot.digit in keys)
+    low = ROWS[row], amplitude(_LOW_DBM0)
+    high = COLUMNS[KEYS[row].index(slot.digit)], amplitude(_HIGH_DBM0)
+    return ramp(cut(second((low, high), rate), slot.at_ms, rate), slot.begins, slot.ends, rate)
+
+
+def ramp(pcm: bytes, begins: bool, ends: bool, rate: int) -> bytes:
+    """The sound with its first or last 2 ms softened, so that it does not click."""
+    size = 2 * (_RAMP_MS * rate // 1000)
+    if begins:
+        pcm = fade(pcm[:size], 0.0, 1.0) + pcm[size:]
+    if ends:
+        pcm = pcm[:-size] + fade(pcm[-size:], 1.0, 0.0)
+    return pcm
