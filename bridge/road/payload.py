@@ -41,12 +41,19 @@ def document(data: bytes) -> Any:
     """Read JSON.
 
     Raises:
-        Unreadable: it is none.
+        Unreadable: it is none, or a name stands twice in an object.
     """
     try:
-        return json.loads(data)
+        return json.loads(data, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise Unreadable("not JSON") from error
+
+
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands twice")
+    return found
 
 
 def at(value: Any, *path: str | int) -> Any:

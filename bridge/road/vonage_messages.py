@@ -64,7 +64,7 @@ class VonageMessages:
         base: of the interface; another for tests.
     """
 
-    limits = Limits(characters=3200, parts=21, media=1, media_octets=600_000, writing=Writing.BARE)
+    limits = Limits(characters=1000, parts=15, media=1, media_octets=600_000, writing=Writing.BARE)
     repeatable = False
     thanks = Thanks()
 
