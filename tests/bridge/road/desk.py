@@ -12,11 +12,10 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from mautrix.util.async_db import Database
-
 from bridge.config import LineSection, TrunkSection
 from bridge.db import database as databases
 from bridge.db.ghosts import GhostTable
+from bridge.db.interface import Database
 from bridge.db.polls import PollTable
 from bridge.db.portals import PortalTable
 from bridge.db.texts import IncomingTexts, OutgoingTexts
