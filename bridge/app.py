@@ -25,6 +25,7 @@ from bridge.commands import Commands
 from bridge.config import Config, LineSection
 from bridge.db import database as databases
 from bridge.db.ghosts import GhostTable
+from bridge.db.handouts import HandoutTable
 from bridge.db.inbox import Inbox
 from bridge.db.interface import Database
 from bridge.db.polls import PollTable
@@ -32,8 +33,10 @@ from bridge.db.portals import BotRoomTable, PortalTable
 from bridge.db.senders import SenderTable
 from bridge.db.texts import IncomingTexts, OutgoingTexts
 from bridge.ghost import Ghosts
+from bridge.handout import Handouts
 from bridge.matrix.appservice import Appservice, Health
 from bridge.matrix.client import MatrixClient, MatrixError
+from bridge.matrix.repository import RoomFiles
 from bridge.portal import Portals
 from bridge.reception import Reception
 from bridge.reconcile import Reconciliation
@@ -105,7 +108,12 @@ class Ringback:
         )
         self._carrier = Carrier()
         self._fetcher = Fetcher()
-        self._hooks = self._make_hooks()
+        self._files = RoomFiles(
+            url=config.homeserver.url,
+            as_token=config.appservice.as_token.get_secret_value(),
+            user_id=self._matrix.bot_id,
+        )
+        self._hooks: Hooks | None = None
         self._pollers: dict[str, Poller] = {}
         self._trunks: dict[str, TrunkClient] = {}
         self._told_down: set[str] = set()
@@ -196,6 +204,8 @@ class Ringback:
         portals = Portals(matrix=matrix, ghosts=ghosts, table=PortalTable(database))
         await portals.load()
         await self._senders.load(SenderTable(database))
+        handouts = self._make_handouts(HandoutTable(database))
+        self._hooks = self._make_hooks(handouts)
         self._texting = Texting(
             matrix=matrix,
             ghosts=ghosts,
@@ -204,12 +214,14 @@ class Ringback:
             outgoing=OutgoingTexts(database),
             incoming=IncomingTexts(database),
             trunks=self._trunks,
-            roads=self._ways(),
+            roads=self._ways(handouts),
             attachments=Attachments(
                 matrix=matrix, fetcher=self._fetcher, headers=self._media_headers
             ),
             senders=self._senders,
+            handouts=handouts,
         )
+        self._stops.append(("files", self._files.close))
         self._stops.append(("providers", self._carrier.close))
         self._stops.append(("attachments", self._fetcher.close))
         self._stops.append(("texts", self._texting.stop))
@@ -266,7 +278,19 @@ class Ringback:
         us = f"{self._config.homeserver.domain}/{self._config.appservice.id}/{trunk}"
         return uuid5(NAMESPACE_URL, f"ringback:{us}").urn
 
-    def _make_hooks(self) -> Hooks | None:
+    def _make_handouts(self, table: HandoutTable) -> Handouts | None:
+        """Where files are fetched from outside, if there is such an address."""
+        settings = self._config.hooks
+        if settings is None:
+            return None
+        return Handouts(
+            files=self._files,
+            table=table,
+            public_url=settings.public_url,
+            secret=self._config.appservice.as_token.get_secret_value(),
+        )
+
+    def _make_hooks(self, handouts: Handouts | None) -> Hooks | None:
         """The listener for providers, if the configuration has one."""
         settings = self._config.hooks
         if settings is None:
@@ -283,9 +307,10 @@ class Ringback:
             },
             receiver=lambda road, happenings: self._texting.receive_hook(road, happenings),
             proxies=[ip_network(proxy) for proxy in settings.proxies],
+            media=None if handouts is None else handouts.serve,
         )
 
-    def _ways(self) -> dict[str, RoadWay]:
+    def _ways(self, handouts: Handouts | None) -> dict[str, RoadWay]:
         """How texts leave besides SIP."""
         return {
             section.name: RoadWay(
@@ -295,6 +320,8 @@ class Ringback:
                 receipts=None if self._hooks is None else self._hooks.url(section.name),
                 parts=section.parts,
                 warn_parts=section.warn_parts,
+                files=self._files,
+                handouts=handouts,
             )
             for section in self._config.roads
         }

@@ -291,6 +291,7 @@ class LineSection(Section):
         shown_per_minute: texts of one number that are said at once; the rest is told in a notice.
         strangers_per_minute: numbers without a room that get one for their texts; others wait.
         send_reactions: whether a reaction leaves as a text, which costs as much as one.
+        media_links: whether a file that cannot leave by itself leaves as a link to it.
     """
 
     name: Word
@@ -309,6 +310,7 @@ class LineSection(Section):
     shown_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 5
     strangers_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 1
     send_reactions: bool = False
+    media_links: bool = False
 
 
 class LogSection(Section):

@@ -33,6 +33,7 @@ from bridge.config import LineSection
 from bridge.db.texts import AGAIN, OutgoingText, OutgoingTexts
 from bridge.ghost import Ghosts
 from bridge.matrix.client import MatrixClient, MatrixError, MatrixUnavailable
+from bridge.matrix.file import RoomFile
 from bridge.numbers import PhoneNumber
 from bridge.portal import Portal, Portals
 from bridge.road.road import Delivery, Later, Outcome, Receipt, Refused, Taken, Unsure
@@ -126,7 +127,8 @@ class Outbox:
             return
         await self._prune()
         way = self._find_way(self._road(text))
-        if way is not None and (warning := way.warning(text.body)) is not None:
+        warning = None if way is None or text.file is not None else way.warning(text.body)
+        if warning is not None:
             await self._texts.store(replace(text, state="held"))
             await self._show(text, "PENDING", warning)
             await self._reply(text, warning, about="warning")
@@ -134,6 +136,11 @@ class Outbox:
         stored = await self._texts.store(text)
         if stored is not None:
             self._queue(stored)
+
+    def file_refusal(self, line: LineSection, file: RoomFile) -> str | None:
+        """Why a file cannot leave on a line, as a part of a sentence; None if it can."""
+        way = self._find_way(way_name(line))
+        return None if way is None else way.file_refusal(file)
 
     async def find(self, event_id: str) -> OutgoingText | None:
         """The last departure of the text that an event is, or that a notice of ours is about."""
@@ -207,7 +214,7 @@ class Outbox:
         if refusal is not None:
             return refusal.text
         way = self._find_way(way_name(line))
-        return None if way is None else way.refusal(body)
+        return None if way is None else way.refusal(body, text.file)
 
     def _queue(self, text: OutgoingText) -> None:
         self._queues.add((text.line, text.number), lambda: self._send(text))

@@ -16,7 +16,7 @@ _GEO = re.compile(r"geo:(-?\d{1,2}(?:\.\d{1,10})?),(-?\d{1,3}(?:\.\d{1,10})?)(?:
 def spoken(text: Text) -> str | None:
     """The words of a message, "" if it has none; None if it is of a kind that no text carries."""
     match text.msgtype:
-        case "m.text":
+        case "m.text" | "m.image" | "m.audio" | "m.video" | "m.file":
             return text.words
         case "m.emote":
             return f"*{text.words.strip()}*" if text.words.strip() else ""

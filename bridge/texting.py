@@ -15,7 +15,7 @@ other.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bridge import wording
@@ -25,11 +25,14 @@ from bridge.charset import decode_text
 from bridge.config import LineSection
 from bridge.db.texts import IncomingText, IncomingTexts, OutgoingText, OutgoingTexts, Party
 from bridge.ghost import Ghosts
+from bridge.handout import FOR_READERS, Handouts
 from bridge.matrix.client import MatrixClient, MatrixError, MatrixRefused, MatrixUnavailable
-from bridge.matrix.events import Reaction, RoomEvent, Text
+from bridge.matrix.events import FILE_TYPES, Reaction, RoomEvent, Text
+from bridge.matrix.file import RoomFile
 from bridge.numbers import PhoneNumber
 from bridge.outbox import FIRST_DELAY, LONGEST_DELAY, Outbox, now_ms
 from bridge.portal import Portal, Portals
+from bridge.road.kind import kind_of
 from bridge.road.road import Arrival, Receipt
 from bridge.road.settings import SIP
 from bridge.road.way import MessageWay, TrunkPort, Way, receipt_of
@@ -72,6 +75,7 @@ class Texting:
         roads: how texts leave besides SIP, by name.
         attachments: needed where a road's texts may have any.
         senders: learns from the texts of roads.
+        handouts: where files can be fetched that leave as links; None without a public address.
         sleep: waits between attempts; replaced by tests.
     """
 
@@ -88,6 +92,7 @@ class Texting:
         roads: Mapping[str, Way] | None = None,
         attachments: Attachments | None = None,
         senders: Senders | None = None,
+        handouts: Handouts | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._matrix = matrix
@@ -98,6 +103,7 @@ class Texting:
         self._trunks = trunks
         self._attachments = attachments
         self._senders = senders or Senders()
+        self._handouts = handouts
         self._sleep = sleep
         self._tasks = Tasks()
         self._queues = Queues(self._tasks, "texts for a user")
@@ -156,6 +162,9 @@ class Texting:
         if words is None:
             await self._tell_once(portal, wording.NOT_A_TEXT)
             return
+        if text.msgtype in FILE_TYPES and text.edits is None:
+            await self._receive_file(portal, event, text)
+            return
         if not words.strip():
             await self._tell_once(portal, wording.EMPTY_TEXT)
             return
@@ -170,6 +179,33 @@ class Texting:
             room_id=portal.room_id,
             user=event.sender,
         )
+
+    async def _receive_file(self, portal: Portal, event: RoomEvent, text: Text) -> None:
+        if text.file is None:
+            await self._tell_once(portal, wording.FILE_UNREADABLE)
+            return
+        written = OutgoingText(
+            event.event_id,
+            portal.room_id,
+            portal.line,
+            portal.number.text,
+            text.words,
+            now_ms(),
+            file=text.file,
+        )
+        line = self._routing.line(portal.line)
+        if line is not None and line.media_links and self._handouts is not None:
+            why = self._outbox.file_refusal(line, text.file)
+            if why is not None:
+                written = await self._as_link(written, text.file, self._handouts)
+        await self._outbox.submit(written, event.sender)
+
+    async def _as_link(
+        self, text: OutgoingText, file: RoomFile, handouts: Handouts
+    ) -> OutgoingText:
+        """The same with an address in the place of the file."""
+        url = await handouts.put(file, kind_of(file), about=text.event_id, seconds=FOR_READERS)
+        return replace(text, body=wording.with_link(text.body, url), file=None)
 
     async def submit(
         self,
@@ -199,6 +235,8 @@ class Texting:
 
     async def withdraw(self, room_id: str, event_id: str) -> None:
         """Take back a text whose event was redacted, if that is still possible."""
+        if self._handouts is not None:
+            await self._handouts.withdraw(event_id)
         written = await self._outbox.find(event_id)
         if written is None or await self._outbox.withdraw(written):
             return

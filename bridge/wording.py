@@ -5,6 +5,7 @@ themselves; what they cannot know is what the phone network answered.
 """
 
 from bridge.call.events import EndReason
+from bridge.matrix.file import show_octets
 from bridge.numbers import PhoneNumber
 from bridge.routing import Remote
 from sip.identity import Verstat
@@ -249,6 +250,23 @@ def attachment(url: str, why: str) -> str:
     return f"A picture or file came with this text and cannot be shown here ({why}): {url}"
 
 
+def file_too_large(octets: int, most: int) -> str:
+    return f"the file has {show_octets(octets)}, and no more than {show_octets(most)} can be sent"
+
+
+def file_unreadable(why: str) -> str:
+    return f"the file cannot be sent ({why})"
+
+
+def file_refused(why: str) -> str:
+    return f"Not sent: {why}."
+
+
+def with_link(caption: str, url: str) -> str:
+    """A text in the place of a file."""
+    return f"{caption}\n{url}" if caption.strip() else url
+
+
 def text_sent(number: PhoneNumber) -> str:
     return f"Sent to {number.show()}."
 
@@ -324,7 +342,14 @@ ENCRYPTED = (
     "call here reaches the phone. Please open a new chat with this contact and leave encryption "
     "off, or ask {bot} with “call {number}” for a room."
 )
-NOT_A_TEXT = "Only plain text can be sent to a phone; pictures, files and the like cannot yet."
+NOT_A_TEXT = "Only words, pictures, sounds, films and files can be sent to a phone."
+# Why a file is not sent; said after "Not sent: ".
+WORDS_ONLY = "texts of this line carry words only"
+NO_PUBLIC_ADDRESS = (
+    "the provider fetches files by itself, and this bridge has no address where it could (`hooks`)"
+)
+KIND_NOT_CARRIED = "texts of this line do not carry this kind of file"
+FILE_UNREADABLE = "A file was not sent: its message does not say properly where it is."
 NO_GROUPS = "A phone number can only be in a direct chat with one person."
 NOT_A_USER = (
     "You are not a user of any phone line here. The administrator of the bridge can add you."

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bridge.db.interface import Connection, Database
+from bridge.matrix.file import RoomFile
 
 # Longer than a homeserver repeats a transaction or a phone system a MESSAGE.
 KEEP_MS = 30 * 24 * 3600 * 1000
@@ -34,6 +35,7 @@ class OutgoingText:
             place).
         road: by which it left, "" before.
         origin: the `m.room.message` where that is another event, else "".
+        file: a picture or the like that goes with it.
     """
 
     event_id: str
@@ -46,6 +48,7 @@ class OutgoingText:
     state: str = "waiting"
     road: str = ""
     origin: str = ""
+    file: RoomFile | None = None
 
     @property
     def message_id(self) -> str:
@@ -133,7 +136,7 @@ class OutgoingTexts:
             if seq is None:
                 return None
             await connection.execute(
-                "UPDATE text_out SET state = 'again', body = NULL WHERE event_id = $1",
+                f"UPDATE text_out SET state = 'again', {_FORGET} WHERE event_id = $1",
                 text.event_id,
             )
             return replace(fresh, seq=seq)
@@ -171,13 +174,13 @@ class OutgoingTexts:
     async def withdraw(self, event_id: str) -> bool:
         """Forget a body, and send it no more; False if it may be on a phone by now."""
         withdrawn = await self._database.write(
-            "UPDATE text_out SET state = 'withdrawn', body = NULL WHERE event_id = $1"
+            f"UPDATE text_out SET state = 'withdrawn', {_FORGET} WHERE event_id = $1"
             f" AND state IN {('waiting', *UNSENT)} RETURNING seq",
             event_id,
         )
         if not withdrawn:
             await self._database.execute(
-                "UPDATE text_out SET body = NULL WHERE event_id = $1 AND state <> 'sending'",
+                f"UPDATE text_out SET {_FORGET} WHERE event_id = $1 AND state <> 'sending'",
                 event_id,
             )
         return bool(withdrawn)
@@ -237,7 +240,7 @@ class OutgoingTexts:
         """
         await self._database.execute(
             "UPDATE text_out SET state = $2, remote_id = COALESCE($3, remote_id)"
-            f"{'' if keep_body else ', body = NULL'} WHERE event_id = $1",
+            f"{'' if keep_body else f', {_FORGET}'} WHERE event_id = $1",
             event_id,
             state,
             remote_id or None,
@@ -245,7 +248,7 @@ class OutgoingTexts:
 
     async def prune(self, *, now_ms: int) -> None:
         await self._database.execute(
-            "UPDATE text_out SET body = NULL WHERE state NOT IN ('waiting', 'sending')"
+            f"UPDATE text_out SET {_FORGET} WHERE state NOT IN ('waiting', 'sending')"
             " AND body IS NOT NULL AND created_ms < $1",
             now_ms - KEEP_BODY_MS,
         )
@@ -255,12 +258,15 @@ class OutgoingTexts:
         )
 
 
-_OUTGOING = "seq, event_id, room_id, line, number, body, created_ms, state, road, origin"
+_OUTGOING = "seq, event_id, room_id, line, number, body, created_ms, state, road, origin, file"
+# What a text said.
+_FORGET = "body = NULL, file = NULL"
 
 
 _INSERT_OUT = (
-    "INSERT INTO text_out (event_id, room_id, line, number, body, state, created_ms, origin)"
-    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+    "INSERT INTO text_out"
+    " (event_id, room_id, line, number, body, state, created_ms, origin, file)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
     " ON CONFLICT (event_id) DO NOTHING RETURNING seq"
 )
 
@@ -275,6 +281,7 @@ def _values(text: OutgoingText) -> tuple[object, ...]:
         text.state,
         text.created_ms,
         text.origin,
+        None if text.file is None else text.file.to_json(),
     )
 
 
@@ -290,6 +297,7 @@ def _outgoing(row: Any) -> OutgoingText:
         state=row["state"],
         road=row["road"],
         origin=row["origin"],
+        file=None if row["file"] is None else RoomFile.from_json(row["file"]),
     )
 
 

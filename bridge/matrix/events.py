@@ -17,7 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bridge.matrix.file import RoomFile, parse_file
 from media.plane import IceCandidate
+
+# Messages that are about a file.
+FILE_TYPES = ("m.image", "m.audio", "m.video", "m.file")
 
 # An event is at most 64 KiB (client-server API, "Size limits"), which bounds bodies and SDP.
 # Identifiers are at most 255.
@@ -172,6 +176,8 @@ class Text:
         edits: the event that this one replaces, if it is an edit.
         replies_to: the event that this one answers.
         geo_uri: the place of an "m.location".
+        file: of an "m.image", "m.audio", "m.video" or "m.file", unless it cannot be read; the body
+            is then what its author says of it, "" for nothing.
     """
 
     body: str = field(repr=False)
@@ -179,6 +185,7 @@ class Text:
     edits: str | None = None
     replies_to: str | None = None
     geo_uri: str | None = None
+    file: RoomFile | None = None
 
     @property
     def words(self) -> str:
@@ -350,7 +357,11 @@ def parse_text(event: RoomEvent) -> Text | None:
         return None
     replies_to = _identifier(_mapping(relation.get("m.in_reply_to")).get("event_id"))
     geo_uri = _identifier(content.get("geo_uri"))
-    return Text(_encodable(body), msgtype, edits, replies_to, geo_uri)
+    if msgtype not in FILE_TYPES:
+        return Text(_encodable(body), msgtype, edits, replies_to, geo_uri)
+    # Without a `filename`, or where it is the same, the body is the file's name (MSC2530).
+    caption = body if content.get("filename") not in (None, body) else ""
+    return Text(_encodable(caption), msgtype, edits, replies_to, file=parse_file(content))
 
 
 def parse_reaction(event: RoomEvent) -> Reaction | None:

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bridge.road import payload
+from bridge.road.kind import CARDS, FILMS, MORE_PICTURES, PAPERS, PICTURES, SOUNDS
 from bridge.road.proof import basic, check_login, login_for
 from bridge.road.result import NO_REASON, by_status, refused
 from bridge.road.road import (
@@ -58,7 +59,14 @@ class Bandwidth:
         base: of the interface; another for tests.
     """
 
-    limits = Limits(characters=2048, parts=14, media=10, media_octets=3_750_000, recipients=10)
+    limits = Limits(
+        characters=2048,
+        parts=14,
+        media=10,
+        media_octets=3_750_000,
+        media_types=(*PICTURES, *MORE_PICTURES, *SOUNDS, *FILMS, *CARDS, *PAPERS),
+        recipients=10,
+    )
     repeatable = False
     thanks = Thanks()
 

@@ -5,7 +5,8 @@ the provider sends from, which it documents. Wants a status from 200 to 204 and 
 six hours and five times. **The body of our answer would be sent to the sender as a reply**, so it
 is empty.
 
-Out: a form with basic authentication. No idempotency key.
+Out: a form with basic authentication. No idempotency key. A picture goes along as a `data:`
+address in an MMS, which has no delivery report and needs a number that can do it.
 """
 
 import ipaddress
@@ -13,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 from bridge.road import payload
+from bridge.road.kind import PICTURES
 from bridge.road.proof import Network, basic, check_source, login_for
 from bridge.road.result import NO_REASON, by_status, refused
 from bridge.road.road import (
@@ -53,7 +55,14 @@ class Elks:
         base: of the interface; another for tests.
     """
 
-    limits = Limits(characters=1600, parts=10)
+    limits = Limits(
+        characters=1600,
+        parts=10,
+        media=1,
+        media_octets=300_000,  # 320 kB with all that is around it
+        media_types=PICTURES,
+        media_inline=True,
+    )
     repeatable = False
     thanks = Thanks()
 
@@ -94,13 +103,15 @@ class Elks:
         return login_for(url, self._login, base=self._base)
 
     def write(self, text: Departure) -> ApiRequest:
-        """One SMS."""
+        """One SMS, or one MMS with a picture."""
         fields = {"from": text.sender, "to": text.to[0], "message": text.body}
-        if text.receipts is not None:
+        if text.media:
+            fields["image"] = text.media[0]
+        elif text.receipts is not None:
             fields["whendelivered"] = text.receipts
         return ApiRequest(
             "POST",
-            f"{self._base}/sms",
+            f"{self._base}/{'mms' if text.media else 'sms'}",
             {
                 "Authorization": self._login,
                 "Content-Type": "application/x-www-form-urlencoded",

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bridge.road import payload
+from bridge.road.kind import PICTURES
 from bridge.road.proof import Network, basic, check_source
 from bridge.road.result import NO_REASON, by_status, refused
 from bridge.road.road import (
@@ -50,7 +51,19 @@ class Flowroute:
         base: of the interface; another for tests.
     """
 
-    limits = Limits(characters=1600, parts=10, media=5, media_octets=750_000)
+    limits = Limits(
+        characters=1600,
+        parts=10,
+        media=5,
+        media_octets=740_000,  # 750 kB with the words
+        media_types=(
+            *PICTURES,
+            "image/bmp",
+            "audio/amr", "audio/wav", "audio/mpeg",
+            "video/3gpp", "video/mp4", "video/mpeg",
+            "text/plain",
+        ),
+    )  # fmt: skip
     repeatable = False
     thanks = Thanks()
 

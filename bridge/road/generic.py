@@ -2,9 +2,10 @@
 
 In: a form, a query or JSON becomes one document, and JMESPath expressions pick id, sender, our
 number and text out of it (a form's field is picked by its bare name). Out: an address, header
-fields and fields of a form, query or JSON, in whose texts `{to}`, `{from}`, `{text}` and `{key}`
-are replaced. They are replaced inside of values that are encoded afterwards, so that no text of a
-person can become a field of its own.
+fields and fields of a form, query or JSON, in whose texts `{to}`, `{from}`, `{text}`, `{key}` and
+`{media}` are replaced. They are replaced inside of values that are encoded afterwards, so that no
+text of a person can become a field of its own. A field with `{media}` is left out of a text that
+has no attachment.
 
 What proves a hook is any of: the secret in its path (always), an HMAC, basic authentication, a list
 of source addresses; each that is configured must hold.
@@ -40,6 +41,9 @@ from bridge.road.road import (
     Thanks,
     Unreadable,
 )
+
+# The placeholder for the address of an attachment.
+MEDIA = "{media}"
 
 
 class Form(Enum):
@@ -204,7 +208,12 @@ class Generic:
         outward = self._outward
         assert outward is not None, "the configuration sends nothing this way"
         values = {"to": text.to[0], "from": text.sender, "text": text.body, "key": text.key}
-        fields = {name: _filled(value, values) for name, value in outward.fields.items()}
+        values["media"] = text.media[0] if text.media else ""
+        fields = {
+            name: _filled(value, values)
+            for name, value in outward.fields.items()
+            if text.media or MEDIA not in value
+        }
         headers = {name: _filled(value, values) for name, value in outward.headers.items()}
         if outward.username is not None:
             headers["Authorization"] = basic(outward.username, outward.password or "")

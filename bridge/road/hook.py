@@ -1,4 +1,5 @@
-"""The listener that providers push to: one address for each road, `/road/NAME/SECRET`.
+"""The listener that providers push to: one address for each road, `/road/NAME/SECRET`. Files that
+leave with texts are fetched here too (`bridge.handout`).
 
 It is a listener of its own beside the homeserver's, because this one faces the internet: behind a
 proxy that has the certificate. The raw body goes to the road, which verifies and reads it; what
@@ -16,7 +17,7 @@ import hmac
 import ipaddress
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +38,7 @@ STORE_LIMIT = 10.0
 # Between two lines of the log about forgeries.
 COMPLAIN_EVERY = 60.0
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Receiver = Callable[[str, Sequence[Arrival | Receipt]], Coroutine[Any, Any, bool]]
 
 
@@ -61,6 +63,7 @@ class Hooks:
         receiver: takes what a hook brought, by the name of its road, and returns when it is stored;
             False if it cannot be placed, which the provider may know better a little later.
         proxies: addresses whose X-Forwarded-For is believed.
+        media: answers requests for `/media/NAME`; None where nothing is handed out.
         store_limit: seconds after which the provider hears that it did not work, though it may yet.
     """
 
@@ -72,6 +75,7 @@ class Hooks:
         entrances: Mapping[str, Entrance],
         receiver: Receiver,
         proxies: Sequence[Network] = (),
+        media: Handler | None = None,
         clock: Callable[[], float] = time.time,
         store_limit: float = STORE_LIMIT,
     ) -> None:
@@ -80,6 +84,7 @@ class Hooks:
         self._entrances = dict(entrances)
         self._receiver = receiver
         self._proxies = tuple(proxies)
+        self._media = media
         self._clock = clock
         self._store_limit = store_limit
         self._storing: set[asyncio.Task[bool]] = set()
@@ -108,6 +113,8 @@ class Hooks:
         app = web.Application(client_max_size=MAX_BODY)
         app.router.add_route("GET", "/road/{name}/{secret}", self._take)
         app.router.add_route("POST", "/road/{name}/{secret}", self._take)
+        if self._media is not None:
+            app.router.add_get("/media/{name}", self._media)
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=30.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._listen.host, self._listen.port)

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from bridge.road import payload
+from bridge.road.kind import CARDS, FILMS, PICTURES, SOUNDS
 from bridge.road.proof import basic
 from bridge.road.result import NO_REASON, by_status, refused
 from bridge.road.road import (
@@ -63,7 +64,12 @@ class Plivo:
     """
 
     limits = Limits(
-        characters=1600, parts=10, media=10, media_octets=5_000_000, writing=Writing.BARE
+        characters=1600,
+        parts=10,
+        media=10,
+        media_octets=5_000_000,
+        media_types=(*PICTURES, *SOUNDS, *FILMS, *CARDS, "application/pdf"),
+        writing=Writing.BARE,
     )
     repeatable = False
     thanks = Thanks(body=b"<Response></Response>", content_type="text/xml")

@@ -48,6 +48,9 @@ class Limits:
         parts: most parts of one text; more is refused before it is sent.
         media: most attachments of one text, 0 where there are none.
         media_octets: largest attachment.
+        media_types: content types of attachments.
+        media_inline: attachments go within the request, as `data:` addresses (RFC 2397); else the
+            provider fetches them.
         recipients: most numbers of one text; 1 where there are no groups.
         answer_s: the provider repeats or gives up a hook that is not answered within this time.
         writing: how numbers are written.
@@ -57,6 +60,8 @@ class Limits:
     parts: int = 10
     media: int = 0
     media_octets: int = 0
+    media_types: tuple[str, ...] = ()
+    media_inline: bool = False
     recipients: int = 1
     answer_s: float = 10.0
     writing: Writing = Writing.E164
@@ -158,8 +163,9 @@ class Departure:
             such a thing.
         sender: our number in E.164.
         to: recipients in E.164, or as dialled.
-        media: public addresses of attachments.
+        media: addresses of attachments, all of one kind.
         receipts: where delivery receipts are to be sent; None without a public address.
+        kind: content type of the attachments, "" without any.
     """
 
     key: str
@@ -168,6 +174,7 @@ class Departure:
     body: str = field(repr=False)
     media: tuple[str, ...] = ()
     receipts: str | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

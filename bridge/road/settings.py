@@ -15,7 +15,8 @@ from bridge.road import elks
 from bridge.road.bandwidth import Bandwidth
 from bridge.road.elks import Elks
 from bridge.road.flowroute import Flowroute
-from bridge.road.generic import Encoding, Form, Generic, HmacCheck, Inward, Outward
+from bridge.road.generic import MEDIA, Encoding, Form, Generic, HmacCheck, Inward, Outward
+from bridge.road.kind import PICTURES
 from bridge.road.plivo import Plivo
 from bridge.road.proof import Network
 from bridge.road.road import Limits, PolledRoad, Road, Thanks, Writing
@@ -357,18 +358,31 @@ class GenericSection(Section):
     Attributes:
         characters: longest text that it takes.
         numbers: how it writes numbers.
+        media_types, media_octets: of a file that it fetches at `{media}` of `send.fields`.
     """
 
     receive: InwardSection | None = None
     send: OutwardSection | None = None
     characters: Annotated[int, Field(ge=1, le=10_000)] = 1600
     numbers: Writing = Writing.E164
+    media_types: tuple[Text, ...] = PICTURES
+    # What most carriers let through.
+    media_octets: Annotated[int, Field(ge=1000, le=20_000_000)] = 600_000
 
     def to_road(self) -> Road:
+        has_media = self.send is not None and any(
+            MEDIA in text for text in self.send.fields.values()
+        )
         return Generic(
             inward=None if self.receive is None else self.receive.to_inward(),
             outward=None if self.send is None else self.send.to_outward(),
-            limits=Limits(characters=self.characters, writing=self.numbers),
+            limits=Limits(
+                characters=self.characters,
+                media=1 if has_media else 0,
+                media_octets=self.media_octets,
+                media_types=self.media_types,
+                writing=self.numbers,
+            ),
             repeatable=self.send is not None and self.send.repeatable,
         )
 
@@ -462,6 +476,8 @@ def road_mistakes(
         if road.get("name") == SIP:
             yield ("roads", i, "name"), f"{SIP} is the trunk's own road", "another name"
     for i, line in enumerate(lines):
+        if line.get("media_links") and not hooks:
+            yield ("lines", i, "media_links"), "needs the section hooks", "a section hooks"
         for key in ("texts_in", "texts_out"):
             name = line.get(key, SIP)
             if name != SIP and name not in known:

@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from bridge.road import payload
+from bridge.road.kind import CARDS, MORE_PICTURES, PICTURES
 from bridge.road.result import NO_REASON, by_status, refused
 from bridge.road.road import (
     ApiAnswer,
@@ -63,8 +64,19 @@ class Telnyx:
     """
 
     limits = Limits(
-        characters=1600, parts=10, media=10, media_octets=1_000_000, recipients=8, answer_s=2.0
-    )
+        characters=1600,
+        parts=10,
+        media=10,
+        media_octets=1_000_000,
+        media_types=(
+            *PICTURES, *MORE_PICTURES, *CARDS,
+            "audio/mpeg", "audio/wav", "audio/amr", "audio/ogg",
+            "video/mp4", "video/3gpp", "video/quicktime",
+            "application/pdf",
+        ),
+        recipients=8,
+        answer_s=2.0,
+    )  # fmt: skip
     repeatable = False
     thanks = Thanks()
 

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from bridge.road import payload, window
+from bridge.road.kind import CARDS, FILMS, PICTURES, SOUNDS
 from bridge.road.proof import basic, login_for
 from bridge.road.result import by_status
 from bridge.road.road import (
@@ -41,6 +42,21 @@ from bridge.road.road import (
 
 TWILIO = "https://api.twilio.com"
 PAGE = 100
+# SignalWire takes smaller files, of local numbers, and other kinds.
+SIGNALWIRE_LIMITS = Limits(
+    characters=1600,
+    parts=10,
+    media=10,
+    media_octets=1_200_000,
+    media_types=(
+        *PICTURES, *CARDS,
+        "image/bmp",
+        "audio/mpeg", "audio/mp4", "audio/ogg", "audio/amr",
+        "video/mp4", "video/mpeg", "video/quicktime",
+        "text/plain",
+    ),
+    answer_s=15.0,
+)  # fmt: skip
 _SIGNATURES = ("x-twilio-signature", "x-signalwire-signature")
 _STATES = {
     "accepted": Delivery.TAKEN,
@@ -78,13 +94,25 @@ class Twilio:
         base: scheme and host of the interface, with SignalWire's path.
     """
 
-    limits = Limits(characters=1600, parts=10, media=10, media_octets=5_000_000, answer_s=15.0)
+    limits = Limits(
+        characters=1600,
+        parts=10,
+        media=10,
+        media_octets=5_000_000,
+        media_types=(
+            *PICTURES, *SOUNDS, *FILMS, *CARDS,
+            "image/bmp", "image/tiff", "application/pdf",
+        ),
+        answer_s=15.0,
+    )  # fmt: skip
     repeatable = False
     thanks = Thanks(body=b"<Response/>", content_type="text/xml")
 
     def __init__(
         self, account: str, token: str, *, base: str = TWILIO, signing_key: str | None = None
     ) -> None:
+        if base != TWILIO:
+            self.limits = SIGNALWIRE_LIMITS
         self._account = account
         self._token = token
         self._key = (signing_key or token).encode()
@@ -115,7 +143,9 @@ class Twilio:
 
     def write(self, text: Departure) -> ApiRequest:
         """One message."""
-        fields = [("To", text.to[0]), ("From", text.sender), ("Body", text.body)]
+        fields = [("To", text.to[0]), ("From", text.sender)]
+        if text.body or not text.media:
+            fields.append(("Body", text.body))
         fields += [("MediaUrl", url) for url in text.media]
         if text.receipts is not None:
             fields.append(("StatusCallback", text.receipts))

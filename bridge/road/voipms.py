@@ -7,7 +7,7 @@ gets them, where the customer has turned that on.
 
 Out: one REST address for everything, from addresses that the customer lists there. The password
 goes in the body of a POST, where no proxy's log keeps it. North American numbers of ten digits, 160
-characters, or 2,048 and three attachments as MMS.
+characters, or 2,048 and three attachments as MMS, which go along as `data:` addresses.
 
 Its list of texts goes by days, in a time zone that the account sets.
 """
@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from bridge.road import payload, window
+from bridge.road.kind import PICTURES
 from bridge.road.result import by_status, refused
 from bridge.road.road import (
     ApiAnswer,
@@ -69,8 +70,16 @@ class VoipMs:
     """
 
     limits = Limits(
-        characters=2048, parts=14, media=3, media_octets=1_200_000, writing=Writing.NATIONAL
-    )
+        characters=2048,
+        parts=14,
+        media=3,
+        media_octets=1_200_000,
+        media_types=(
+            *PICTURES, "audio/mpeg", "audio/wav", "audio/amr", "video/mp4", "video/3gpp"
+        ),
+        media_inline=True,
+        writing=Writing.NATIONAL,
+    )  # fmt: skip
     repeatable = False
     thanks = Thanks(body=b"ok")
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bridge.road import payload
+from bridge.road.kind import PICTURES
 from bridge.road.proof import basic
 from bridge.road.result import NO_REASON, by_status, refused
 from bridge.road.road import (
@@ -64,7 +65,14 @@ class VonageMessages:
         base: of the interface; another for tests.
     """
 
-    limits = Limits(characters=1000, parts=15, media=1, media_octets=600_000, writing=Writing.BARE)
+    limits = Limits(
+        characters=1000,
+        parts=15,
+        media=1,
+        media_octets=600_000,
+        media_types=(*PICTURES, "audio/mpeg", "video/mp4", "text/vcard"),
+        writing=Writing.BARE,
+    )
     repeatable = False
     thanks = Thanks()
 
@@ -96,15 +104,16 @@ class VonageMessages:
         )
 
     def write(self, text: Departure) -> ApiRequest:
-        """One SMS, or one MMS with a picture."""
+        """One SMS, or one MMS with a picture, a sound, a film or a visiting card."""
         body: dict[str, Any] = {
             "from": text.sender,
             "to": text.to[0],
             "client_ref": text.key[:_LONGEST_REFERENCE],
         }
         if text.media:
-            image = {"url": text.media[0]} | ({"caption": text.body} if text.body else {})
-            body |= {"channel": "mms", "message_type": "image", "image": image}
+            what = "vcard" if text.kind == "text/vcard" else text.kind.partition("/")[0]
+            media = {"url": text.media[0]} | ({"caption": text.body} if text.body else {})
+            body |= {"channel": "mms", "message_type": what, what: media}
         else:
             body |= {"channel": "sms", "message_type": "text", "text": text.body}
         if text.receipts is not None:

@@ -5,6 +5,7 @@ what is told to people or when something is tried again: it says what became of 
 """
 
 import asyncio
+import base64
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -13,8 +14,12 @@ from typing import Protocol
 from bridge import wording
 from bridge.config import LineSection
 from bridge.db.texts import OutgoingText
+from bridge.handout import FOR_PROVIDERS, Handouts
+from bridge.matrix.file import FileError, RoomFile
+from bridge.matrix.repository import RoomFiles
 from bridge.numbers import NotANumber, PhoneNumber
 from bridge.road.carrier import Carrier
+from bridge.road.kind import kind_of
 from bridge.road.road import (
     Delivery,
     Departure,
@@ -75,8 +80,11 @@ class Way(Protocol):
     @property
     def has_receipts(self) -> bool: ...
 
-    def refusal(self, body: str) -> str | None:
+    def refusal(self, body: str, file: RoomFile | None = None) -> str | None:
         """Why a text cannot go this way at all, in words for its author; None if it can."""
+
+    def file_refusal(self, file: RoomFile) -> str | None:
+        """Why a file cannot go this way, as a part of a sentence; None if it can."""
 
     def warning(self, body: str) -> str | None:
         """What its author should know before it leaves, and confirm; None if there is nothing."""
@@ -108,9 +116,13 @@ class MessageWay:
     def has_receipts(self) -> bool:
         return self._routing.trunks[self._trunk_name].delivery_receipts
 
-    def refusal(self, body: str) -> str | None:
-        """A trunk says itself what it does not take."""
-        return None
+    def refusal(self, body: str, file: RoomFile | None = None) -> str | None:
+        """A trunk says itself which words it does not take."""
+        return None if file is None else wording.file_refused(self.file_refusal(file))
+
+    def file_refusal(self, file: RoomFile) -> str:
+        """MESSAGE may carry anything, and no phone or provider takes more than words by it."""
+        return wording.WORDS_ONLY
 
     def warning(self, body: str) -> str | None:
         """What a MESSAGE costs does not depend on its length."""
@@ -158,6 +170,8 @@ class RoadWay:
         receipts: the address for delivery receipts, None where there is none.
         parts: texts of more parts are refused.
         warn_parts: texts of more parts are warned of.
+        files: where the files of texts are read; None where none are sent.
+        handouts: where a provider may fetch them; None without a public address.
     """
 
     def __init__(
@@ -169,6 +183,8 @@ class RoadWay:
         receipts: str | None,
         parts: int,
         warn_parts: int = 255,
+        files: RoomFiles | None = None,
+        handouts: Handouts | None = None,
     ) -> None:
         self._name = name
         self._road = road
@@ -176,6 +192,8 @@ class RoadWay:
         self._receipts = receipts
         self._parts = min(parts, road.limits.parts)
         self._warn_parts = warn_parts
+        self._files = files
+        self._handouts = handouts
 
     @property
     def name(self) -> str:
@@ -189,13 +207,29 @@ class RoadWay:
     def has_receipts(self) -> bool:
         return self._receipts is not None
 
-    def refusal(self, body: str) -> str | None:
+    def refusal(self, body: str, file: RoomFile | None = None) -> str | None:
         """What the provider would refuse, or what would cost more than the owner wants."""
         longest = self._road.limits.characters
         if len(body) > longest:
             return wording.text_too_long(len(body), longest)
+        if file is not None:  # an MMS is one, however long its words are
+            why = self.file_refusal(file)
+            return None if why is None else wording.file_refused(why)
         parts = count(body).parts
         return wording.text_in_parts(parts, self._parts) if parts > self._parts else None
+
+    def file_refusal(self, file: RoomFile) -> str | None:
+        """What the provider does not take, as far as the file's sender says the truth of it."""
+        limits = self._road.limits
+        if not limits.media or self._files is None:
+            return wording.WORDS_ONLY
+        if not limits.media_inline and self._handouts is None:
+            return wording.NO_PUBLIC_ADDRESS
+        if kind_of(file) not in limits.media_types:
+            return wording.KIND_NOT_CARRIED
+        if (file.octets or 0) > limits.media_octets:
+            return wording.file_too_large(file.octets or 0, limits.media_octets)
+        return None
 
     def warning(self, body: str) -> str | None:
         """What is not forbidden, but costs more than its author may think."""
@@ -209,10 +243,40 @@ class RoadWay:
         try:
             sender = write_number(PhoneNumber(line.number), writing)
             to = write_number(PhoneNumber(text.number), writing)
+            media = () if text.file is None else (await self._address(text, text.file),)
         except NotANumber as error:
             return Refused(str(error))
-        departure = Departure(text.event_id, sender, (to,), text.body, receipts=self._receipts)
+        except FileError as error:
+            words = wording.file_unreadable(str(error))
+            return Refused(words) if error.final else Later(words)
+        departure = Departure(
+            text.event_id,
+            sender,
+            (to,),
+            text.body,
+            media=media,
+            kind="" if text.file is None else kind_of(text.file),
+            receipts=self._receipts,
+        )
         return await self._carrier.carry(self._road, departure, leaving)
+
+    async def _address(self, text: OutgoingText, file: RoomFile) -> str:
+        """Where the provider finds a file. It is read before, so that its author hears at once if
+        it is not there, or not what its message said of it.
+
+        Raises:
+            FileError: it cannot go.
+        """
+        refusal = self.file_refusal(file)
+        if refusal is not None or self._files is None:
+            raise FileError(refusal or wording.WORDS_ONLY, final=True)
+        most, kind = self._road.limits.media_octets, kind_of(file)
+        data = await self._files.read(file, most=most)
+        if self._road.limits.media_inline or self._handouts is None:
+            return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+        return await self._handouts.put(
+            file, kind, about=text.message_id, most=most, seconds=FOR_PROVIDERS
+        )
 
 
 def receipt_of(event: MessageNotified) -> Receipt | None:

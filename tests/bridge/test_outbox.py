@@ -13,7 +13,9 @@ from bridge.db.interface import Database, DatabaseAway
 from bridge.db.portals import PortalTable
 from bridge.db.texts import IncomingTexts, OutgoingTexts
 from bridge.ghost import Ghosts
+from bridge.handout import Handouts
 from bridge.matrix.events import RoomEvent, parse_text
+from bridge.matrix.repository import RoomFiles
 from bridge.numbers import PhoneNumber
 from bridge.outbox import KEEP_TRYING, STATUS
 from bridge.portal import Portal, Portals
@@ -29,6 +31,7 @@ from bridge.road.road import (
     Later,
     Limits,
     Receipt,
+    Road,
     Unsure,
     Writing,
 )
@@ -91,6 +94,9 @@ class World:
         writing: Writing = Writing.NATIONAL,
         receipts: str | None = None,
         warn_parts: int = 255,
+        road: Road | None = None,
+        files: RoomFiles | None = None,
+        handouts: Handouts | None = None,
         **settings: Any,
     ) -> None:
         self.matrix = matrix
@@ -107,14 +113,21 @@ class World:
         outward = Outward(
             "https://acme.example/send", {"t": "{text}", "to": "{to}", "k": "{key}"}, id="id"
         )
-        road = Generic(
+        road = road or Generic(
             inward=None,
             outward=outward,
             limits=Limits(characters=1000, writing=writing),
             repeatable=repeatable,
         )
         way = RoadWay(
-            "acme", road, self.provider, receipts=receipts, parts=parts, warn_parts=warn_parts
+            "acme",
+            road,
+            self.provider,
+            receipts=receipts,
+            parts=parts,
+            warn_parts=warn_parts,
+            files=files,
+            handouts=handouts,
         )
         self.senders = Senders()
         self.routing = Routing(
@@ -134,6 +147,7 @@ class World:
             trunks={"home": FakeTrunk()},
             roads={"acme": way},
             attachments=Attachments(matrix=matrix.real, fetcher=self.files, sleep=self._sleep),
+            handouts=handouts,
             sleep=self._sleep,
         )
 

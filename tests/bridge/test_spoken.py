@@ -12,7 +12,8 @@ from bridge.spoken import spoken
         (Text("> said nobody", "m.text"), "> said nobody"),
         (Text("waves", "m.emote"), "*waves*"),
         (Text(" ", "m.emote"), ""),
-        (Text("photo.jpg", "m.image"), None),
+        (Text("a caption", "m.image"), "a caption"),
+        (Text("photo.jpg", "m.gallery"), None),
         (Text("?", "m.key.verification.request"), None),
     ],
 )

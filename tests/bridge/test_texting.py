@@ -339,8 +339,8 @@ async def test_a_crash_while_sending_is_told_at_the_next_start(
 
 
 async def test_what_is_no_text_is_told_once_and_not_sent(world: World, portal: Portal) -> None:
-    await world.write(portal, "photo.jpg", msgtype="m.image")
-    await world.write(portal, "photo.jpg", id="$t2", msgtype="m.image")
+    await world.write(portal, "photos", msgtype="m.gallery")
+    await world.write(portal, "photos", id="$t2", msgtype="m.gallery")
     await world.write(portal, "I am a bot", id="$t3", msgtype="m.notice")
     await world.write(
         portal,
@@ -524,3 +524,13 @@ async def test_a_notice_that_is_left_comes_once(world: World) -> None:
     await until(lambda: world.matrix.sent)
     await asyncio.sleep(0.02)
     assert world.matrix.notices() == ["Missed call"]
+
+
+async def test_a_picture_is_told_not_to_go_by_message(world: World, portal: Portal) -> None:
+    await world.write(portal, "photo.jpg", msgtype="m.image", more={"url": "mxc://example.org/one"})
+    await world.write(portal, "photo.jpg", id="$t2", msgtype="m.image")
+    assert world.matrix.notices() == [
+        "Not sent: texts of this line carry words only.",
+        "A file was not sent: its message does not say properly where it is.",
+    ]
+    assert world.trunk.fake.messages == []

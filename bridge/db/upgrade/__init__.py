@@ -15,6 +15,7 @@ from bridge.db.upgrade import (
     v06_reconciled,
     v07_folded,
     v08_senders,
+    v09_files,
 )
 
 upgrade_table = UpgradeTable(database_name="Ringback's database")
@@ -26,3 +27,4 @@ upgrade_table.register(v05_polls.upgrade, description="how far roads have been p
 upgrade_table.register(v06_reconciled.upgrade, description="events that were not pushed")
 upgrade_table.register(v07_folded.upgrade, description="texts that are not said at once")
 upgrade_table.register(v08_senders.upgrade, description="what is known of senders")
+upgrade_table.register(v09_files.upgrade, description="files that leave with texts")

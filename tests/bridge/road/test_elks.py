@@ -123,6 +123,18 @@ def test_the_answer_is_empty_because_it_would_be_sent_as_a_reply(road: Elks) -> 
     assert (road.thanks.status, road.thanks.body) == (200, b"")
 
 
+def test_a_picture_is_sent(road: Elks) -> None:
+    text = Departure("k", "+1", ("+2",), "", ("data:image/png;base64,AA==",), receipts="https://r")
+    request = road.write(text)
+    assert request.url == "https://api.46elks.com/a1/mms"
+    assert parse_qs(request.body.decode(), keep_blank_values=True) == {
+        "from": ["+1"],
+        "to": ["+2"],
+        "message": [""],
+        "image": ["data:image/png;base64,AA=="],
+    }
+
+
 def test_a_text_is_sent(road: Elks) -> None:
     text = Departure("k", "+46706860000", ("+46706861004",), "Hi & bye", receipts="https://r/s")
     request = road.write(text)

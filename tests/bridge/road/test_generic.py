@@ -176,6 +176,17 @@ def test_a_form_is_sent_and_a_text_stays_inside_its_field() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("media", "fields"),
+    [((), {"t": ["hi"]}), (("https://m/1.jpg",), {"t": ["hi"], "m": ["https://m/1.jpg"]})],
+)
+def test_a_field_for_an_attachment_is_left_out_where_there_is_none(
+    media: tuple[str, ...], fields: dict[str, list[str]]
+) -> None:
+    road = Generic(inward=None, outward=Outward("https://a", {"t": "{text}", "m": "{media}"}))
+    assert parse_qs(road.write(Departure("k", "f", ("t",), "hi", media)).body.decode()) == fields
+
+
 def test_json_is_sent_with_basic_authentication() -> None:
     settings = Outward(
         "https://x/{from}/send",

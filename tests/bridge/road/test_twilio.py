@@ -129,6 +129,12 @@ def test_the_address_may_be_signed_with_its_port(road: Twilio, signed_url: str) 
     assert road.read(twilio_hook(SMS, TOKEN, signed_url=signed_url), 0.0)
 
 
+def test_signalwire_takes_smaller_files() -> None:
+    road = Twilio("AC", "token", base="https://space.signalwire.com/api/laml")
+    assert road.limits.media_octets < Twilio("AC", "token").limits.media_octets
+    assert "text/plain" in road.limits.media_types
+
+
 def test_signalwire_signs_with_a_key_of_its_own() -> None:
     road = Twilio("project", "token", signing_key="PSK", base="https://x.signalwire.com/api/laml")
     assert road.read(twilio_hook(SMS, "PSK", header="x-signalwire-signature"), 0.0)

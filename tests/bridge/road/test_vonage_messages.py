@@ -209,11 +209,21 @@ def test_a_text_is_sent(road: VonageMessages) -> None:
     }
 
 
-def test_a_picture_is_sent(road: VonageMessages) -> None:
-    request = road.write(Departure("key", "1", ("2",), "look", ("https://m/1",)))
+@pytest.mark.parametrize(
+    ("kind", "what"),
+    [
+        ("image/jpeg", "image"),
+        ("audio/mpeg", "audio"),
+        ("video/mp4", "video"),
+        ("text/vcard", "vcard"),
+    ],
+)
+def test_a_file_is_sent(road: VonageMessages, kind: str, what: str) -> None:
+    assert kind in road.limits.media_types
+    request = road.write(Departure("key", "1", ("2",), "look", ("https://m/1",), kind=kind))
     said = json.loads(request.body)
-    assert (said["channel"], said["message_type"]) == ("mms", "image")
-    assert said["image"] == {"url": "https://m/1", "caption": "look"}
+    assert (said["channel"], said["message_type"]) == ("mms", what)
+    assert said[what] == {"url": "https://m/1", "caption": "look"}
 
 
 @pytest.mark.parametrize(
