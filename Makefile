@@ -77,7 +77,7 @@ lab: lab-setup  ## end-to-end tests with a real homeserver, PBX, browser and tel
 
 test: lab-setup lint unit interop lab  ## everything; installs what it needs
 
-demo: lab-setup  ## a call each way and a text each way, shown; then it stays up for your own client
+demo: lab-setup  ## a call each way, texts by SIP and by web hook, shown; then it stays up for your own client
 	@$(RUN)/python -m tests.demo
 
 FUZZERS := $(VENV)/installed-fuzz

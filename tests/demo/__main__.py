@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -22,14 +22,17 @@ from tests.demo.story import Story
 from tests.lab.asterisk import Account, Asterisk
 from tests.lab.browser import Browser, Phone
 from tests.lab.certificate import Authority
-from tests.lab.ports import Ports
+from tests.lab.ports import HOST, Ports
 from tests.lab.ringback import Ringback, line, pbx_trunk
 from tests.lab.synapse import DOMAIN, Synapse
+from tests.standin.twilio import Twilio
 
 T = TypeVar("T")
 
 NUMBER, ECHO = "+15555551001", "+15555551000"
 HOUSE = "+493012345678"
+SMS = "+15557654321"
+HOOK_SECRET = "demo-hook-secret"
 NUMBERS = (
     ("1000", "an echo of yourself"),
     ("1001", "a tone"),
@@ -71,6 +74,12 @@ class Demo:
         self.synapse = Synapse(
             folder / "synapse", ports, registrations=(folder / "ringback" / "registration.yaml",)
         )
+        self.hooks = f"{HOST}:{ports.pick()}"
+        self.provider = Twilio(f"http://{self.hooks}/road/twilio/{HOOK_SECRET}")
+        self.road: dict[str, Any] = {
+            "hooks": {"listen": self.hooks, "public_url": f"http://{self.hooks}"},
+            "roads": [{"name": "twilio", "hook_secret": HOOK_SECRET}],
+        }
         self.bridge = Ringback(
             folder / "ringback",
             ports,
@@ -85,8 +94,18 @@ class Demo:
                     [self.synapse.user_id("alice")],
                     number=HOUSE,
                     called=[account.name, HOUSE],
-                )
+                ),
+                line(
+                    "sms",
+                    account.name,
+                    [self.synapse.user_id("alice")],
+                    number=SMS,
+                    called=["sms"],
+                    texts_in="twilio",
+                    texts_out="twilio",
+                ),
             ],
+            more=self.road,
         )
         self.browser = Browser(folder / "browser")
         self.coloured = sys.stdout.isatty()
@@ -117,6 +136,14 @@ class Demo:
 
     async def start(self, stack: contextlib.AsyncExitStack) -> Story:
         """Bring everything up, with a line each."""
+        await self.provider.start()
+        stack.push_async_callback(self.provider.stop)
+        self.provider.hook_at = f"http://{self.hooks}"
+        (road,) = self.road["roads"]
+        road["twilio"] = {
+            **self.provider.section()["twilio"],
+            "url": f"http://{HOST}:{self.provider.port}",
+        }
         await self.step("ringback init writes its two files", self.bridge.init())
         for name, part in (
             ("homeserver (Synapse)", self.synapse),
@@ -141,10 +168,12 @@ class Demo:
             account="ringback",
             number=NUMBER,
             echo=ECHO,
+            provider=self.provider,
+            sms=SMS,
         )
 
     async def play(self, story: Story) -> None:
-        for act in (story.call_out, story.call_in, story.texts):
+        for act in (story.call_out, story.call_in, story.texts, story.hook):
             self.acts.append(await act())
             for text in lines(self.acts[-1]):
                 self.show(text)
@@ -188,7 +217,7 @@ class Demo:
     "--page", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as HTML too."
 )
 def main(once: bool, page: Path | None) -> None:
-    """A call each way and a text each way on real parts."""
+    """A call each way, and a text each way by SIP and by web hook, on real parts."""
     with tempfile.TemporaryDirectory(prefix="ringback-demo-") as folder:
         demo = Demo(Path(folder))
         good = asyncio.run(demo.run(once=once))

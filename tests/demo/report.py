@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 
 WIDTH = 30  # of a lane between two life lines
 LANES = ("browser", "Ringback", "Asterisk")
+TEXT_LANES = ("browser", "Ringback", "SMS provider")
 STYLES = {"b": "1", "dim": "2", "good": "32", "bad": "31", "accent": "36"}
 _MARK = re.compile(r"\{(/?)(b|dim|good|bad|accent)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One message: when (wall clock, seconds), in which lane (0 Matrix, 1 SIP), which way."""
+    """One message: when (wall clock, seconds), in which lane (0 Matrix, 1 the other), which way."""
 
     at: float
     lane: int
@@ -67,6 +68,7 @@ class Act:
     ends: Sequence[End] = ()
     heard: Sequence[Heard] = ()
     texts: Sequence[tuple[str, bool]] = field(default_factory=tuple)
+    lanes: Sequence[str] = LANES
 
     @property
     def good(self) -> bool:
@@ -76,7 +78,7 @@ class Act:
 
 def lines(act: Act) -> list[str]:
     """The whole act, with marks of style."""
-    out = [f"{{b}}{act.title}{{/b}}", "", *ladder(act.steps), ""]
+    out = [f"{{b}}{act.title}{{/b}}", "", *ladder(act.steps, act.lanes), ""]
     for name, ms in act.times:
         out.append(f"  {name:<58}{ms:>8.0f} ms")
     if act.times:
@@ -103,19 +105,19 @@ def lines(act: Act) -> list[str]:
     return out
 
 
-def ladder(steps: Sequence[Step]) -> list[str]:
+def ladder(steps: Sequence[Step], lanes: Sequence[str] = LANES) -> list[str]:
     """Who said what to whom, a line a message, milliseconds since the first."""
     if not steps:
         return ["  {bad}nothing was said{/bad}"]
     ordered = sorted(steps, key=lambda step: step.at)
     origin = ordered[0].at
-    head = " " * 12 + "".join(f"{name:<{WIDTH + 1}}" for name in LANES)
+    head = " " * 12 + "".join(f"{name:<{WIDTH + 1}}" for name in lanes)
     out = [f"{{dim}}{head.rstrip()}{{/dim}}"]
     for step in ordered:
-        lanes = [" " * WIDTH, " " * WIDTH]
-        lanes[step.lane] = arrow(step.text, step.rightward)
+        drawn = [" " * WIDTH, " " * WIDTH]
+        drawn[step.lane] = arrow(step.text, step.rightward)
         moment = f"{(step.at - origin) * 1000:>8.0f} ms"
-        out.append(f"{{dim}}{moment}{{/dim}}  │{lanes[0]}│{lanes[1]}│")
+        out.append(f"{{dim}}{moment}{{/dim}}  │{drawn[0]}│{drawn[1]}│")
     return out
 
 

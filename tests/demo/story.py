@@ -1,14 +1,19 @@
-"""The acts of the demonstration: a call out, a call in, a text each way, on real parts."""
+"""The acts of the demonstration: a call out, a call in, a text each way by SIP and by a provider's
+web hook. All parts are real but the provider, which is a stand-in.
+"""
 
 import asyncio
 import json
+import time
 from typing import Any
 
-from tests.demo.report import Act, End, Heard, Step
+from tests.demo.report import TEXT_LANES, Act, End, Heard, Step
 from tests.lab import asterisk, browser
 from tests.lab.asterisk import Asterisk, SipMessage
 from tests.lab.browser import BrowserCall, Phone
+from tests.lab.process import eventually
 from tests.lab.ringback import Ringback
+from tests.standin.standin import Fate, StandIn
 
 LEVEL = -15.05  # of both tones, dBFS
 TALK = 5.0  # seconds that are listened to
@@ -22,6 +27,7 @@ class Story:
         account: the bridge's account at the PBX.
         number: what the user dials; the PBX answers it with a tone and records what it hears.
         echo: a number whose text comes back.
+        provider: takes and brings the texts of `sms`, a number of the user's.
     """
 
     def __init__(
@@ -33,6 +39,8 @@ class Story:
         account: str,
         number: str,
         echo: str,
+        provider: StandIn,
+        sms: str,
     ) -> None:
         self._phone = phone
         self._bridge = bridge
@@ -40,6 +48,8 @@ class Story:
         self._account = account
         self._number = number
         self._echo = echo
+        self._provider = provider
+        self._sms = sms
 
     async def call_out(self) -> Act:
         """The user dials; the PBX plays 440 Hz and hears 880 Hz."""
@@ -70,17 +80,7 @@ class Story:
         said = "Grüße from Matrix 🎉"
         await self._phone.say(room, said)
         wanted = f"echo: {said}"
-        ghost = self._bridge.ghost(self._echo)
-        limit = asyncio.get_running_loop().time() + 15
-        came = False
-        while not came and asyncio.get_running_loop().time() < limit:
-            new = (await self._phone.events())[seen:]
-            came = any(
-                event.get("sender") == ghost and event["content"].get("body") == wanted
-                for event in new
-                if event["what"] == "event"
-            )
-            await asyncio.sleep(0.1)
+        came = await self._room_of(wanted, self._bridge.ghost(self._echo), since=seen) is not None
         steps = [*await self._matrix_steps(seen), *self._sip_steps(trace)]
         return Act(
             f"A text each way: {self._phone.user} writes to {self._echo}, which answers",
@@ -90,6 +90,45 @@ class Story:
                 (f"received  “{wanted}”", came),
             ],
         )
+
+    async def hook(self) -> Act:
+        """A provider pushes a text, the user answers, the provider says that it arrived."""
+        seen, friend = await self._phone.mark(), "+15550177"
+        said, answer = "Are you there?", "Yes 👍"
+        steps = [Step(time.time(), 1, False, "web hook, signed")]
+        tries = await self._provider.deliver(self._provider.text("1", friend, self._sms, said))
+        steps.append(Step(time.time(), 1, True, "200: stored"))
+        room = await self._room_of(said, self._bridge.ghost(friend), since=seen)
+        assert room is not None, "the text came into no room"
+        await self._phone.say(room, answer)
+        taken = await eventually(
+            lambda: next(iter(self._provider.taken), None), what="the answer at the provider"
+        )
+        assert taken is not None
+        steps.append(Step(time.time(), 1, True, "POST Messages"))
+        await self._provider.tell(taken, Fate.DELIVERED)
+        steps.append(Step(time.time(), 1, False, "delivered, signed"))
+        return Act(
+            f"A text by web hook: Carol ({friend}) writes to {self._sms} at an SMS provider",
+            [*await self._matrix_steps(seen), *steps],
+            texts=[
+                (f"received  “{said}”", tries == 1),
+                (f"sent      “{answer}”", (taken.to, taken.body) == (friend, answer)),
+            ],
+            lanes=TEXT_LANES,
+        )
+
+    async def _room_of(self, body: str, sender: str, *, since: int) -> str | None:
+        """The room in which somebody says this, within 15 seconds."""
+        limit = time.monotonic() + 15
+        while time.monotonic() < limit:
+            for event in (await self._phone.events())[since:]:
+                if (event["what"], event.get("sender")) != ("event", sender):
+                    continue
+                if event["content"].get("body") == body:
+                    return str(event["room"])
+            await asyncio.sleep(0.1)
+        return None
 
     # --- what was heard and seen
 
