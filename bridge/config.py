@@ -63,6 +63,7 @@ from bridge.setting import (
     check_distinct,
     parse_ports,
 )
+from media.plane import Encryption
 from sip.digest import Account
 from sip.io.listener import ListenerSettings
 from sip.trunk import CallerId, Inbound, TlsSettings, Trunk
@@ -207,6 +208,8 @@ class TrunkSection(Section):
 
     Attributes:
         codecs: what we offer, in order of preference.
+        insecure_rtp: whether audio may pass unencrypted: where the trunk cannot do better, or
+            always.
         suites: SRTP suites that we offer and accept, in order of preference.
         delivery_receipts: send texts as message/cpim and ask whether they were delivered.
         early_media: answer the Matrix call when the trunk sends audio before the answer, so that
@@ -235,9 +238,17 @@ class TrunkSection(Section):
     realms: tuple[Text, ...] = ()
     authenticate_peer: PeerSection = PeerSection()
     codecs: Codecs = CODECS
+    insecure_rtp: Literal["fallback", "only"] | None = None
     suites: Suites = SUITES
     early_media: bool = True
     delivery_receipts: bool = False
+
+    @property
+    def encryption(self) -> Encryption:
+        """Of the audio, in the media plane's terms."""
+        if self.insecure_rtp is None:
+            return Encryption.REQUIRED
+        return Encryption.PREFERRED if self.insecure_rtp == "fallback" else Encryption.OFF
 
     def to_trunk(self) -> Trunk:
         """The part of the settings that is SIP's business."""

@@ -137,6 +137,11 @@ def call_in_ended(
     return None
 
 
+UNENCRYPTED = (
+    "Careful: this call is not encrypted between the bridge and the phone system. Whoever is on "
+    "the way there can listen."
+)
+
 # Why the phone system did not transfer a call to `{number}`, where the words for a call do not fit.
 _NOT_TRANSFERRED = {
     EndReason.TRUNK_DOWN: "the phone system is in trouble ({said})",

@@ -17,6 +17,7 @@ from media.plane import (
     Closed,
     Connected,
     Digit,
+    Encryption,
     Failed,
     Failure,
     Flowing,
@@ -30,6 +31,7 @@ from media.plane import (
     Side,
     SideReport,
     TakeDigit,
+    Unencrypted,
 )
 
 MAX_MESSAGE = 256 * 1024
@@ -40,6 +42,7 @@ _EVENTS: dict[str, type[MediaEvent]] = {
         OfferReady,
         AnswerReady,
         Connected,
+        Unencrypted,
         Flowing,
         Digit,
         Failed,
@@ -136,6 +139,7 @@ def settings_to_json(settings: SessionSettings) -> Message:
     """Without the ICE servers, which follow once their names are resolved."""
     return {
         "codecs": settings.codecs,
+        "encryption": settings.encryption.value,
         "suites": settings.suites,
         "connect_timeout": settings.connect_timeout,
         "silence_timeout": settings.silence_timeout,
@@ -146,6 +150,7 @@ def settings_to_json(settings: SessionSettings) -> Message:
 def settings_from_json(message: Message) -> SessionSettings:
     return SessionSettings(
         codecs=tuple(message["codecs"]),
+        encryption=Encryption(message["encryption"]),
         suites=tuple(message["suites"]),
         connect_timeout=message["connect_timeout"],
         silence_timeout=message["silence_timeout"],

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from media import negotiate
+from media.clear import ClearRtp
 from media.direction import Direction, Statistics
 from media.format import Format, pass_through
 from media.ice.events import Transmit
@@ -36,7 +37,9 @@ class End(Protocol):
     """What carries packets to one side and back."""
 
     path: str
-    srtp: Srtp | None
+
+    @property
+    def srtp(self) -> Srtp | ClearRtp | None: ...
 
     @property
     def is_up(self) -> bool: ...
@@ -284,7 +287,7 @@ class Junction:
         discarded = strand.malformed + heard.packets_discarded
         return SideReport(
             codec=f"{codec.name}/{codec.clock_rate}" if codec is not None else "",
-            cipher=srtp.suite.name if srtp is not None else "",
+            cipher=srtp.name if srtp is not None else "",
             transport=strand.end.path if strand.end is not None else "",
             packets_received=reception.packets_received,
             packets_lost=max(0, reception.packets_lost),

@@ -6,14 +6,15 @@ is offered: browsers send it malformed at 8 kHz under a 48 kHz codec. Candidates
 descriptions; the peer may trickle.
 
 SDES side: RTP/SAVP, several codecs and crypto lines in our offers, exactly one of each in our
-answers. Peers answer with several codecs and may send any of them.
+answers; RTP/AVP where the settings allow plain RTP. Peers answer with several codecs and may send
+any of them.
 
 `read_*` turns a peer's text into what concerns us, `choose_*` takes from an offer, `match` reads an
 answer against our offer, `*_offer` and `*_answer` write our text. What goes wrong is raised as
 `NegotiationError` with the plane's `Failure`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from media.plane import Failure
@@ -344,20 +345,33 @@ class SdesLocal:
     port: int
 
 
-def read_sdes(text: str) -> SdesRemote:
-    """Find the first live audio section that is keyed by crypto lines.
+Wish = Callable[[Media], bool]
 
-    Deviation: RTP/AVP is taken when it has crypto lines (some PBXs offer "best effort" so); what is
+
+def is_keyed(media: Media) -> bool:
+    """Whether a section has crypto lines.
+
+    Deviation: RTP/AVP may have them as well (PBXs that encrypt by "best effort" offer so); what is
     sent is SRTP all the same.
     """
+    return media.has("crypto") and media.protocol.startswith("RTP/")
+
+
+def is_clear(media: Media) -> bool:
+    """Whether a section may be taken as plain RTP."""
+    return media.protocol in ("RTP/AVP", "RTP/AVPF")
+
+
+def read_sdes(text: str, *wishes: Wish) -> SdesRemote:
+    """Find the live audio section that the earliest of the `wishes` takes; `is_keyed` by itself."""
     sdp = _parse(text)
     live = [(i, m) for i, m in enumerate(sdp.media) if m.kind == "audio" and m.port != 0]
     if not live:
         raise NegotiationError(Failure.BAD_SDP, "No audio in the description.")
-    keyed = [(i, m) for i, m in live if m.has("crypto") and m.protocol.startswith("RTP/")]
-    if not keyed:
-        raise NegotiationError(Failure.NO_SRTP, "The trunk does not encrypt the audio (no SRTP).")
-    index, audio = keyed[0]
+    found = [(i, m) for takes in wishes or (is_keyed,) for i, m in live if takes(m)]
+    if not found:
+        raise _not_wanted([media for _, media in live], wishes)
+    index, audio = found[0]
     try:
         address, direction, formats = (
             sdp.address_of(audio),
@@ -378,6 +392,18 @@ def read_sdes(text: str) -> SdesRemote:
         formats,
         sdp.media,
     )
+
+
+def _not_wanted(live: Sequence[Media], wishes: Sequence[Wish]) -> NegotiationError:
+    """Why none of the audio sections can be taken."""
+    if list(wishes) == [is_clear]:
+        text = "The trunk insists on encryption (SRTP), which is turned off for it."
+        return NegotiationError(Failure.ONLY_SRTP, text)
+    if any(map(is_keyed, live)):
+        text = "The trunk offers no encryption that is allowed for it."
+    else:
+        text = "The trunk does not encrypt the audio (no SRTP)."
+    return NegotiationError(Failure.NO_SRTP, text)
 
 
 def _rtcp_port(audio: Media) -> int:
@@ -421,10 +447,12 @@ def sdes_offer(
     cryptos: Sequence[Crypto],
     formats: Sequence[Format],
     before: SdesRemote | None = None,
+    *,
+    secure: bool = True,
 ) -> tuple[str, Direction]:
     """The offer and the direction in it. It keeps the sections of what the trunk described `before`
-    (RFC 3264 §8)."""
-    protocol, mux = "RTP/SAVP", False
+    (RFC 3264 §8); else `secure` says whether it must be encrypted."""
+    protocol, mux = "RTP/SAVP" if secure else "RTP/AVP", False
     if before is not None:
         protocol, mux = before.sections[before.index].protocol, before.rtcp is None
     direction = Direction.SENDRECV
@@ -433,13 +461,15 @@ def sdes_offer(
 
 
 def sdes_answer(
-    remote: SdesRemote, local: SdesLocal, crypto: Crypto, agreed: Agreed
+    remote: SdesRemote, local: SdesLocal, crypto: Crypto | None, agreed: Agreed
 ) -> tuple[str, Direction]:
-    """The answer and the direction in it."""
+    """The answer and the direction in it; without a `crypto` it agrees on plain RTP."""
     direction = remote.direction.mirrored
     protocol = remote.sections[remote.index].protocol
     formats = _answered_formats(agreed)
-    audio = _sdes_section(local, protocol, (crypto,), formats, direction, mux=remote.rtcp is None)
+    audio = _sdes_section(
+        local, protocol, (crypto,) if crypto else (), formats, direction, mux=remote.rtcp is None
+    )
     return _sdes_sdp(local, _among(remote, audio)), direction
 
 

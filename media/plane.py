@@ -2,8 +2,8 @@
 
 The verbs follow those of rtpengine's control protocol, since a local engine can imitate them and
 not the reverse. A session has two sides: WEBRTC (ICE, DTLS-SRTP, RFC 8827) and SDES (RTP/SAVP keyed
-in SDP, RFC 4568). Each side has its own offer/answer exchange (RFC 3264); keys and candidates never
-cross.
+in SDP, RFC 4568; or plain RTP, if the settings allow it). Each side has its own offer/answer
+exchange (RFC 3264); keys and candidates never cross.
 
     offer(side, sdp)            an offer came from `side` → OfferReady(other side, sdp for it)
     answer(side, sdp)           an answer came from `side` → AnswerReady(other side, sdp for it)
@@ -91,11 +91,21 @@ class Failure(Enum):
     BAD_SDP = "bad-sdp"  # unreadable, or an answer that does not fit its offer
     NO_CODEC = "no-codec"  # nothing in common
     NO_SRTP = "no-srtp"  # no acceptable crypto line, or plain RTP (SIP: 488)
+    ONLY_SRTP = "only-srtp"  # the trunk insists on encryption, which is off for it
     NO_CONNECTIVITY = "no-connectivity"  # ICE found no path in time
     DTLS = "dtls"  # handshake failed or fingerprint did not match
     SILENCE = "silence"  # a side that must send has been silent too long
     NO_PORT = "no-port"  # the port range is used up
     ENGINE = "engine"  # the engine or its worker died
+
+
+class Encryption(Enum):
+    """Whether the audio of the SDES side is encrypted. PREFERRED holds for a whole call: one that
+    is encrypted stays so, whatever the trunk offers later."""
+
+    REQUIRED = "required"
+    PREFERRED = "preferred"
+    OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +137,7 @@ class SessionSettings:
     Attributes:
         ice_servers: for the WEBRTC side.
         codecs: names for the SDES side in order of preference, of "opus", "g722", "pcma", "pcmu".
+        encryption: of the SDES side; anything but REQUIRED lets others listen.
         suites: SRTP suites for the SDES side in order of preference, RFC 4568 names.
         connect_timeout: seconds for ICE and DTLS to finish once both sides' descriptions are known.
         silence_timeout: seconds without any packet from a side that must send, before
@@ -137,6 +148,7 @@ class SessionSettings:
 
     ice_servers: tuple[IceServer, ...] = ()
     codecs: tuple[str, ...] = ("opus", "g722", "pcma", "pcmu")
+    encryption: Encryption = Encryption.REQUIRED
     suites: tuple[str, ...] = (
         "AEAD_AES_256_GCM",
         "AEAD_AES_128_GCM",
@@ -156,7 +168,8 @@ class SideReport:
     it."""
 
     codec: str = ""  # "opus/48000", "PCMU/8000"
-    cipher: str = ""  # RFC 4568 suite, or DTLS-SRTP profile's name
+    cipher: str = ""  # of the end, by its RFC 4568 name; "none" for plain RTP, "" before
+    in_clear: bool = False  # whether audio passed unencrypted at any time
     transport: str = ""  # e.g. "udp host→host", "udp relay→srflx", "udp"
     packets_received: int = 0
     packets_lost: int = 0
@@ -207,6 +220,13 @@ class Connected:
 
 
 @dataclass(frozen=True, slots=True)
+class Unencrypted:
+    """The audio of `side` passes in the clear from now on; said once."""
+
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
 class Flowing:
     """The first authentic audio packet came from `side`."""
 
@@ -247,7 +267,9 @@ class Closed:
     report: Report
 
 
-MediaEvent = OfferReady | AnswerReady | Connected | Flowing | Digit | Failed | Refused | Closed
+MediaEvent = (
+    OfferReady | AnswerReady | Connected | Unencrypted | Flowing | Digit | Failed | Refused | Closed
+)
 Listener = Callable[[MediaEvent], None]
 
 

@@ -4,12 +4,16 @@ Packets go to the address in the trunk's description until an authentic one has 
 else; from then on they go there (symmetric RTP, RFC 4961), because trunks and we ourselves may
 stand behind NAT. Only a packet whose tag verified can move the destination, so no stranger can.
 
+Where the settings allow plain RTP, nothing verifies: such packets are taken from the host of the
+description alone, and from the port of it that was heard first.
+
 RTP and RTCP are told apart by their type and not by the port (RFC 5761), whatever was agreed on.
 """
 
 import ipaddress
 from typing import NamedTuple
 
+from media.clear import ClearRtp
 from media.ice.events import Transmit
 from media.rtp import is_rtcp
 from media.sdp import Crypto
@@ -30,14 +34,16 @@ class SdesEnd:
     """
 
     def __init__(self, *, rtp: LocalSocket, rtcp: LocalSocket) -> None:
-        self.srtp: Srtp | None = None
+        self.srtp: Srtp | ClearRtp | None = None
         self.path = "udp"
+        self.was_clear = False
         self._rtp = rtp
         self._rtcp = rtcp
         self._to: _Destination | None = None
         self._rtcp_to: _Destination | None = None
         self._described: tuple[str, int, int | None] | None = None
         self._mki: _Mki | None = None
+        self._clear_from: dict[bool, tuple[str, int]] = {}  # of RTP and RTCP, for plain RTP
 
     @property
     def is_up(self) -> bool:
@@ -53,6 +59,7 @@ class SdesEnd:
             return
         self._described = described
         self._to = self._rtcp_to = None
+        self._clear_from.clear()
         if not _is_usable(address):
             return
         self._to = _Destination(self._rtp.number, (address, port))
@@ -64,11 +71,19 @@ class SdesEnd:
     def set_keys(self, ours: Crypto, theirs: Crypto) -> None:
         """Keys of an offer/answer exchange. Unchanged ones keep their packet counters."""
         self._mki = _Mki(theirs.suite, theirs.mki[1]) if theirs.mki else None
-        if self.srtp is not None and self.srtp.suite.name == ours.suite:
+        if isinstance(self.srtp, Srtp) and self.srtp.name == ours.suite:
             self.srtp.change_keys(ours.key, theirs.key)
         else:
             self.close()
             self.srtp = Srtp(ours.suite, ours.key, theirs.key)
+
+    def set_clear(self) -> None:
+        """The offer/answer exchange agreed on plain RTP."""
+        self._mki = None
+        self.was_clear = True
+        if not isinstance(self.srtp, ClearRtp):
+            self.close()
+            self.srtp = ClearRtp()
 
     def close(self) -> None:
         """Forget the keys."""
@@ -81,6 +96,9 @@ class SdesEnd:
         if srtp is None or not data or not 128 <= data[0] <= 191:
             return None
         control = is_rtcp(data)
+        if isinstance(srtp, ClearRtp) and not self._is_described(source, control):
+            srtp.discarded += 1
+            return None
         if self._mki is not None:
             data = self._mki.strip(data, control)
         plain = srtp.unprotect_rtcp(data) if control else srtp.unprotect(data)
@@ -96,6 +114,16 @@ class SdesEnd:
                 self._rtcp_to = _Destination(socket, source)
             self._to = _Destination(socket, source)
         return plain
+
+    def _is_described(self, source: tuple[str, int], control: bool) -> bool:
+        """Whether a plain packet comes from where the trunk's description says."""
+        known = self._clear_from.get(control)
+        if known is not None:
+            return known == source
+        if self._described is None or not _is_same_host(self._described[0], source[0]):
+            return False
+        self._clear_from[control] = source
+        return True
 
     def send(self, packet: bytes, now: float) -> Transmit | None:
         """An RTP packet of ours, protected; None if it cannot go anywhere now."""
@@ -138,6 +166,14 @@ class _Mki:
             self._settled = True
         elif not self._settled:
             self._present = not self._present
+
+
+def _is_same_host(described: str, seen: str) -> bool:
+    """By number, however it is written."""
+    try:
+        return ipaddress.ip_address(described) == ipaddress.ip_address(seen)
+    except ValueError:
+        return False
 
 
 def _is_usable(address: str) -> bool:

@@ -3,16 +3,25 @@
 Texts of the trunk come in, ours go out, and what they agree on is a `SdesSettled` for the session
 to act upon. Our key stays through re-offers of the same suite, since a new one without need would
 only give the peer a chance to get it wrong.
+
+Which sections of a description are looked at, and whether plain RTP is one of the things to agree
+on, is for the settings to say (`Encryption`):
+
+    required    we offer RTP/SAVP, and take what has a crypto line of an allowed suite
+    preferred   we offer RTP/AVP with crypto lines, which both kinds of trunk understand; of an
+                offer we take an encrypted section, or else a plain one
+    off         we offer and take RTP/AVP alone
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from media import crypto, negotiate
 from media.description import Description
-from media.negotiate import Agreed, NegotiationError, SdesLocal, SdesRemote
-from media.plane import Failure
-from media.sdp import Crypto, Direction, Format, SdpError
+from media.negotiate import Agreed, NegotiationError, SdesLocal, SdesRemote, Wish
+from media.plane import Encryption, Failure
+from media.sdp import Crypto, Direction, Format, Media, SdpError
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +29,12 @@ class SdesSettled:
     """What holds on the trunk's side once an offer has its answer.
 
     Attributes:
-        ours, theirs: the keys that each sends under.
+        keys: the lines that we and they send under; None: plain RTP.
         direction: ours.
     """
 
     remote: SdesRemote
-    ours: Crypto
-    theirs: Crypto
+    keys: tuple[Crypto, Crypto] | None
     agreed: Agreed
     direction: Direction
 
@@ -35,6 +43,7 @@ class SdesSettled:
 class _Offer:
     """Ours, open or answered: a trunk may answer it again."""
 
+    encryption: Encryption
     cryptos: list[Crypto]
     formats: tuple[Format, ...]
 
@@ -55,6 +64,7 @@ class SdesTerms:
         self,
         *,
         codecs: Sequence[str],
+        encryption: Encryption,
         suites: Sequence[str],
         address: str,
         port: int,
@@ -62,6 +72,7 @@ class SdesTerms:
     ) -> None:
         self.remote: SdesRemote | None = None
         self._codecs = tuple(codecs)
+        self._encryption = encryption
         self._suites = tuple(suites)
         self._address = address
         self._port = port
@@ -82,11 +93,15 @@ class SdesTerms:
         Args:
             current: what holds, in a call.
         """
-        cryptos = crypto.offer(self._suites, self._key, self._random)
+        cryptos = []
+        if self._encryption is not Encryption.OFF:
+            cryptos = crypto.offer(self._suites, self._key, self._random)
         formats = negotiate.sdes_formats(self._codecs, current)
-        self._offer = _Offer(cryptos, formats)
-        remote = self.remote
-        self._ours.write(lambda: negotiate.sdes_offer(self._local(), cryptos, formats, remote))
+        self._offer = _Offer(self._encryption, cryptos, formats)
+        secure, remote = self._encryption is Encryption.REQUIRED, self.remote
+        self._ours.write(
+            lambda: negotiate.sdes_offer(self._local(), cryptos, formats, remote, secure=secure)
+        )
         return self._ours.text
 
     def answered(self, sdp: str) -> SdesSettled:
@@ -94,20 +109,14 @@ class SdesTerms:
         offer = self._offer
         if offer is None:
             raise NegotiationError(Failure.BAD_SDP, "An answer without an offer.")
-        remote = negotiate.read_sdes(sdp)
-        try:
-            ours, theirs = crypto.match(offer.cryptos, remote.cryptos)
-        except SdpError as error:
-            raise NegotiationError(
-                Failure.NO_SRTP, f"The trunk's encryption cannot be used: {error}"
-            ) from None
+        remote = negotiate.read_sdes(sdp, *_ANSWERED[offer.encryption])
+        keys = _match(offer, remote)
         agreed = negotiate.match(offer.formats, remote.formats)
-        return self._settle(remote, ours, theirs, agreed, remote.direction.mirrored)
+        return self._settle(remote, keys, agreed, remote.direction.mirrored)
 
     def take_offer(self, sdp: str) -> None:
         """The trunk's offer that opens a call, to be answered later."""
-        remote = negotiate.read_sdes(sdp)
-        self._choose_key(remote)
+        remote = self._read_offer(sdp)
         negotiate.choose_sdes(remote, self._codecs)
         self.remote = remote
 
@@ -119,34 +128,76 @@ class SdesTerms:
     def re_offered(self, sdp: str, current: Agreed | None) -> tuple[str, SdesSettled]:
         """The answer to an offer within the call, in the `current` codec if that is possible."""
         codec = current.send if current is not None else None
-        return self._answer(negotiate.read_sdes(sdp), codec)
+        return self._answer(self._read_offer(sdp), codec)
 
     def _answer(self, remote: SdesRemote, current: Format | None) -> tuple[str, SdesSettled]:
         agreed = negotiate.choose_sdes(remote, self._codecs, current)
-        ours, theirs = self._choose_key(remote)
+        keys = self._choose_keys(remote)
+        ours = keys[0] if keys is not None else None
         direction = self._ours.write(
             lambda: negotiate.sdes_answer(remote, self._local(), ours, agreed)
         )
-        return self._ours.text, self._settle(remote, ours, theirs, agreed, direction)
+        return self._ours.text, self._settle(remote, keys, agreed, direction)
 
-    def _choose_key(self, remote: SdesRemote) -> tuple[Crypto, Crypto]:
-        """Our line in answer to theirs."""
+    def _read_offer(self, sdp: str) -> SdesRemote:
+        """The trunk's offer, by the section that we would take."""
+        wishes: tuple[Wish, ...] = (self._is_acceptable, negotiate.is_clear)
+        match self._encryption:
+            case Encryption.REQUIRED:
+                wishes = (self._is_acceptable,)
+            case Encryption.OFF:
+                wishes = (negotiate.is_clear,)
+        return negotiate.read_sdes(sdp, *wishes)
+
+    def _is_acceptable(self, media: Media) -> bool:
+        lines = media.values("crypto")
+        return negotiate.is_keyed(media) and crypto.choose(lines, self._suites) is not None
+
+    def _choose_keys(self, remote: SdesRemote) -> tuple[Crypto, Crypto] | None:
+        """Our line in answer to theirs, and theirs; None: the section is taken as plain RTP."""
+        if self._encryption is Encryption.OFF:
+            return None
         theirs = crypto.choose(remote.cryptos, self._suites)
         if theirs is None:
-            raise NegotiationError(
-                Failure.NO_SRTP, "The trunk offers no encryption that is allowed for it."
-            )
+            return None  # allowed, or `_read_offer` would not have taken the section
         if self._key is not None and self._key.suite == theirs.suite:
-            self._key = Crypto(theirs.tag, theirs.suite, self._key.key)
-        else:
-            self._key = crypto.make(theirs.tag, theirs.suite, self._random)
-        return self._key, theirs
+            return Crypto(theirs.tag, theirs.suite, self._key.key), theirs
+        return crypto.make(theirs.tag, theirs.suite, self._random), theirs
 
     def _settle(
-        self, remote: SdesRemote, ours: Crypto, theirs: Crypto, agreed: Agreed, direction: Direction
+        self,
+        remote: SdesRemote,
+        keys: tuple[Crypto, Crypto] | None,
+        agreed: Agreed,
+        direction: Direction,
     ) -> SdesSettled:
-        self.remote, self._key = remote, ours
-        return SdesSettled(remote, ours, theirs, agreed, direction)
+        self.remote = remote
+        if keys is not None:
+            self._key = keys[0]
+            self._encryption = Encryption.REQUIRED  # a call that is encrypted stays so
+        return SdesSettled(remote, keys, agreed, direction)
 
     def _local(self) -> SdesLocal:
         return SdesLocal(self._ours.session_id, self._ours.version, self._address, self._port)
+
+
+# What may be the audio in an answer to an offer of ours.
+_ANSWERED: Final = {
+    Encryption.REQUIRED: (negotiate.is_keyed,),
+    Encryption.PREFERRED: (negotiate.is_keyed, negotiate.is_clear),
+    Encryption.OFF: (negotiate.is_clear,),
+}
+
+
+def _match(offer: _Offer, remote: SdesRemote) -> tuple[Crypto, Crypto] | None:
+    """Our line and theirs, out of an answer; None: plain RTP."""
+    if not remote.cryptos and offer.encryption is not Encryption.REQUIRED:
+        return None
+    if offer.encryption is Encryption.OFF:
+        raise NegotiationError(Failure.BAD_SDP, "The trunk answers with encryption, unasked.")
+    try:
+        return crypto.match(offer.cryptos, remote.cryptos)
+    except SdpError as error:
+        raise NegotiationError(
+            Failure.NO_SRTP, f"The trunk's encryption cannot be used: {error}"
+        ) from None

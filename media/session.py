@@ -14,7 +14,7 @@ towards a browser that has it. What passes between the ends is the junction's.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from media.dtls import Certificate
 from media.ice.events import CloseStream, OpenStream, Transmit
@@ -36,6 +36,7 @@ from media.plane import (
     Report,
     SessionSettings,
     Side,
+    Unencrypted,
 )
 from media.sdes import SdesEnd
 from media.sdes_terms import SdesSettled, SdesTerms
@@ -99,6 +100,7 @@ class Session:
         )
         self._sdes_terms = SdesTerms(
             codecs=settings.codecs,
+            encryption=settings.encryption,
             suites=settings.suites,
             address=ground.address,
             port=ground.rtp.port,
@@ -302,7 +304,12 @@ class Session:
 
     def _settle_sdes(self, settled: SdesSettled, now: float) -> None:
         remote = settled.remote
-        self._sdes.set_keys(settled.ours, settled.theirs)
+        if settled.keys is not None:
+            self._sdes.set_keys(*settled.keys)
+        else:
+            if not self._sdes.was_clear:
+                self._outputs.append(Unencrypted(Side.SDES))
+            self._sdes.set_clear()
         self._sdes.set_remote(remote.address, remote.port, remote.rtcp)
         self._junction.agree(Side.SDES, self._sdes, settled.agreed, settled.direction, now)
 
@@ -478,7 +485,7 @@ class Session:
     def _report(self) -> Report:
         return Report(
             self._junction.report(Side.WEBRTC),
-            self._junction.report(Side.SDES),
+            replace(self._junction.report(Side.SDES), in_clear=self._sdes.was_clear),
             self._junction.is_transcoding,
             self._since_opened(self._connected_at),
             self._since_opened(self._flowing_at),

@@ -123,6 +123,11 @@ class Srtp:
     def __repr__(self) -> str:
         return f"<Srtp {self.suite.name}>"  # keys stay out of logs
 
+    @property
+    def name(self) -> str:
+        """The suite's."""
+        return self.suite.name
+
     def protect(self, packet: bytes) -> bytes | None:
         """An SRTP packet out of an RTP packet of ours; None: must not be sent."""
         return self._run(lib.srtp_protect, self._local, packet)

@@ -45,6 +45,7 @@ from media.plane import (
     Report,
     Side,
     TakeDigit,
+    Unencrypted,
 )
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ EARLY_LIMIT = (
 
 _FAILURES = {
     Failure.NO_SRTP: EndReason.NO_SRTP,
+    Failure.ONLY_SRTP: EndReason.MEDIA_INCOMPATIBLE,
     Failure.NO_CODEC: EndReason.MEDIA_INCOMPATIBLE,
     Failure.BAD_SDP: EndReason.MEDIA_INCOMPATIBLE,
     Failure.NO_CONNECTIVITY: EndReason.MEDIA_FAILED,
@@ -207,6 +209,8 @@ class Call:
                 self._media.answer(self._callee_side, sdp)
             case Source.MEDIA, Connected():
                 self._note("connected", now)
+            case Source.MEDIA, Unencrypted():
+                self._note("unencrypted", now)
             case Source.MEDIA, Flowing(side):
                 self._note(f"flowing_{side.value}", now)
                 self._note("flowing", now)

@@ -190,7 +190,7 @@ class Exchange:
         try:
             await self._say(portal, text, about)
         except MatrixError as error:
-            log.warning("a user could not be told of a transfer: %s", error)
+            log.warning("a user could not be told of a call: %s", error)
 
     async def _receive_invite(self, portal: Portal, event: RoomEvent, invite: CallInvite) -> None:
         now = self._clock()
@@ -394,6 +394,7 @@ class Exchange:
             trunk=self._trunks[line.trunk],
             deliver=self._deliver,
             find=find,
+            on_unencrypted=self._tell_unencrypted,
             clock=self._clock,
         )
         live.name = name
@@ -404,7 +405,10 @@ class Exchange:
         self, live: LiveCall, settings: TrunkSection, *, ring_limit: float, early_media: bool
     ) -> None:
         session_settings = SessionSettings(
-            ice_servers=await self._ice_servers(), codecs=settings.codecs, suites=settings.suites
+            ice_servers=await self._ice_servers(),
+            codecs=settings.codecs,
+            encryption=settings.encryption,
+            suites=settings.suites,
         )
         live.open(self._plane, session_settings, ring_limit=ring_limit, early_media=early_media)
         live.log.info("%s, line %s, %s", live.record.direction, live.line.name, live.number.short())
@@ -458,6 +462,11 @@ class Exchange:
                 # The ghost is not in that room any more; the next call makes a new one.
                 await self._portals.forget(send.room_id)
             raise
+
+    def _tell_unencrypted(self, live: LiveCall) -> None:
+        leg = live.caller if isinstance(live.caller, MatrixLeg) else live.speaking
+        if leg is not None:
+            self._say_soon(leg.room_id, wording.UNENCRYPTED, f"{leg.call_id} unencrypted")
 
     def _forget_call(self, key: tuple[str, str]) -> None:
         """Nothing that still comes for this call id may start a call."""

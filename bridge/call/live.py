@@ -36,6 +36,7 @@ from media.plane import (
     Refused,
     SessionSettings,
     Side,
+    Unencrypted,
 )
 from sip.agent import UserAgent
 from sip.events import (
@@ -134,7 +135,7 @@ class LiveCall:
 
     Args:
         find: for a call to users, finds their rooms and makes their legs.
-        on_end: told once, when everything is over.
+        on_unencrypted: told once, when the phone's side of the audio passes in the clear.
     """
 
     def __init__(
@@ -148,6 +149,7 @@ class LiveCall:
         trunk: TrunkPort,
         deliver: Callable[[CallSend], Awaitable[None]],
         find: Callable[[], Awaitable[tuple[MatrixLeg, ...]]] | None,
+        on_unencrypted: Callable[["LiveCall"], None],
         clock: Callable[[], float],
     ) -> None:
         self.record = record
@@ -163,6 +165,7 @@ class LiveCall:
         self._trunk = trunk
         self._deliver = deliver
         self._find = find
+        self._on_unencrypted = on_unencrypted
         self._clock = clock
         self._inbox: asyncio.Queue[Item] = asyncio.Queue(INBOX)
         self._outboxes: dict[str, asyncio.Queue[CallSend]] = {}
@@ -291,10 +294,12 @@ class LiveCall:
             case Stopped():
                 self.call.handle(Source.OURS, item, now)
             case (
-                OfferReady() | AnswerReady() | Connected() | Flowing() | Digit() | Failed()
-                | Refused() | Closed()
+                OfferReady() | AnswerReady() | Connected() | Unencrypted() | Flowing() | Digit()
+                | Failed() | Refused() | Closed()
             ):  # fmt: skip
                 self.call.handle(Source.MEDIA, item, now)
+                if isinstance(item, Unencrypted) and self.call.state is not State.ENDED:
+                    self._on_unencrypted(self)
             case _:
                 if isinstance(item, SessionAnswered):
                     self.record.mark("ok_received", now)

@@ -90,4 +90,5 @@ def _said(call: Call) -> str:
 
 def _side(side: SideReport) -> str:
     total = side.packets_received + side.packets_lost
-    return f"{side.codec} {side.cipher}, {side.packets_lost} of {total} lost".strip()
+    cipher = "unencrypted" if side.in_clear else side.cipher
+    return f"{side.codec} {cipher}, {side.packets_lost} of {total} lost".strip()

@@ -8,7 +8,7 @@ import yaml
 from bridge.config import Config, load, parse, secret_fields
 from bridge.document import ConfigError
 from bridge.setting import CODECS, SUITES, Endpoint, PortRange, Section
-from media.plane import SessionSettings
+from media.plane import Encryption, SessionSettings
 from sip.digest import Account
 from sip.io.listener import ListenerSettings
 from sip.trunk import CallerId, Inbound, TlsSettings
@@ -84,6 +84,21 @@ def test_plain_words_stay_what_they_were_written_as(tmp_path: Path) -> None:
 
 
 PIN = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+
+
+@pytest.mark.parametrize(
+    ("setting", "encryption"),
+    [
+        ("", Encryption.REQUIRED),
+        ("insecure_rtp: fallback", Encryption.PREFERRED),
+        ("insecure_rtp: only", Encryption.OFF),
+    ],
+)
+def test_audio_is_encrypted_unless_a_trunk_says_otherwise(
+    setting: str, encryption: Encryption, tmp_path: Path
+) -> None:
+    config = read(GOOD.replace("name: home", f"name: home\n    {setting}"), tmp_path)
+    assert config.trunks[0].encryption is encryption
 
 
 def test_a_trunk_becomes_what_sip_needs(tmp_path: Path) -> None:

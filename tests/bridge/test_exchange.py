@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from bridge import wording
 from bridge.call.exchange import TURN_LIMIT, Exchange
 from bridge.config import LineSection, TrunkSection
 from bridge.ghost import Ghosts
@@ -21,6 +22,7 @@ from bridge.portal import Portal, Portals
 from bridge.routing import Routing
 from media.plane import (
     AnswerReady,
+    Encryption,
     Failed,
     Failure,
     Flowing,
@@ -28,6 +30,7 @@ from media.plane import (
     IceServer,
     Side,
     TakeDigit,
+    Unencrypted,
 )
 from sip.events import (
     DigitReceived,
@@ -427,9 +430,28 @@ async def test_hold_is_answered_in_the_room_alone() -> None:
         assert w.session.said == [("accept_offer", "sip-hold-answered")]
 
 
+@virtual
+async def test_a_call_that_is_not_encrypted_is_told_in_its_room_while_it_lasts() -> None:
+    async with world() as w:
+        await w.invite()
+        await w.answered()
+        assert w.media.settings.encryption is Encryption.REQUIRED
+        w.media.tell(Unencrypted(Side.SDES))
+        await settle()
+        assert w.matrix.notices() == [wording.UNENCRYPTED]
+    async with world() as w:
+        await ring(w)
+        (invited,) = w.call_events()
+        await _answer(w, invited, sender=ALICE)
+        w.media.tell(Unencrypted(Side.SDES))
+        await settle()
+        assert w.matrix.notices() == [wording.UNENCRYPTED]
+
+
 @pytest.mark.parametrize(
     ("failure", "part"),
     [
+        (Failure.ONLY_SRTP, "could not agree on encrypted audio (why)"),
         (Failure.NO_SRTP, "did not offer encrypted audio (SRTP)"),
         (Failure.NO_CODEC, "could not agree on encrypted audio (why)"),
         (Failure.NO_CONNECTIVITY, "no audio could pass (why)"),

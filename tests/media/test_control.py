@@ -36,12 +36,14 @@ from media.plane import (
     Side,
     SideReport,
     TakeDigit,
+    Unencrypted,
 )
 
 EVENTS: list[MediaEvent] = [
     OfferReady(Side.SDES, "v=0\r\n"),
     AnswerReady(Side.WEBRTC, "v=0\r\n", send=False),
     Connected(),
+    Unencrypted(Side.SDES),
     Flowing(Side.SDES),
     Digit(Side.WEBRTC, "#", 80),
     Failed(Failure.NO_SRTP, "no \N{SNOWMAN}"),

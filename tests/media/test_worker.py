@@ -60,6 +60,7 @@ def _configured() -> Message:
 def _opened(number: int, **changes: object) -> Message:
     settings = {
         "codecs": ["pcmu"],
+        "encryption": "required",
         "suites": ["AES_CM_128_HMAC_SHA1_80"],
         "connect_timeout": 5,
         "silence_timeout": 5,
