@@ -259,6 +259,25 @@ def webrtc_answer(
     return _webrtc_sdp(local, _among(remote, audio), bundle), direction
 
 
+def webrtc_re_offer(
+    before: WebrtcRemote, local: WebrtcLocal, formats: Sequence[Format]
+) -> tuple[str, Direction]:
+    """An offer within a call, and the direction in it: both ways, since only who holds can end
+    that. It keeps the sections and names of what the browser described `before` (RFC 3264 §8), and
+    leaves the DTLS role open, which for an association that exists changes nothing (RFC 8842
+    §5.5)."""
+    direction = Direction.SENDRECV
+    protocol = before.sections[before.index].protocol
+    audio = _webrtc_section(local, before.mid, protocol, formats, "actpass", direction)
+    bundle = (before.mid,) if before.grouped and before.mid else ()
+    return _webrtc_sdp(local, _among(before, audio), bundle), direction
+
+
+def webrtc_formats(current: Agreed) -> tuple[Format, ...]:
+    """What an offer within a call holds: what is in use."""
+    return _answered_formats(_alone(current.receive_events, current.receive[0]))
+
+
 def webrtc_role(remote: WebrtcRemote) -> str:
     """Our DTLS role opposite an offer: active wherever the peer leaves the choice (RFC 5763 §5)."""
     return "passive" if remote.setup == "active" else "active"

@@ -16,6 +16,8 @@ exchange (RFC 3264); keys and candidates never cross.
 On an established session an `offer(side)` is a re-offer (hold, new address, refresh): it is
 answered for that side alone with AnswerReady(same side), or Refused; an `ask(side)` is met with
 OfferReady(same side), to be answered, or Refused. Only the SDES side asks: browsers always offer.
+OfferReady(WEBRTC) comes unasked when the path to the browser is lost: an ICE restart, to be
+answered if the client can. When both offer at once, the plane settles whose offer holds.
 
 Verbs return at once and never block; what they bring about arrives at the listener in order, on the
 event loop that opened the session. Nothing arrives after `Closed`.

@@ -38,10 +38,11 @@ from media.plane import (
     Side,
     Unencrypted,
 )
+from media.recovery import Recovery
 from media.sdes import SdesEnd
 from media.sdes_terms import SdesSettled, SdesTerms
 from media.sdp import Direction
-from media.webrtc import Down, EndOutput, LocalSocket, Up, WebrtcEnd
+from media.webrtc import Down, EndOutput, LocalSocket, PathFound, PathLost, Up, WebrtcEnd
 from media.webrtc_terms import WebrtcSettled, WebrtcTerms
 
 GATHERING_LIMIT = 1.0  # seconds that a description for the browser waits for STUN and TURN
@@ -110,6 +111,7 @@ class Session:
         self._unheard = set(Side)
         self._sdes = SdesEnd(rtp=ground.rtp, rtcp=ground.rtcp)
         self._webrtc: WebrtcEnd | None = None
+        self._recovery = Recovery(insists=False, limit=settings.silence_timeout)
         self._servers: list[tuple[Server, str]] = []
         self._servers_follow = servers_follow
         self._early_candidates: list[str] = []
@@ -131,7 +133,8 @@ class Session:
         if self._is_over:
             return
         if self._junction.agreed(side) is not None:
-            self._re_offer(side, sdp, now)
+            if side is Side.SDES or self._recovery.meet(sdp, now):
+                self._re_offer(side, sdp, now)
             return
         if self._webrtc is not None:
             self._refuse(side, "A second offer before the first was answered.")
@@ -170,6 +173,8 @@ class Session:
                 self._answer_from_sdes(sdp, now)
             elif side is Side.WEBRTC and self._webrtc_terms.is_offered:
                 self._answer_from_webrtc(sdp, now)
+            elif side is Side.WEBRTC and self._webrtc is not None and self._recovery.is_open:
+                self._re_answer_from_webrtc(self._webrtc, sdp, now)
             elif self._junction.agreed(side) is None:
                 self._fail(Failure.BAD_SDP, "An answer without an offer.")
         except NegotiationError as error:
@@ -268,6 +273,7 @@ class Session:
 
     def _open_webrtc(self, *, controlling: bool, now: float) -> WebrtcEnd:
         self._gather_until = now + GATHERING_LIMIT
+        self._recovery = Recovery(insists=controlling, limit=self._settings.silence_timeout)
         end = self._webrtc = WebrtcEnd(
             certificate=self._ground.certificate,
             controlling=controlling,
@@ -349,13 +355,50 @@ class Session:
 
     def _re_offer_from_webrtc(self, sdp: str, now: float) -> tuple[str, Direction]:
         terms, end = self._webrtc_terms, self._webrtc
+        is_restart = terms.is_restart(sdp)
         remote = terms.read_re_offer(sdp, end)
         assert end is not None, "a side that agreed has an end"
+        if self._recovery.is_open and not is_restart:
+            end.roll_back(now)  # else our new credentials serve for the answer
+        if is_restart or self._recovery.is_open:
+            self._recovery.settled(now)
         self._describe(end, remote, now)
         trunk = self._junction.agreed(Side.SDES)
         settled = terms.answer(end, trunk, complete=self._is_complete(end))
         self._settle_webrtc(end, settled, now)
         return terms.text, settled.direction
+
+    # --- a path that was lost
+
+    def _recover(self, end: WebrtcEnd, now: float) -> None:
+        """Offer a restart, or take the browser's offer instead, or give up, if it is time to."""
+        recovery, current = self._recovery, self._junction.agreed(Side.WEBRTC)
+        if (theirs := recovery.yields(now)) is not None:
+            self._re_offer(Side.WEBRTC, theirs, now)
+        if recovery.is_over(now):
+            text = "The network path to the Matrix client was lost."
+            self._fail(Failure.NO_CONNECTIVITY, text)
+        elif recovery.offers(now) and current is not None:
+            end.restart(now)
+            text = self._webrtc_terms.re_offer(end, current, complete=self._is_complete(end))
+            recovery.offered(now)
+            self._outputs.append(OfferReady(Side.WEBRTC, text))
+            self._collect(now)
+
+    def _re_answer_from_webrtc(self, end: WebrtcEnd, sdp: str, now: float) -> None:
+        """The browser's answer to our restart; one that is of no use leaves things as they were."""
+        self._recovery.settled(now)
+        try:
+            is_taken_up = self._webrtc_terms.is_restart(sdp)
+            settled = self._webrtc_terms.re_answered(sdp, end)
+        except NegotiationError as error:
+            end.roll_back(now)
+            self._refuse(Side.WEBRTC, error.text)
+            return
+        if not is_taken_up:
+            end.roll_back(now)
+        self._describe(end, settled.remote, now)
+        self._settle_webrtc(end, settled, now)
 
     # --- packets
 
@@ -408,6 +451,9 @@ class Session:
             if due is not None and now >= due:
                 self._webrtc.handle_timer(now)
             self._collect(now)
+            due = self._recovery.deadline()
+            if due is not None and now >= due:
+                self._recover(self._webrtc, now)
         if self._connect_until is not None and now >= self._connect_until:
             self._connect_until = None
             self._give_up_connecting()
@@ -423,6 +469,8 @@ class Session:
 
     def _watch(self, now: float) -> None:
         silent = self._junction.silent_side(self._settings.silence_timeout, now)
+        if silent is Side.WEBRTC and self._recovery.is_lost:
+            return  # it has its time to find another path
         if silent is not None:
             who = "the phone" if silent is Side.SDES else "the Matrix client"
             self._fail(Failure.SILENCE, f"Nothing is heard from {who} any more.")
@@ -433,6 +481,7 @@ class Session:
             return None
         gather_until = self._gather_until if self._awaiting is not None else None
         times = [self._junction.deadline(), self._connect_until, self._watch_at, gather_until]
+        times.append(self._recovery.deadline())
         if self._webrtc is not None:
             times.append(self._webrtc.deadline())
         return min((t for t in times if t is not None), default=None)
@@ -468,6 +517,11 @@ class Session:
             self._junction.update_sending()
         elif isinstance(output, Down):
             self._fail(output.failure, output.text)
+        elif isinstance(output, PathLost):
+            self._recovery.lost(now)
+        elif isinstance(output, PathFound):
+            self._recovery.found()
+            self._junction.restart_silence(Side.WEBRTC, now)
         else:
             self._outputs.append(output)
 

@@ -14,7 +14,14 @@ from dataclasses import dataclass, replace
 from media.dtls import Certificate, DtlsConnected, DtlsFailed, DtlsTransport
 from media.ice.agent import IceAgent, IceCredentials
 from media.ice.candidate import Candidate, foundation
-from media.ice.events import CloseStream, Connected, Failed, OpenStream, Transmit
+from media.ice.events import (
+    CloseStream,
+    Connected,
+    Disconnected,
+    Failed,
+    OpenStream,
+    Transmit,
+)
 from media.ice.server import Server
 from media.plane import Failure
 from media.rtp import is_rtcp
@@ -44,7 +51,17 @@ class Down:
     text: str
 
 
-EndOutput = Transmit | OpenStream | CloseStream | Up | Down
+@dataclass(frozen=True, slots=True)
+class PathLost:
+    """The peer of an end that was up does not answer any more; what is up stays so."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathFound:
+    """It answers again, on whatever path."""
+
+
+EndOutput = Transmit | OpenStream | CloseStream | Up | Down | PathLost | PathFound
 
 
 class WebrtcEnd:
@@ -77,6 +94,7 @@ class WebrtcEnd:
         self._fingerprints: tuple[Fingerprint, ...] = ()
         self._dtls: DtlsTransport | None = None
         self._is_up = False
+        self._is_lost = False
         self._outputs: list[EndOutput] = []
 
     # --- descriptions
@@ -131,6 +149,16 @@ class WebrtcEnd:
                 self._agent.add_remote(candidate, now)
             else:
                 self._agent.end_of_candidates()
+        self._work(now)
+
+    def restart(self, now: float) -> None:
+        """New credentials of ours, for an offer; the peer's answer brings its own."""
+        self._agent.restart(now)
+        self._work(now)
+
+    def roll_back(self, now: float) -> None:
+        """Take back a `restart` that was not answered; nothing happens if it was."""
+        self._agent.roll_back(now)
         self._work(now)
 
     def begin(self, *, client: bool, fingerprints: Sequence[Fingerprint], now: float) -> None:
@@ -235,7 +263,14 @@ class WebrtcEnd:
                 self._outputs.append(event)
             elif isinstance(event, Connected):
                 self.path = str(event.pair)
+                if self._is_lost:
+                    self._is_lost = False
+                    self._outputs.append(PathFound())
                 self._rise()
+            elif isinstance(event, Disconnected | Failed) and self._is_up:
+                if not self._is_lost:
+                    self._is_lost = True
+                    self._outputs.append(PathLost())
             elif isinstance(event, Failed):
                 self._outputs.append(Down(Failure.NO_CONNECTIVITY, event.text))
 

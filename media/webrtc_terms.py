@@ -11,7 +11,7 @@ from media import negotiate
 from media.description import Description
 from media.negotiate import Agreed, NegotiationError, WebrtcLocal, WebrtcRemote
 from media.plane import Failure
-from media.sdp import Direction
+from media.sdp import Direction, Format
 from media.webrtc import WebrtcEnd
 
 
@@ -44,6 +44,7 @@ class WebrtcTerms:
         self._ssrc = ssrc
         self._ours = Description(int.from_bytes(random(7)))
         self._role = "active"
+        self._formats: tuple[Format, ...] = ()  # of our offer within the call
 
     @property
     def is_client(self) -> bool:
@@ -81,6 +82,30 @@ class WebrtcTerms:
         self._role = negotiate.webrtc_role(remote)
         self.remote = remote
         return remote
+
+    def re_offer(self, end: WebrtcEnd, current: Agreed, *, complete: bool) -> str:
+        """An offer of ours within the call, in the formats of the `current` terms."""
+        assert self.remote is not None, "there is a call"
+        remote = self.remote
+        formats = self._formats = negotiate.webrtc_formats(current)
+        self._ours.write(
+            lambda: negotiate.webrtc_re_offer(remote, self._local(end, complete), formats)
+        )
+        return self._ours.text
+
+    def re_answered(self, sdp: str, end: WebrtcEnd) -> WebrtcSettled:
+        """The browser's answer to `re_offer`."""
+        remote = negotiate.read_webrtc(sdp)
+        agreed = negotiate.match(self._formats, remote.formats)
+        if not end.proves_same(remote.fingerprints):
+            raise NegotiationError(Failure.DTLS, "A new certificate needs a new call.")
+        self.remote = remote
+        return WebrtcSettled(remote, agreed, remote.direction.mirrored)
+
+    def is_restart(self, sdp: str) -> bool:
+        """Whether a description has other ICE credentials than the one that holds."""
+        new, old = negotiate.read_webrtc(sdp), self.remote
+        return old is None or (new.ufrag, new.pwd) != (old.ufrag, old.pwd)
 
     def read_re_offer(self, sdp: str, end: WebrtcEnd | None) -> WebrtcRemote:
         """An offer within the call, to be given to `end` before it is answered."""

@@ -182,17 +182,24 @@ class Call:
                     self._answer_media(sdp)
             case Source.CALLEE, Answered(sdp) if self._placed and not up:
                 self._answered(sdp, now)
-            case Source.MEDIA, AnswerReady(side, sdp) | OfferReady(side, sdp) if (
+            case Source.MEDIA, AnswerReady(side, sdp) if (
                 side is self._callee_side and self._media_answered
             ):
                 self._callee.update(sdp, now)
-            case Source.MEDIA, AnswerReady(_, sdp) | OfferReady(_, sdp) if self._media_answered:
-                if self._caller_answered:
-                    self._caller.update(sdp, now)
-                else:
-                    self._caller_answered = True
-                    self._note("caller_answered", now)
-                    self._caller.answer(sdp, now)
+            case Source.MEDIA, OfferReady(side, sdp) if (
+                side is self._callee_side and self._media_answered
+            ):
+                self._callee.offer(sdp, now)
+            case Source.MEDIA, AnswerReady(_, sdp) | OfferReady(_, sdp) if (
+                self._media_answered and not self._caller_answered
+            ):
+                self._caller_answered = True
+                self._note("caller_answered", now)
+                self._caller.answer(sdp, now)
+            case Source.MEDIA, AnswerReady(_, sdp) if self._media_answered:
+                self._caller.update(sdp, now)
+            case Source.MEDIA, OfferReady(_, sdp) if self._media_answered:
+                self._caller.offer(sdp, now)
             case Source.MEDIA, Refused(side) if self._media_answered:
                 leg = self._caller if side is self._caller_side else self._callee
                 leg.update(None, now)

@@ -2,7 +2,7 @@
 
 A leg is our end of one party: `MatrixLeg` owns one `m.call.*` exchange, `SipLeg` one SIP session.
 Both say the same
-events and obey the same five verbs, so that `Call` never learns which is which. Session
+events and obey the same six verbs, so that `Call` never learns which is which. Session
 descriptions pass through
 as opaque strings between a leg and the media session; nothing in here looks inside one.
 """
@@ -86,7 +86,7 @@ class Reoffered:
 
 @dataclass(frozen=True, slots=True)
 class OfferAnswered:
-    """A party that had wanted our offer answered it."""
+    """A party answered the offer that we made within the call."""
 
     sdp: str
 
@@ -120,7 +120,7 @@ LegEvent = Offered | Ringing | Progress | Answered | Reoffered | OfferAnswered |
 
 
 class Leg(Protocol):
-    """The five verbs. They queue output on their own side and return at once; none of them raises
+    """The six verbs. They queue output on their own side and return at once; none of them raises
     for a peer's sake."""
 
     def place(self, sdp: str, now: float) -> None:
@@ -134,8 +134,11 @@ class Leg(Protocol):
         second time, with the same sdp, is not an error."""
 
     def update(self, sdp: str | None, now: float) -> None:
-        """Answer the party's `Reoffered`, or make the offer that it wants; None refuses it, and the
-        session goes on as it was."""
+        """Answer the party's `Reoffered`; None refuses it, and the session goes on as it was."""
+
+    def offer(self, sdp: str, now: float) -> None:
+        """Make an offer within the call: the one that the party wants, or one of our own;
+        `OfferAnswered` follows, unless the party cannot or will not answer."""
 
     def hang_up(self, reason: EndReason, now: float) -> None:
         """End this leg by whatever its state demands; silently ignored if it ended already."""

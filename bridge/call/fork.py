@@ -73,6 +73,10 @@ class ForkLeg:
         if self.winner is not None:
             self.winner.update(sdp, now)
 
+    def offer(self, sdp: str, now: float) -> None:
+        if self.winner is not None:
+            self.winner.offer(sdp, now)
+
     def hang_up(self, reason: EndReason, now: float) -> None:
         self._over = True
         for index, leg in enumerate(self.legs):

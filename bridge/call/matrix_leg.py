@@ -12,7 +12,8 @@ their party is known wait for it. Call ids of ours start with "~", which sorts b
 by the rule for glare the user's own call always wins.
 
 The protocol has no provisional answer, so `ring` says nothing. Hold and ICE restarts come as
-`m.call.negotiate` and are answered in kind; we never offer one ourselves.
+`m.call.negotiate` and are answered in kind; when the path is lost we offer a restart ourselves.
+Version 0 does not know the event.
 
 Pure: sends wait in `take_sends`, neutral events in `poll`, candidates in `take_candidates`.
 """
@@ -23,7 +24,16 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from bridge.call.events import Answered, Ended, EndReason, LegEvent, Offered, Reoffered, Ringing
+from bridge.call.events import (
+    Answered,
+    Ended,
+    EndReason,
+    LegEvent,
+    OfferAnswered,
+    Offered,
+    Reoffered,
+    Ringing,
+)
 from bridge.matrix.events import (
     CallAnswer,
     CallCandidates,
@@ -41,6 +51,7 @@ log = logging.getLogger(__name__)
 
 STREAM_ID = "ringback"  # as in our SDP's a=msid; without the match clients play nothing
 STALE_MARGIN_MS = 3000  # clients stop believing in an invite this long before its lifetime ends
+NEGOTIATE_LIFETIME_MS = 60_000  # the specification's example, and what clients say
 MAX_PARTIES = 16  # devices of one user whose candidates are kept before one of them answers
 MAX_WAITING = 100  # candidates kept for each of them
 
@@ -127,6 +138,7 @@ class MatrixLeg:
         self._count = 0
         self._invite_txn = ""
         self._answer_txn = ""
+        self._offering = False  # an offer of ours within the call waits for its answer
 
     @classmethod
     def answering(
@@ -157,7 +169,7 @@ class MatrixLeg:
         """Whether an invite of ours is out and undecided."""
         return self._calling and self._stage is _Stage.OPEN
 
-    # --- the five verbs
+    # --- the six verbs
 
     def place(self, sdp: str, now: float) -> None:
         if self._stage is not _Stage.IDLE:
@@ -186,11 +198,12 @@ class MatrixLeg:
     def update(self, sdp: str | None, now: float) -> None:
         if self._stage is not _Stage.UP or sdp is None:
             return  # m.call.negotiate has no refusal
-        description = {"type": "answer", "sdp": sdp}
-        self._send(
-            "m.call.negotiate",
-            {"lifetime": 60_000, "description": description, **_ABILITIES},
-        )
+        self._negotiate("answer", sdp)
+
+    def offer(self, sdp: str, now: float) -> None:
+        if self._stage is _Stage.UP and self._version > 0:
+            self._offering = True
+            self._negotiate("offer", sdp)
 
     def hang_up(self, reason: EndReason, now: float) -> None:
         stage, self._stage = self._stage, _Stage.ENDED
@@ -229,6 +242,10 @@ class MatrixLeg:
             case CallNegotiate(type="offer", sdp=sdp):
                 if self._stage is _Stage.UP and self._is_peer(event):
                     self._events.append(Reoffered(sdp))
+            case CallNegotiate(type="answer", sdp=sdp):
+                if self._offering and self._is_peer(event):
+                    self._offering = False
+                    self._events.append(OfferAnswered(sdp))
             case _:
                 log.debug("dropped a call event %s", type(event).__name__)
 
@@ -304,6 +321,13 @@ class MatrixLeg:
     def _end(self, reason: EndReason, text: str = "") -> None:
         self._stage = _Stage.ENDED
         self._events.append(Ended(reason, text))
+
+    def _negotiate(self, type_: str, sdp: str) -> None:
+        description = {"type": type_, "sdp": sdp}
+        self._send(
+            "m.call.negotiate",
+            {"lifetime": NEGOTIATE_LIFETIME_MS, "description": description, **_ABILITIES},
+        )
 
     def _send(self, type_: str, content: dict[str, Any]) -> str:
         self._count += 1

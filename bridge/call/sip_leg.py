@@ -186,6 +186,10 @@ class SipLeg:
         else:
             self.session.accept_offer(_body(sdp), now=now)
 
+    def offer(self, sdp: str, now: float) -> None:
+        """The phone asked for it; we make none of our own."""
+        self.update(sdp, now)
+
     def transfer(self, target: Uri | None, now: float, *, joined: "SipLeg | None" = None) -> None:
         """Ask the phone to call somebody else in our place, or to join two calls of ours.
 

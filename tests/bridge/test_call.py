@@ -72,6 +72,9 @@ class ScriptLeg:
     def update(self, sdp: str | None, now: float) -> None:
         self._say("update", sdp)
 
+    def offer(self, sdp: str, now: float) -> None:
+        self._say("offer", sdp)
+
     def hang_up(self, reason: EndReason, now: float) -> None:
         self._say("hang_up", reason)
 
@@ -255,11 +258,22 @@ def test_a_party_that_asks_in_a_call_gets_our_offer_and_answers_it() -> None:
     play(call, ASKED, OURS_READY, OURS_ANSWERED, CALLEE_ASKED, OFFER_READY, CALLEE_OURS_ANSWERED)
     assert script.said == [
         ("media", "ask", Side.WEBRTC),
-        ("caller", "update", "ours"),
+        ("caller", "offer", "ours"),
         ("media", "answer", (Side.WEBRTC, "theirs")),
         ("media", "ask", Side.SDES),
-        ("callee", "update", "offer'"),
+        ("callee", "offer", "offer'"),
         ("media", "answer", (Side.SDES, "theirs")),
+    ]
+
+
+def test_an_offer_of_the_planes_own_goes_to_its_side_and_its_answer_back() -> None:
+    call, script = make()
+    play(call, OFFER, OFFER_READY, ANSWERED, ANSWER_READY, FLOWING)
+    del script.said[:]
+    play(call, OURS_READY, OURS_ANSWERED)
+    assert script.said == [
+        ("caller", "offer", "ours"),
+        ("media", "answer", (Side.WEBRTC, "theirs")),
     ]
 
 

@@ -2,7 +2,15 @@ from typing import Any
 
 import pytest
 
-from bridge.call.events import Answered, Ended, EndReason, Offered, Reoffered, Ringing
+from bridge.call.events import (
+    Answered,
+    Ended,
+    EndReason,
+    OfferAnswered,
+    Offered,
+    Reoffered,
+    Ringing,
+)
 from bridge.call.matrix_leg import CallSend, MatrixLeg, stale
 from bridge.matrix.events import (
     CallAnswer,
@@ -223,6 +231,27 @@ def test_hold_is_negotiated_in_kind() -> None:
     assert send.type == "m.call.negotiate"
     assert send.content["description"] == {"type": "answer", "sdp": "held"}
     assert send.content["lifetime"] == 60_000
+
+
+def test_an_offer_of_ours_is_negotiated_and_answered_once() -> None:
+    leg = answering()
+    leg.answer("answer", 1.0)
+    leg.take_sends()
+    leg.offer("restart", 2.0)
+    send = only(leg.take_sends())
+    assert send.type == "m.call.negotiate"
+    assert send.content["description"] == {"type": "offer", "sdp": "restart"}
+    for _ in range(2):
+        leg.receive(ALICE, CallNegotiate("call1", "PHONE", "answer", "restarted"), 3.0)
+    assert leg.poll(3.0) == [OfferAnswered("restarted")]
+
+
+def test_the_old_protocol_gets_no_offer_within_a_call() -> None:
+    leg = answering(version=0)
+    leg.answer("answer", 1.0)
+    leg.take_sends()
+    leg.offer("restart", 2.0)
+    assert leg.take_sends() == []
 
 
 def test_leaving_the_room_hangs_up() -> None:

@@ -167,8 +167,8 @@ class Browser:
         self.end.begin(client=True, fingerprints=remote.fingerprints, now=now)
         return text
 
-    def receive(self, data: bytes, source: tuple[str, int], now: float) -> None:
-        plain = self.end.receive(data, source, 0, now)
+    def receive(self, data: bytes, source: tuple[str, int], now: float, *, socket: int = 0) -> None:
+        plain = self.end.receive(data, source, socket, now)
         if plain is not None:
             self.ear.take(plain)
 

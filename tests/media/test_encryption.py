@@ -26,7 +26,7 @@ from media.rtp import RtpPacket, build, is_rtcp
 from media.sdp import Crypto, Media, Sdp
 from media.srtp import Srtp
 from tests.media.party import Browser
-from tests.media.test_session import BROWSER, PBX, Lab
+from tests.media.session_lab import BROWSER, PBX, Lab
 
 REQUIRED, PREFERRED, OFF = Encryption
 SUITE = "AES_CM_128_HMAC_SHA1_80"

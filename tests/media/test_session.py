@@ -1,10 +1,8 @@
-"""A media session between a browser and a PBX, in virtual time over a wire of ours."""
+"""A media session between a browser and a PBX, in virtual time."""
 
-import heapq
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
 
 import pytest
 
@@ -20,7 +18,6 @@ from media.plane import (
     Failure,
     Flowing,
     IceCandidate,
-    MediaEvent,
     OfferReady,
     Press,
     Refused,
@@ -29,171 +26,15 @@ from media.plane import (
     TakeDigit,
 )
 from media.sdp import Crypto, Direction, Sdp
-from media.session import GATHERING_LIMIT, Ground, Session
+from media.session import GATHERING_LIMIT
 from media.srtp import SUITES
-from media.webrtc import LocalSocket
 from tests.media.party import FRAME, Browser, Pbx, Voice, audio_formats
-
-BRIDGE, BROWSER, PBX = "10.0.0.1", ("10.0.0.2", 50000), ("10.0.0.3", 20000)
-CERTIFICATE = Certificate.generate()
-LATENCY = 0.002
-T = TypeVar("T")
-
-
-class Lab:
-    """The session, both parties, and the wire between them."""
-
-    def __init__(self, settings: SessionSettings | None = None, *, servers: bool = False) -> None:
-        self.now = 1000.0
-        self.settings = settings or SessionSettings()
-        self.events: list[MediaEvent] = []
-        self.cut_off: set[str] = set()  # hosts that nothing reaches or leaves
-        self.spoken = {"browser": True, "pbx": True}
-        self._wire: list[tuple[float, int, tuple[str, int], tuple[str, int], bytes]] = []
-        self._count = 0
-        self.pbx = Pbx(address=PBX)
-        self.browser = Browser(offers=True, address=BROWSER, now=self.now)
-        self.voices: dict[str, Voice] = {}
-        self.session = Session(
-            settings=self.settings,
-            ground=Ground(
-                webrtc=(LocalSocket(2, BRIDGE, 40002),),
-                rtp=LocalSocket(0, BRIDGE, 40000),
-                rtcp=LocalSocket(1, BRIDGE, 40001),
-                address=BRIDGE,
-                certificate=CERTIFICATE,
-            ),
-            random=os.urandom,
-            now=self.now,
-            servers_follow=servers,
-        )
-
-    # --- calls
-
-    def call_out(self) -> None:
-        """The browser calls, the PBX answers at once."""
-        self.session.offer(Side.WEBRTC, self.browser.offer(), self.now)
-        self.session.answer(Side.SDES, self.pbx.answer(self.offer(Side.SDES)), self.now)
-        self.browser.accept(self.answer(Side.WEBRTC), self.now)
-        self.pump()
-
-    def call_in(self) -> None:
-        """The PBX calls, the browser answers at once."""
-        self.browser = Browser(offers=False, address=BROWSER, now=self.now)
-        self.session.offer(Side.SDES, self.pbx.offer(), self.now)
-        answer = self.browser.answer(self.offer(Side.WEBRTC), self.now)
-        self.session.answer(Side.WEBRTC, answer, self.now)
-        self.pbx.accept(self.answer(Side.SDES))
-        self.pump()
-
-    def call_in_without_offer(self) -> None:
-        """The PBX calls and wants our offer, the browser answers at once, then the PBX."""
-        self.ask()
-        self.session.answer(Side.SDES, self.pbx.answer(self.offer(Side.SDES)), self.now)
-        self.pump()
-
-    def ask(self) -> None:
-        """The same until our offer is out."""
-        self.browser = Browser(offers=False, address=BROWSER, now=self.now)
-        self.session.ask(Side.SDES, self.now)
-        answer = self.browser.answer(self.offer(Side.WEBRTC), self.now)
-        self.session.answer(Side.WEBRTC, answer, self.now)
-
-    def talk(self, seconds: float, browser: str = "opus", pbx: str = "pcmu") -> None:
-        """Both speak for a while."""
-        numbers = {"opus": 111, "pcmu": 0, "pcma": 8, "g722": 9}
-        self.voices.setdefault("browser", Voice(browser, numbers[browser], 600.0))
-        self.voices.setdefault("pbx", Voice(pbx, numbers[pbx], 1000.0))
-        end = self.now + seconds
-        while self.now < end:
-            if self.spoken["browser"]:
-                self.put(self.browser.say(self.voices["browser"].next(), self.now), BROWSER)
-            if self.spoken["pbx"]:
-                self.put(self.pbx.say(self.voices["pbx"].next()), PBX)
-            self.run(FRAME)
-
-    # --- the wire
-
-    def put(self, transmits: list[Transmit], source: tuple[str, int]) -> None:
-        for transmit in transmits:
-            self._count += 1
-            at = self.now + LATENCY
-            entry = (at, self._count, source, transmit.destination, transmit.data)
-            if not {source[0], transmit.destination[0]} & self.cut_off:
-                heapq.heappush(self._wire, entry)
-
-    def pump(self) -> None:
-        """Carry what the parties put out onto the wire."""
-        ports = {0: 40000, 1: 40001, 2: 40002}
-        for output in self.session.poll():
-            if isinstance(output, Transmit):
-                self.put([output], (BRIDGE, ports[output.socket]))
-            else:
-                assert not isinstance(output, Transmit)
-                self.events.append(output)  # type: ignore[arg-type]  # no streams without TURN
-        self.put(self.browser.poll(), BROWSER)
-
-    def run(self, seconds: float) -> None:
-        end = self.now + seconds
-        while True:
-            self.pump()
-            times = [self.session.deadline(), self.browser.end.deadline()]
-            times.append(self._wire[0][0] if self._wire else None)
-            due = min((t for t in times if t is not None), default=float("inf"))
-            if due > end:
-                break
-            self.now = max(self.now, due)
-            while self._wire and self._wire[0][0] <= self.now:
-                _, _, source, destination, data = heapq.heappop(self._wire)
-                self._deliver(source, destination, data)
-            if (deadline := self.session.deadline()) is not None and deadline <= self.now:
-                self.session.handle_timer(self.now)
-            if (deadline := self.browser.end.deadline()) is not None and deadline <= self.now:
-                self.browser.end.handle_timer(self.now)
-        self.now = end
-
-    def _deliver(self, source: tuple[str, int], to: tuple[str, int], data: bytes) -> None:
-        if to[0] == BRIDGE:
-            socket = {40000: 0, 40001: 1, 40002: 2}[to[1]]
-            self.session.receive(data, source, socket, self.now)
-        elif to == BROWSER:
-            self.browser.receive(data, source, self.now)
-        elif to[0] == PBX[0]:
-            self.pbx.receive(data)
-
-    # --- what was said
-
-    def offer(self, side: Side) -> str:
-        """Our latest."""
-        self.pump()
-        offer = [e for e in self.events if isinstance(e, OfferReady)][-1]
-        assert offer.side is side
-        return offer.sdp
-
-    def answers(self, side: Side) -> list[AnswerReady]:
-        self.pump()
-        return [e for e in self.events if isinstance(e, AnswerReady) and e.side is side]
-
-    def answer(self, side: Side) -> str:
-        (answer,) = self.answers(side)
-        return answer.sdp
-
-    def of(self, kind: type[T]) -> list[T]:
-        self.pump()
-        return [e for e in self.events if isinstance(e, kind)]
+from tests.media.session_lab import BRIDGE, BROWSER, PBX, Lab, heard_tones
 
 
 @pytest.fixture
 def lab() -> Lab:
     return Lab()
-
-
-def _heard_tones(lab: Lab, browser: tuple[str, int], pbx: tuple[str, int]) -> None:
-    """Each hears the other's tone, within 1 Hz and 3 dB."""
-    assert lab.browser.ear.frequency(*browser) == pytest.approx(1000, abs=1)
-    assert lab.pbx.ear.frequency(*pbx) == pytest.approx(600, abs=1)
-    assert lab.browser.ear.level_db(*browser) == pytest.approx(0, abs=3)
-    assert lab.pbx.ear.level_db(*pbx) == pytest.approx(0, abs=3)
 
 
 # --- calls that work
@@ -203,7 +44,7 @@ def test_call_out_opus_to_pcmu_is_heard_at_both_ends(lab: Lab) -> None:
     lab.call_out()
     lab.run(0.5)
     lab.talk(2.0)
-    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+    heard_tones(lab, ("opus", 111), ("pcmu", 0))
     assert [type(e) for e in lab.events] == [OfferReady, AnswerReady, Connected, Flowing, Flowing]
 
 
@@ -212,14 +53,14 @@ def test_call_in_pcma_to_opus_is_heard_at_both_ends(lab: Lab) -> None:
     lab.call_in()
     lab.run(0.5)
     lab.talk(2.0, pbx="pcma")
-    _heard_tones(lab, ("opus", 111), ("pcma", 8))
+    heard_tones(lab, ("opus", 111), ("pcma", 8))
 
 
 def test_call_in_without_an_offer_is_heard_at_both_ends(lab: Lab) -> None:
     lab.call_in_without_offer()
     lab.run(0.5)
     lab.talk(2.0)
-    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+    heard_tones(lab, ("opus", 111), ("pcmu", 0))
     assert [type(e) for e in lab.events] == [OfferReady, OfferReady, Connected, Flowing, Flowing]
 
 
@@ -229,7 +70,7 @@ def test_the_browser_connects_while_our_offer_waits_for_its_answer(lab: Lab) -> 
     assert [type(e) for e in lab.events] == [OfferReady, OfferReady, Connected]
     lab.session.answer(Side.SDES, lab.pbx.answer(lab.offer(Side.SDES)), lab.now)
     lab.talk(1.0)
-    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+    heard_tones(lab, ("opus", 111), ("pcmu", 0))
 
 
 @pytest.mark.parametrize("suite", SessionSettings().suites)
@@ -239,7 +80,7 @@ def test_every_suite_carries_sound(suite: str) -> None:
     lab.call_out()
     lab.run(0.5)
     lab.talk(0.8)
-    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+    heard_tones(lab, ("opus", 111), ("pcmu", 0))
     assert lab.session is not None
     lab.session.close(lab.now)
     (closed,) = lab.of(Closed)
@@ -251,7 +92,7 @@ def test_equal_codecs_pass_untouched(lab: Lab) -> None:
     lab.call_out()
     lab.run(0.5)
     lab.talk(1.0, pbx="opus")
-    _heard_tones(lab, ("opus", 111), ("opus", 111))
+    heard_tones(lab, ("opus", 111), ("opus", 111))
     said = Voice("opus", 111, 600.0)
     payloads = {said.next()[12:] for _ in range(30)}
     assert {p.payload for p in lab.pbx.ear.of(111)[:25]} <= payloads
@@ -264,14 +105,14 @@ def test_browser_without_opus_gets_pcmu_passed_through(lab: Lab) -> None:
     lab.call_out()
     lab.run(0.5)
     lab.talk(1.0, browser="pcmu")
-    _heard_tones(lab, ("pcmu", 0), ("pcmu", 0))
+    heard_tones(lab, ("pcmu", 0), ("pcmu", 0))
 
 
 def test_the_answering_pbx_may_send_another_codec_than_its_first(lab: Lab) -> None:
     lab.call_out()
     lab.run(0.5)
     lab.talk(1.0, pbx="pcma")
-    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+    heard_tones(lab, ("opus", 111), ("pcmu", 0))
 
 
 def test_digits_reach_the_pbx_in_its_own_clock(lab: Lab) -> None:
@@ -540,7 +381,7 @@ def test_hold_by_the_pbx_stops_our_sound_and_resume_brings_it_back(lab: Lab) -> 
     versions = [Sdp.parse(a.sdp).origin.version for a in (held, resumed)]
     assert versions[1] == versions[0] + 1
     lab.talk(0.8)
-    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+    heard_tones(lab, ("opus", 111), ("pcmu", 0))
 
 
 @pytest.mark.parametrize("begin", [Lab.call_out, Lab.call_in, Lab.call_in_without_offer])
@@ -568,7 +409,7 @@ def test_a_pbx_that_asks_in_a_call_gets_our_offer_with_what_is_in_use(
     answer = lab.pbx.sdp(Crypto(line.tag, line.suite, lab.pbx.key.key))
     lab.session.answer(Side.SDES, answer, lab.now)
     lab.talk(0.8, pbx="pcma")
-    _heard_tones(lab, ("opus", 111), ("pcma", 8))
+    heard_tones(lab, ("opus", 111), ("pcma", 8))
     assert len(lab.answers(Side.WEBRTC)) == (begin is Lab.call_out)
 
 
@@ -620,7 +461,7 @@ def test_refresh_is_answered_with_the_same_description(lab: Lab) -> None:
     lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
     assert lab.answers(Side.SDES)[1].sdp == first.sdp
     lab.talk(0.8, pbx="pcma")
-    _heard_tones(lab, ("opus", 111), ("pcma", 8))
+    heard_tones(lab, ("opus", 111), ("pcma", 8))
 
 
 def test_new_key_and_address_of_the_pbx_are_followed(lab: Lab) -> None:
@@ -633,7 +474,7 @@ def test_new_key_and_address_of_the_pbx_are_followed(lab: Lab) -> None:
     lab.pbx = moved
     lab.voices["pbx"] = Voice("pcma", 8, 1000.0)
     lab.talk(1.0, pbx="pcma")
-    _heard_tones(lab, ("opus", 111), ("pcma", 8))
+    heard_tones(lab, ("opus", 111), ("pcma", 8))
 
 
 def test_bad_re_offer_is_refused_and_the_call_goes_on(lab: Lab) -> None:
@@ -643,7 +484,7 @@ def test_bad_re_offer_is_refused_and_the_call_goes_on(lab: Lab) -> None:
     lab.session.offer(Side.SDES, lab.pbx.offer().replace("a=crypto", "a=x"), lab.now)
     assert [(r.side, r.failure) for r in lab.of(Refused)] == [(Side.SDES, Failure.NO_SRTP)]
     lab.talk(0.8)
-    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+    heard_tones(lab, ("opus", 111), ("pcmu", 0))
 
 
 def test_hold_by_the_browser_is_answered_for_it_alone(lab: Lab) -> None:
@@ -662,7 +503,7 @@ def test_hold_by_the_browser_is_answered_for_it_alone(lab: Lab) -> None:
     lab.session.offer(Side.WEBRTC, lab.browser.offer(), lab.now)
     assert lab.answers(Side.WEBRTC)[-1].send
     lab.talk(1.0)
-    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+    heard_tones(lab, ("opus", 111), ("pcmu", 0))
 
 
 def test_silence_of_a_side_that_must_send_ends_the_session() -> None:
@@ -699,7 +540,7 @@ def test_second_answer_of_the_trunk_is_followed_without_a_new_answer(lab: Lab) -
     lab.session.answer(Side.SDES, lab.pbx.answer(offer), lab.now)
     assert len(lab.answers(Side.WEBRTC)) == 1
     lab.talk(1.0)
-    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+    heard_tones(lab, ("opus", 111), ("pcmu", 0))
 
 
 def test_closing_says_goodbye_and_is_the_end(lab: Lab) -> None:
@@ -730,7 +571,7 @@ def test_ice_restart_of_the_browser_keeps_keys_and_sound(lab: Lab) -> None:
     assert ufrags[0] != ufrags[1]
     lab.browser.accept(second.sdp, lab.now)
     lab.talk(1.0)
-    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+    heard_tones(lab, ("opus", 111), ("pcmu", 0))
     assert len(lab.of(Connected)) == 1
 
 
@@ -741,7 +582,7 @@ def test_a_new_certificate_in_a_call_is_refused(lab: Lab) -> None:
     lab.session.offer(Side.WEBRTC, stranger.offer(), lab.now)
     assert [r.failure for r in lab.of(Refused)] == [Failure.DTLS]
     lab.talk(0.8)
-    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+    heard_tones(lab, ("opus", 111), ("pcmu", 0))
 
 
 def test_a_second_offer_before_the_answer_is_refused(lab: Lab) -> None:
@@ -765,7 +606,7 @@ def test_a_second_answer_of_the_browser_changes_nothing(lab: Lab) -> None:
     lab.run(0.5)
     lab.session.answer(Side.WEBRTC, lab.browser.sdp("active"), lab.now)
     lab.talk(0.8, pbx="pcma")
-    _heard_tones(lab, ("opus", 111), ("pcma", 8))
+    heard_tones(lab, ("opus", 111), ("pcma", 8))
     assert len(lab.answers(Side.SDES)) == 1
 
 
@@ -784,7 +625,7 @@ def test_loss_on_the_way_is_concealed_and_counted(lab: Lab) -> None:
     for _ in range(5):
         lab.voices["pbx"].skip()
         lab.talk(0.2)
-    _heard_tones(lab, ("opus", 111), ("pcmu", 0))
+    heard_tones(lab, ("opus", 111), ("pcmu", 0))
     lab.session.close(lab.now)
     assert lab.of(Closed)[0].report.sdes.packets_lost == 5
 
