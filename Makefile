@@ -75,6 +75,9 @@ interop: lab-setup  ## our user agent against Asterisk, Kamailio and others; doc
 lab: lab-setup  ## end-to-end tests with a real homeserver, PBX, browser and telephone
 	@$(RUN)/python -m pytest tests/lab
 
+durable: lab-setup  ## a thousand texts each way while the bridge and the homeserver are killed; DURABLE="--database postgres"
+	@$(RUN)/python -m tests.lab.durable $(DURABLE)
+
 test: lab-setup lint unit interop lab  ## everything; installs what it needs
 
 demo: lab-setup  ## a call each way, texts by SIP and by web hook, shown; then it stays up for your own client

@@ -158,6 +158,30 @@ class MatrixUser:
     async def say(self, room: str, text: str) -> str:
         return await self.send(room, "m.room.message", {"msgtype": "m.text", "body": text})
 
+    async def insist(self, room: str, text: str, *, within: float = 60.0) -> str:
+        """Say it as clients do when the homeserver is away: again with the same transaction."""
+        transaction = next(self._transactions)
+        content = {"msgtype": "m.text", "body": text}
+        async with asyncio.timeout(within):
+            while True:
+                try:
+                    return await self.send(room, "m.room.message", content, transaction=transaction)
+                except aiohttp.ClientError:
+                    await asyncio.sleep(0.1)
+
+    async def timeline(self, room: str) -> list[Event]:
+        """Every event of a room as the homeserver has it, oldest first."""
+        found: list[Event] = []
+        start = ""
+        while True:
+            query = f"dir=b&limit=1000{f'&from={start}' if start else ''}"
+            said = await self.request("GET", f"rooms/{quote(room)}/messages?{query}")
+            for e in said["chunk"]:
+                found.append(Event(room, e["type"], e["sender"], e["content"], e["event_id"], 0.0))
+            start = said.get("end", "")
+            if not start or not said["chunk"]:
+                return found[::-1]
+
     async def wait(
         self,
         kind: str,
@@ -202,7 +226,11 @@ class MatrixUser:
         since = ""
         while True:
             query = f"timeout=20000&since={since}" if since else "timeout=0"
-            said = await self.request("GET", f"sync?{query}")
+            try:
+                said = await self.request("GET", f"sync?{query}")
+            except aiohttp.ClientError:  # the homeserver is away, as far as a test lets it be
+                await asyncio.sleep(0.1)
+                continue
             now = time.monotonic()
             since = said["next_batch"]
             rooms = said.get("rooms", {})

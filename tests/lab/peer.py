@@ -97,6 +97,11 @@ class Peer:
         return self._contact
 
     @property
+    def reachable(self) -> bool:
+        """Whether the connection by which the bridge has registered is still there."""
+        return bool(self._contact) and self._flow in self._writers
+
+    @property
     def mark(self) -> int:
         return len(self.received)
 

@@ -4,6 +4,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Postgres:
         await made.start()
         if await made.wait():
             raise RuntimeError(f"initdb failed\n{made.tail()}")
-        self._server = server = Process(
+        self._server = Process(
             "PostgreSQL",
             [
                 *(*self._prefix, programs / "postgres", "-D", data, "-k", self._folder, "-F"),
@@ -52,15 +53,26 @@ class Postgres:
             log=self._folder / "log",
             cwd=self._folder,
         )
+        await self.resume()
+
+    async def resume(self) -> None:
+        """Run the server on what is there."""
+        assert self._server is not None, "not started"
+        server, before = self._server, len(self._server.text())
 
         async def ready() -> bool:
-            return "ready to accept" in server.text()
+            return "ready to accept" in server.text()[before:]
 
         await server.start(ready)
 
+    async def halt(self) -> None:
+        """Stop the server at once, whoever is connected; what it has committed stays."""
+        assert self._server is not None, "not started"
+        await self._server.stop(signal.SIGQUIT)
+
     async def stop(self) -> None:
         if self._server is not None:
-            await self._server.stop()
+            await self._server.stop(signal.SIGINT)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

@@ -49,8 +49,7 @@ class Ringback:
             "database": database,
             **(more or {}),
         }
-        command: list[str | Path] = [*COMMAND, "run", "-c", self.config]
-        self.process = Process(f"ringback {name}", command, log=folder / "log", cwd=folder)
+        self.process = self._process()
 
     # --- names
 
@@ -123,6 +122,32 @@ class Ringback:
     async def stop(self) -> int:
         """SIGTERM; its exit status."""
         return await self.process.stop(signal.SIGTERM, within=20)
+
+    async def again(
+        self,
+        *,
+        before: Sequence[str | Path] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Stop it, and start it in other circumstances.
+
+        Args:
+            before: a program that runs it, with its arguments.
+        """
+        await self.stop()
+        self.process = self._process(before, environment)
+        await self.start()
+
+    def _process(
+        self, before: Sequence[str | Path] = (), environment: Mapping[str, str] | None = None
+    ) -> Process:
+        return Process(
+            f"ringback {self.name}",
+            [*before, *COMMAND, "run", "-c", self.config],
+            log=self.folder / "log",
+            cwd=self.folder,
+            environment=environment,
+        )
 
     async def run(self, *arguments: str | Path, status: int | None = 0) -> str:
         """Another of its commands; what it said. `status` None takes any."""

@@ -32,6 +32,8 @@ PACKAGES = {
     "kamailio": "a registrar and proxy in the path of calls",
     "kamailio-tls-modules": "its TLS and its digests",
     "postgresql": "the other database that the suite runs on",
+    "strace": "shows in which order the bridge stores and answers",
+    "libfaketime": "lets its clock jump",
 }
 PBX_PACKAGES = ("asterisk", "asterisk-modules", "asterisk-core-sounds-en-wav")
 EXTRA_PBX_PACKAGES = {

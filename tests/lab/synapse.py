@@ -44,7 +44,7 @@ class Synapse:
         self.folder = folder
         self.port = ports.pick()
         self.url = f"http://{HOST}:{self.port}"
-        self._registrations = registrations
+        self.registrations = registrations
         self._turn = {"turn_uris": list(turn_uris), "turn_shared_secret": turn_secret}
         self._secret = secrets.token_hex(16)
         command = [sys.executable, "-m", "synapse.app.homeserver", "--config-path"]
@@ -53,7 +53,9 @@ class Synapse:
         )
 
     async def start(self) -> None:
-        self._configure()
+        """Start; the second time it is the same server as before."""
+        if not (self.folder / "homeserver.yaml").exists():
+            self._configure()
         async with aiohttp.ClientSession() as session:
 
             async def ready() -> bool:
@@ -136,7 +138,7 @@ class Synapse:
             "bcrypt_rounds": 4,
             "presence": {"enabled": False},
             "federation_domain_whitelist": [],
-            "app_service_config_files": [str(path) for path in self._registrations],
+            "app_service_config_files": [str(path) for path in self.registrations],
             **dict.fromkeys(LIMITS, UNLIMITED),
             "rc_login": dict.fromkeys(("address", "account", "failed_attempts"), UNLIMITED),
             "rc_joins": dict.fromkeys(("local", "remote"), UNLIMITED),

@@ -1,0 +1,256 @@
+"""Texts both ways while something is killed: how many are lost, doubled or out of order.
+
+The lab's tests run this small; `make durable` runs it as large as the promise is.
+"""
+
+import argparse
+import asyncio
+import random
+import secrets
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.lab.matrix import MatrixUser
+from tests.lab.postgres import Postgres
+from tests.lab.process import eventually
+from tests.lab.rig import Rig, Station, friends, said_by_friends, settled
+
+IN_DOUBT = "may not have"
+FRIENDS = 5  # of each way
+
+
+@dataclass
+class Verdict:
+    """What became of the texts.
+
+    Attributes:
+        texts: of each direction.
+        doubts: texts of ours of which the author was told that they may not have arrived.
+        lost: neither arrived nor told of.
+        odd_in, odd_out: conversations that are out of order.
+    """
+
+    texts: int
+    kills: int
+    seconds: float = 0.0
+    doubts: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    odd_in: list[str] = field(default_factory=list)
+    odd_out: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        counts = ", ".join(
+            f"{len(what)} {name}"
+            for name, what in (
+                ("lost", self.lost),
+                ("doubled", self.doubled),
+                ("conversations in out of order", self.odd_in),
+                ("out", self.odd_out),
+                ("in doubt and told", self.doubts),
+            )
+        )
+        return f"{self.texts} texts each way, {self.kills} kills, {self.seconds:.0f} s: {counts}"
+
+    def check(self, *, ordered_out: bool = True) -> None:
+        """Nothing lost, nothing doubled, order kept, and of doubts no more than the unsafe instant
+        explains: one for each kill and conversation.
+
+        Args:
+            ordered_out: not so where the homeserver forgets texts that were on their way to us:
+                those that it has pushed since are sent before we read the others in the rooms.
+        """
+        assert not self.lost, f"{self}\nlost: {self.lost[:10]}"
+        assert not self.doubled, f"{self}\ndoubled: {self.doubled[:10]}"
+        assert not self.odd_in, f"{self}\nout of order: {self.odd_in}"
+        assert not (ordered_out and self.odd_out), f"{self}\nout of order: {self.odd_out}"
+        assert len(self.doubts) <= self.kills * 2 * FRIENDS, f"{self}"
+
+
+class Traffic:
+    """Texts of some conversations, both ways, by road and by SIP."""
+
+    def __init__(self, rig: Rig, station: Station, texts: int) -> None:
+        self._user: MatrixUser = rig.user
+        self._rig = rig
+        self._station = station
+        self._each = texts // (2 * FRIENDS)
+        self.mark = secrets.token_hex(3)
+        self.by_road = friends(FRIENDS, "777")
+        self.by_sip = friends(FRIENDS, "888")
+        self.rooms: dict[str, str] = {}
+        self.events: dict[str, str] = {}  # what we said, by the event that it is
+        self.seen = 0
+
+    async def open(self) -> None:
+        """Make the rooms of those whom we write to. Who writes to us makes a room by that."""
+        numbers = [*self.by_road, *self.by_sip]
+        made = await asyncio.gather(
+            *(
+                self._rig.room(self._station, number, by_road=number in self.by_road)
+                for number in numbers
+            )
+        )
+        self.rooms = dict(zip(numbers, made, strict=True))
+        self.seen = self._user.mark
+
+    def incoming(self, number: str) -> list[str]:
+        return [f"{self.mark} in {number} {n}" for n in range(self._each)]
+
+    def outgoing(self, number: str) -> list[str]:
+        return [f"{self.mark} out {number} {n}" for n in range(self._each)]
+
+    async def flow(self) -> None:
+        """Everybody writes; returns when all of it was acknowledged."""
+        strangers = friends(2, "666")  # their rooms have to be made meanwhile
+        self.by_road[:2], written = strangers, self.by_road[:2]
+        self._written = [*written, *self.by_road[2:], *self.by_sip]
+        async with asyncio.TaskGroup() as group:
+            for number in self.by_road:
+                group.create_task(self._write_in(self._station.text_by_road, number))
+            for number in self.by_sip:
+                group.create_task(self._write_in(self._station.text_by_sip, number))
+            for number in self._written:
+                group.create_task(self._write_out(number))
+
+    async def _write_in(self, send: Callable[[str, str], Awaitable[None]], number: str) -> None:
+        for body in self.incoming(number):
+            await send(number, body)
+
+    async def _write_out(self, number: str) -> None:
+        for body in self.outgoing(number):
+            self.events[await self._user.insist(self.rooms[number], body)] = body
+
+    # --- afterwards
+
+    async def judge(self, verdict: Verdict, *, within: float) -> None:
+        """Wait until all has come or is told of, and a little longer for what comes twice."""
+        writers = [*self.by_road, *self.by_sip]
+        wanted_in = {body for number in writers for body in self.incoming(number)}
+        wanted_out = [self.outgoing(number) for number in self._written]
+        everything = {body for bodies in wanted_out for body in bodies}
+        try:
+            await settled(self._user, f"{self.mark} in", wanted_in, within=within)
+            await eventually(
+                lambda: everything <= {*self._arrived(), *self._doubted()}, within=within
+            )
+        except AssertionError:
+            pass  # what is missing is counted below
+        await asyncio.sleep(2)
+        said = await said_by_friends(self._user, f"{self.mark} in")
+        arrived = self._arrived()
+        counts = Counter([*said, *arrived])
+        verdict.doubts = sorted(self._doubted())
+        verdict.doubled = [body for body, count in counts.items() if count > 1]
+        verdict.lost = sorted({*wanted_in, *everything} - {*counts, *verdict.doubts})
+        verdict.odd_in = [n for n in writers if not in_order(self.incoming(n), said)]
+        verdict.odd_out = [n for n in self._written if not in_order(self.outgoing(n), arrived)]
+
+    def _arrived(self) -> list[str]:
+        """What the provider and the telephone system have of ours."""
+        texts = [taken.body for taken in self._station.outward.taken]
+        return [t for t in (*texts, *self._station.texts_heard()) if t.startswith(self.mark)]
+
+    def _doubted(self) -> set[str]:
+        found = set()
+        for event in self._user.events[self.seen :]:
+            if IN_DOUBT in event.body:
+                about = event.content.get("m.relates_to", {}).get("m.in_reply_to", {})
+                found.add(self.events.get(about.get("event_id", ""), ""))
+        return found - {""}
+
+
+def in_order(wanted: Sequence[str], found: Sequence[str]) -> bool:
+    """Whether what was found of these is in their order."""
+    places = {body: place for place, body in enumerate(wanted)}
+    mine = [places[body] for body in found if body in places]
+    return mine == sorted(mine)
+
+
+async def kill_bridge(rig: Rig, station: Station) -> None:
+    await station.bridge.process.stop(signal.SIGKILL)
+    await station.bridge.start()
+
+
+async def kill_homeserver(rig: Rig, station: Station) -> None:
+    await rig.synapse.process.stop(signal.SIGKILL)
+    await rig.synapse.start()
+
+
+async def kills(
+    rig: Rig,
+    station: Station,
+    kill: Callable[[Rig, Station], Awaitable[None]],
+    *,
+    texts: int,
+    count: int,
+    pause: float,
+    within: float = 120.0,
+) -> Verdict:
+    """Let texts flow, and kill so often while they do.
+
+    Args:
+        pause: seconds from one start to the next kill, half of it to one and a half.
+        within: seconds after the last text and kill for everything to be in its place.
+    """
+    traffic, verdict = Traffic(rig, station, texts), Verdict(texts, count)
+    await traffic.open()
+    started = time.monotonic()
+    flowing = asyncio.create_task(traffic.flow())
+    for _ in range(count):
+        await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+        await kill(rig, station)
+    await flowing
+    verdict.seconds = time.monotonic() - started
+    await traffic.judge(verdict, within=within)
+    return verdict
+
+
+# --- as large as the promise
+
+
+async def main(texts: int, count: int, database: str) -> bool:
+    good = True
+    with tempfile.TemporaryDirectory(prefix="ringback-durable-") as folder:
+        rig = Rig(Path(folder))
+        postgres = Postgres()
+        url = None
+        if database == "postgres":
+            await postgres.start()
+            url = postgres.url
+        station = rig.add("ringback", database=url)
+        try:
+            async with rig:
+                await rig.up(station)
+                for name, kill, kill_count in (
+                    ("bridge", kill_bridge, count),
+                    ("homeserver", kill_homeserver, max(1, count // 2)),
+                ):
+                    pause = texts / 20 / kill_count  # the homeserver takes some twenty a second
+                    verdict = await kills(
+                        rig, station, kill, texts=texts, count=kill_count, pause=pause, within=600
+                    )
+                    print(f"kill -9 of the {name}, {database}: {verdict}", flush=True)  # noqa: T201
+                    try:
+                        verdict.check()
+                    except AssertionError as error:
+                        print(error, flush=True)  # noqa: T201
+                        good = False
+        finally:
+            await postgres.stop()
+    return good
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.lab.durable", description=__doc__)
+    parser.add_argument("--texts", type=int, default=1000, help="of each direction")
+    parser.add_argument("--kills", type=int, default=20, help="of the bridge; half as many of it")
+    parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
+    given = parser.parse_args()
+    sys.exit(0 if asyncio.run(main(given.texts, given.kills, given.database)) else 1)
