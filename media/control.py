@@ -13,6 +13,7 @@ from struct import Struct
 from typing import Any
 
 from media.plane import (
+    Accept,
     AnswerReady,
     Closed,
     Connected,
@@ -24,13 +25,21 @@ from media.plane import (
     MediaEvent,
     OfferReady,
     Order,
+    Play,
+    Played,
+    PlayEnd,
     Press,
+    Prompt,
     Refused,
     Report,
     SessionSettings,
     Side,
     SideReport,
+    SoundFile,
+    StopPlaying,
     TakeDigit,
+    Tone,
+    ToneSignal,
     Unencrypted,
 )
 
@@ -45,12 +54,15 @@ _EVENTS: dict[str, type[MediaEvent]] = {
         Unencrypted,
         Flowing,
         Digit,
+        Played,
         Failed,
         Refused,
         Closed,
     )
 }
-_ORDERS: dict[str, type[Order]] = {order.__name__: order for order in (Press, TakeDigit)}
+_ORDERS: dict[str, type[Order]] = {
+    order.__name__: order for order in (Accept, Press, TakeDigit, Play, StopPlaying)
+}
 
 Message = dict[str, Any]
 
@@ -102,17 +114,19 @@ def order_to_json(order: Order) -> Message:
 
 
 def _plain(value: MediaEvent | Order) -> Message:
-    fields = asdict(value)
-    for name, field in fields.items():
-        if isinstance(field, Enum):
-            fields[name] = field.value
-    return fields
+    return asdict(value, dict_factory=_values)
+
+
+def _values(fields: list[tuple[str, Any]]) -> Message:
+    return {name: v.value if isinstance(v, Enum) else v for name, v in fields}
 
 
 def order_from_json(message: Message) -> Order:
     fields = {k: v for k, v in message.items() if k not in ("op", "order", "session")}
     try:
         fields["side"] = Side(fields["side"])
+        if "prompt" in fields:
+            fields["prompt"] = _prompt(**fields["prompt"])
         return _ORDERS[message["order"]](**fields)
     except (KeyError, TypeError, ValueError) as error:
         raise ControlError(f"unreadable order: {error!r}") from None
@@ -125,6 +139,8 @@ def event_from_json(message: Message) -> MediaEvent:
             fields["side"] = Side(fields["side"])
         if "failure" in fields:
             fields["failure"] = Failure(fields["failure"])
+        if message["event"] == "Played":
+            fields["reason"] = PlayEnd(fields["reason"])
         if "report" in fields:
             report = fields["report"]
             report["webrtc"] = SideReport(**report["webrtc"])
@@ -133,6 +149,10 @@ def event_from_json(message: Message) -> MediaEvent:
         return _EVENTS[message["event"]](**fields)
     except (KeyError, TypeError, ValueError) as error:
         raise ControlError(f"unreadable event: {error!r}") from None
+
+
+def _prompt(*, path: str | None = None, tone: str = "", country: str = "") -> Prompt:
+    return SoundFile(path) if path is not None else ToneSignal(Tone(tone), country)
 
 
 def settings_to_json(settings: SessionSettings) -> Message:

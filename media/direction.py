@@ -19,6 +19,7 @@ from media.codec.pcm import fade_in
 from media.format import Format, pass_through
 from media.keypad import Keypad
 from media.outlet import Outlet
+from media.player import Player
 from media.relay import Relay
 from media.rtp import RtpPacket
 from media.transcode import Transcoder
@@ -68,6 +69,7 @@ class Direction:
         self._source: Format | None = None
         self._sending = True
         self._keypad = Keypad(sink, sends=digits)
+        self._player: Player | None = None
         self._received = 0
         self._discarded = 0  # counts of stages that are gone are added to these
         self._lost = 0
@@ -127,7 +129,7 @@ class Direction:
             self._leave_out(packet, now)
         elif isinstance(stage, Transcoder):
             stage.push(packet, now)
-        elif self._keypad.busy:
+        elif self._keypad.busy or self._player is not None:
             self._leave_out(packet, now)
         elif stage is not None:
             return stage.push(packet, now)
@@ -139,7 +141,8 @@ class Direction:
         A tick that comes late makes up for those that did not come, up to 100 ms.
         """
         self._keypad.poll(now)
-        if not isinstance(self._stage, Transcoder) and not self._keypad.busy:
+        occupied = self._keypad.busy or self._player is not None
+        if not isinstance(self._stage, Transcoder) and not occupied:
             return []
         due = self._outlet.slots_due(now)
         if due > _MAX_CATCH_UP:
@@ -163,6 +166,12 @@ class Direction:
     def take_digit(self, digit: str, duration_ms: int, now: float) -> None:
         """A digit of the sending side that was said beside its media (SIP INFO)."""
         self._keypad.take(digit, duration_ms, now)
+
+    def play(self, player: Player | None) -> None:
+        """Let the sink hear something of ours in place of the source; None: the source again."""
+        if player is not self._player:
+            self._player = player
+            self._marker = True
 
     def set_sending(self, sending: bool) -> None:
         """Hold (False) or go on; while held nothing comes out, what comes in is thrown away."""
@@ -247,6 +256,14 @@ class Direction:
             self._broken = True
             self._quiet = 0
             return self._keypad.dial(self._outlet)
+        if self._player is not None and self._sending:
+            payload = self._player.pull(self._sink)
+            if not self._player.is_over:
+                self._pcm = b""
+                self._broken = True
+                self._quiet = 0
+                return self._say(payload)
+            self.play(None)
         if not isinstance(stage, Transcoder) or not self._sending:
             self._pcm = b""
             self._broken = True
@@ -255,6 +272,14 @@ class Direction:
             pcm = fade_in(pcm, stage.rate)
             self._broken = False
         return self._speak(stage, pcm, sound)
+
+    def _say(self, payload: bytes) -> list[bytes]:
+        """A packet of the present slot; if there is none, the next one begins a spell of sound."""
+        if not payload:
+            self._marker = True
+            return []
+        marker, self._marker = self._marker, False
+        return [self._outlet.send(self._sink.payload_type, payload, marker=marker)]
 
     def _speak(self, stage: Transcoder, pcm: bytes, sound: bool) -> list[bytes]:
         self._quiet = 0 if sound else self._quiet + 1

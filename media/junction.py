@@ -8,29 +8,35 @@ The playout tick comes every 20 ms on a schedule that does not drift; a directio
 that were missed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Protocol
 
 from media import negotiate
+from media.attendant import Attendant, AttendantOutput
 from media.clear import ClearRtp
 from media.direction import Direction, Statistics
 from media.format import Format, pass_through
 from media.ice.events import Transmit
 from media.negotiate import Agreed
-from media.plane import Digit, Flowing, Order, Press, Side, SideReport, TakeDigit
+from media.plane import Flowing, Order, Side, SideReport
 from media.rtcp import Reporter, Sent
 from media.rtcp import parse as parse_rtcp
 from media.rtp import RtpError, RtpPacket, is_rtcp
 from media.sdp import Direction as Flow
 from media.sdp import Format as SdpFormat
+from media.sound import Sound
 from media.srtp import Srtp
 
 TICK = 0.020
 # A trunk may answer early and stay silent while the phone rings, so first sound has longer.
 _FIRST_SOUND_FACTOR = 4
 
-JunctionOutput = Transmit | Flowing | Digit
+_NO_SOUNDS: Mapping[str, Sound] = MappingProxyType({})
+_NOWHERE = Format("pcmu", 0, 8000)  # stands for the terms of a side that has none yet
+
+JunctionOutput = Transmit | Flowing | AttendantOutput
 
 
 class End(Protocol):
@@ -78,6 +84,7 @@ class Junction:
         random: gives so many random bytes.
         wall_offset: seconds since 1970 less the clock of `now`.
         digits_in_media: whether the SDES side is sent digits.
+        sounds: files that were read, by their paths.
     """
 
     def __init__(
@@ -86,10 +93,12 @@ class Junction:
         random: Callable[[int], bytes],
         wall_offset: float,
         digits_in_media: bool = True,
+        sounds: Mapping[str, Sound] = _NO_SOUNDS,
     ) -> None:
         self._random = random
         self._digits_in_media = digits_in_media
         self._strands = {side: self._make_strand(side, wall_offset) for side in Side}
+        self._attendant = Attendant(toward=self._toward, sounds=sounds)
         self._next_tick: float | None = None
         self._outputs: list[JunctionOutput] = []
 
@@ -132,14 +141,19 @@ class Junction:
         self._lead(one.agreed, other, other.agreed)
         self._lead(other.agreed, one, one.agreed)
         self.update_sending()
+        self._begin(now)
+
+    def _begin(self, now: float) -> None:
+        """From now on there are ticks, and reports to each side with terms."""
         if self._next_tick is None:
             self._next_tick = now + TICK
-            for strand in (one, other):
+        for strand in self._strands.values():
+            if strand.agreed is not None and strand.reporter.deadline() is None:
                 strand.reporter.start(now)
 
-    def _lead(self, source: Agreed, to: _Strand, agreed: Agreed) -> None:
-        sources = _sources(source)
-        sink = _format(agreed.send, agreed.send_events)
+    def _lead(self, source: Agreed | None, to: _Strand, agreed: Agreed | None) -> None:
+        sources = {} if source is None else _sources(source)
+        sink = _NOWHERE if agreed is None else _format(agreed.send, agreed.send_events)
         if to.outward is not None:
             to.outward.change(sources, sink)
             return
@@ -151,6 +165,7 @@ class Junction:
             timestamp=self._number(4),
             digits=self._digits_in_media or to.side is Side.WEBRTC,
         )
+        to.outward.set_sending(False)  # until its end is up
 
     def update_sending(self) -> None:
         """An end came up: send to it."""
@@ -159,15 +174,21 @@ class Junction:
                 strand.outward.set_sending(strand.flow.sends and strand.end.is_up)
 
     def perform(self, order: Order, now: float) -> None:
-        """Do something beside carrying the call; before there are terms, nothing."""
-        match order:
-            case Press(side, digit, duration_ms):
-                if (outward := self._strands[side].outward) is not None:
-                    outward.press(digit, duration_ms)
-            case TakeDigit(side, digit, duration_ms):
-                if (outward := self._strands[side.other].outward) is not None:
-                    outward.take_digit(digit, duration_ms, now)
-                    self._report_digits(side, outward)
+        """Do something beside carrying the call; one side's terms are enough for that."""
+        for side in Side:
+            self._toward(side)
+        self._attendant.perform(order, now)
+        if self._attendant.is_busy:
+            self._begin(now)
+
+    def _toward(self, side: Side) -> Direction | None:
+        """The direction that leads to a side; before there are terms, one that sends nothing, if
+        the other side has its own and may be listened to."""
+        to, other = self._strands[side], self._strands[side.other]
+        if to.outward is None and (to.agreed is not None or other.agreed is not None):
+            self._lead(other.agreed, to, to.agreed)
+            self.update_sending()
+        return to.outward
 
     # --- packets
 
@@ -198,16 +219,12 @@ class Junction:
         if other.outward is not None:
             for passed in other.outward.push(packet, now):
                 self._send(other, passed, now)
-            self._report_digits(side, other.outward)
+            self._attendant.collect_digits(side)
 
     def _take_rtcp(self, strand: _Strand, plain: bytes, now: float) -> None:
         strand.reporter.receive(parse_rtcp(plain), now)
         if strand.outward is not None:
             strand.outward.expect_loss(strand.reporter.far_loss)
-
-    def _report_digits(self, side: Side, direction: Direction) -> None:
-        for digit, duration_ms in direction.digits():
-            self._outputs.append(Digit(side, digit, duration_ms))
 
     def _send(self, strand: _Strand, packet: bytes, now: float) -> None:
         transmit = strand.end.send(packet, now) if strand.end is not None else None
@@ -221,7 +238,7 @@ class Junction:
 
     def poll(self) -> list[JunctionOutput]:
         outputs, self._outputs = self._outputs, []
-        return outputs
+        return outputs + self._attendant.poll()
 
     # --- time
 
@@ -239,7 +256,8 @@ class Junction:
             if strand.outward is not None:
                 for packet in strand.outward.tick(now):
                     self._send(strand, packet, now)
-                self._report_digits(strand.side.other, strand.outward)
+                self._attendant.collect_digits(strand.side.other)
+        self._attendant.tick()
         self._next_tick = due + (int((now - due) / TICK) + 1) * TICK
 
     def deadline(self) -> float | None:
@@ -247,7 +265,8 @@ class Junction:
         return min((t for t in times if t is not None), default=None)
 
     def goodbye(self, now: float) -> None:
-        """The last report to each side that was heard."""
+        """The last report to each side that was heard; what we did ourselves ends."""
+        self._attendant.close()
         for strand in self._strands.values():
             if strand.flowing and strand.agreed is not None:
                 farewell = strand.reporter.goodbye(now, self._sent(strand, now))

@@ -16,7 +16,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from media.address import is_wildcard, local_addresses, trunk_address
 from media.control import (
@@ -28,6 +28,7 @@ from media.control import (
     order_to_json,
     settings_to_json,
 )
+from media.file import SoundFileError
 from media.ice.server import Server
 from media.plane import (
     Closed,
@@ -38,10 +39,15 @@ from media.plane import (
     Listener,
     MediaEvent,
     Order,
+    Play,
+    Played,
+    PlayEnd,
     Report,
     SessionSettings,
     Side,
+    SoundFile,
 )
+from media.shelf import Shelf
 
 log = logging.getLogger(__name__)
 
@@ -207,6 +213,16 @@ class LocalSession:
         self.tell("candidates", side=side.value, candidates=texts)
 
     def perform(self, order: Order) -> None:
+        if isinstance(order, Play) and isinstance(order.prompt, SoundFile):
+            if self._worker is None:
+                return
+            try:
+                name = self._worker.shelf.provide(order.prompt.path)
+            except SoundFileError as error:
+                failed = Played(order.side, PlayEnd.FAILED, 0.0, str(error))
+                asyncio.get_running_loop().call_soon(self.hear, failed)
+                return
+            order = replace(order, prompt=SoundFile(name))
         self.tell("perform", **order_to_json(order))
 
     def close(self) -> None:
@@ -311,6 +327,7 @@ class _Worker:
         self._writer = writer
         self._unframer = Unframer()
         self._emptied = asyncio.Event()
+        self.shelf = Shelf(tell=self.tell, drained=writer.drain)
 
     @property
     def pid(self) -> int:
@@ -413,6 +430,7 @@ class _Worker:
 
     async def _end(self) -> None:
         self.is_alive = False
+        await self.shelf.stop()
         self._writer.close()
         for session in self.sessions.values():
             session.fail("The media engine stopped.")

@@ -79,7 +79,79 @@ class TakeDigit:
         _check_digit(self.digit)
 
 
-Order = Press | TakeDigit
+class Tone(Enum):
+    """Call progress tones (ITU-T E.182)."""
+
+    RINGBACK = "ringback"  # the far end rings
+    BUSY = "busy"
+    CONGESTION = "congestion"  # no line; "reorder" in North America
+    INFORMATION = "information"  # three notes: an announcement follows, or the number is not in use
+
+
+@dataclass(frozen=True, slots=True)
+class ToneSignal:
+    """A tone as a country has it.
+
+    Attributes:
+        country: as in ISO 3166-1, "DE"; one that is not known has what ITU-T E.180 recommends.
+    """
+
+    tone: Tone
+    country: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SoundFile:
+    """A file: WAV, Ogg, Opus, MP3 and whatever else FFmpeg reads; its first ten minutes.
+
+    Attributes:
+        path: on the machine of the engine's user, who must be able to read it.
+    """
+
+    path: str
+
+
+Prompt = ToneSignal | SoundFile
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Take the call that `side` offered ourselves, before the other side answers or without it:
+    AnswerReady(side) follows. Who answers later joins. Nothing happens if it was answered."""
+
+    side: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """Let `side` hear something in place of the other side, which goes on unheard.
+
+    As soon as there are terms with `side`: before the other side answered by `Accept`. What is
+    playing there already ends (`PlayEnd.REPLACED`); `Played` tells of the end.
+
+    Attributes:
+        repeat: how often, of a tone its whole cadence; None: until it is stopped.
+        until_digit: a digit that `side` presses ends it (barge-in).
+    """
+
+    side: Side
+    prompt: Prompt
+    repeat: int | None = 1
+    until_digit: bool = False
+
+    def __post_init__(self) -> None:
+        if self.repeat is not None and self.repeat < 1:
+            raise ValueError("what is played is played once at least")
+
+
+@dataclass(frozen=True, slots=True)
+class StopPlaying:
+    """End what `side` hears of ours."""
+
+    side: Side
+
+
+Order = Accept | Press | TakeDigit | Play | StopPlaying
 
 
 def _check_digit(digit: str) -> None:
@@ -245,6 +317,31 @@ class Digit:
     duration_ms: int
 
 
+class PlayEnd(Enum):
+    """Why something is no longer played."""
+
+    FINISHED = "finished"
+    STOPPED = "stopped"  # by order, or with the session
+    DIGIT = "digit"  # the side pressed one
+    REPLACED = "replaced"  # by something else that was played
+    FAILED = "failed"  # nothing agreed with that side yet, or the file cannot be read
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What `Play` began has ended.
+
+    Attributes:
+        seconds: for how long it was heard.
+        text: of a failure, in words for a person.
+    """
+
+    side: Side
+    reason: PlayEnd
+    seconds: float
+    text: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The session cannot go on. The user closes it; until then it holds its resources."""
@@ -270,7 +367,16 @@ class Closed:
 
 
 MediaEvent = (
-    OfferReady | AnswerReady | Connected | Unencrypted | Flowing | Digit | Failed | Refused | Closed
+    OfferReady
+    | AnswerReady
+    | Connected
+    | Unencrypted
+    | Flowing
+    | Digit
+    | Played
+    | Failed
+    | Refused
+    | Closed
 )
 Listener = Callable[[MediaEvent], None]
 

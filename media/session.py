@@ -13,8 +13,8 @@ out they come while the phone rings. Codecs are chosen when the answering side i
 towards a browser that has it. What passes between the ends is the junction's.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from media.dtls import Certificate
 from media.ice.events import CloseStream, OpenStream, Transmit
@@ -22,6 +22,7 @@ from media.ice.server import Server
 from media.junction import Junction
 from media.negotiate import NegotiationError, WebrtcRemote
 from media.plane import (
+    Accept,
     AnswerReady,
     Closed,
     Connected,
@@ -42,6 +43,7 @@ from media.recovery import Recovery
 from media.sdes import SdesEnd
 from media.sdes_terms import SdesSettled, SdesTerms
 from media.sdp import Direction
+from media.sound import Sound
 from media.webrtc import Down, EndOutput, LocalSocket, PathFound, PathLost, Up, WebrtcEnd
 from media.webrtc_terms import WebrtcSettled, WebrtcTerms
 
@@ -62,6 +64,7 @@ class Ground:
         address: ours in descriptions for the trunk.
         advertise: a public address that stands for the IPv4 ones, behind 1:1 NAT.
         wall_offset: seconds since 1970 less the monotonic clock that `now` comes from.
+        sounds: files that were read to be played, by the path that `Play` names.
     """
 
     webrtc: tuple[LocalSocket, ...]
@@ -71,6 +74,7 @@ class Ground:
     certificate: Certificate
     advertise: str | None = None
     wall_offset: float = 0.0
+    sounds: Mapping[str, Sound] = field(default_factory=dict)
 
 
 class Session:
@@ -98,6 +102,7 @@ class Session:
             random=random,
             wall_offset=ground.wall_offset,
             digits_in_media=settings.digits_in_media,
+            sounds=ground.sounds,
         )
         self._sdes_terms = SdesTerms(
             codecs=settings.codecs,
@@ -204,14 +209,26 @@ class Session:
 
     def perform(self, order: Order, now: float) -> None:
         """Do something beside carrying the call."""
-        if not self._is_over:
+        if self._is_over:
+            return
+        if isinstance(order, Accept):
+            self._accept(order.side, now)
+        else:
             self._junction.perform(order, now)
-            self._collect_audio(now)
+        self._collect_audio(now)
+
+    def _accept(self, side: Side, now: float) -> None:
+        if self._junction.agreed(side) is not None:
+            return
+        if side is Side.SDES and self._sdes_terms.remote is not None:
+            self._emit_sdes_answer(now)
+        elif side is Side.WEBRTC and self._webrtc_terms.remote is not None:
+            self._once_gathered(self._emit_webrtc_answer, now)
 
     def close(self, now: float) -> None:
         """Say goodbye on the wire; `Closed` is the last event."""
         self._junction.goodbye(now)
-        self._outputs.extend(o for o in self._junction.poll() if isinstance(o, Transmit))
+        self._outputs.extend(o for o in self._junction.poll() if not isinstance(o, Flowing))
         report = self._report()
         if self._webrtc is not None:
             self._webrtc.close(now)
@@ -262,12 +279,15 @@ class Session:
         assert end is not None, "our offer describes it"
         if self._sdes_terms.remote is None:
             self._emit_sdes_offer()  # the trunk asked for it; the browser connects meanwhile
-        else:
-            text, trunk = self._sdes_terms.answer()
-            self._outputs.append(AnswerReady(Side.SDES, text, trunk.direction.sends))
-            self._settle_sdes(trunk, now)
+        elif self._junction.agreed(Side.SDES) is None:
+            self._emit_sdes_answer(now)
         self._describe(end, settled.remote, now)
         self._settle_webrtc(end, settled, now)
+
+    def _emit_sdes_answer(self, now: float) -> None:
+        text, trunk = self._sdes_terms.answer()
+        self._outputs.append(AnswerReady(Side.SDES, text, trunk.direction.sends))
+        self._settle_sdes(trunk, now)
 
     # --- parts of an exchange
 

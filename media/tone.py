@@ -5,6 +5,8 @@ telephone's frequencies are whole numbers, so that a second of a tone can be pla
 """
 
 from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from math import pi, sin
 
@@ -17,6 +19,7 @@ KEYS = ("123A", "456B", "789C", "*0#D")  # by row, then column
 
 _FULL_SCALE_DBM0 = 3.14
 _LOW_DBM0, _HIGH_DBM0 = -10.0, -8.0  # the high group is sent louder, since lines lose more of it
+_PROGRESS_DBM0 = -10.0  # of all frequencies together, at their peak (E.180 §7)
 _RAMP_MS = 2
 
 
@@ -58,3 +61,54 @@ def ramp(pcm: bytes, begins: bool, ends: bool, rate: int) -> bytes:
     if ends:
         pcm = pcm[:-size] + fade(pcm[-size:], 1.0, 0.0)
     return pcm
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a cadence: so many milliseconds of some frequencies at once, or of silence."""
+
+    frequencies: tuple[int, ...]
+    length_ms: int
+
+
+class ToneSource:
+    """A cadence as PCM, 20 ms at a time.
+
+    Args:
+        repeat: how often it is played; None: without end.
+    """
+
+    def __init__(self, pieces: Sequence[Piece], repeat: int | None) -> None:
+        self._pieces = pieces
+        self._left = repeat
+        self._index = 0
+        self._at_ms = 0  # within the piece
+
+    def pcm(self, rate: int) -> bytes | None:
+        """The next 20 ms; None at the end."""
+        sound, missing = b"", SLOT_MS
+        while missing:
+            if self._index == len(self._pieces):
+                if self._left is not None:
+                    self._left -= 1
+                self._index = 0
+            if self._left == 0:
+                break
+            piece = self._pieces[self._index]
+            length = min(missing, piece.length_ms - self._at_ms)
+            sound += _play(piece, self._at_ms, length, rate)
+            self._at_ms += length
+            missing -= length
+            if self._at_ms == piece.length_ms:
+                self._index, self._at_ms = self._index + 1, 0
+        if not sound:
+            return None
+        return sound + bytes(2 * SLOT_MS * rate // 1000 - len(sound))
+
+
+def _play(piece: Piece, at_ms: int, length_ms: int, rate: int) -> bytes:
+    if not piece.frequencies:
+        return bytes(2 * (length_ms * rate // 1000))
+    peak = amplitude(_PROGRESS_DBM0) / len(piece.frequencies)
+    sound = cut(second(tuple((f, peak) for f in piece.frequencies), rate), at_ms, rate, length_ms)
+    return ramp(sound, at_ms == 0, at_ms + length_ms == piece.length_ms, rate)

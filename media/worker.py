@@ -9,6 +9,7 @@ terminal or of the service manager are for the control process, which has calls 
 session's crash is that session's `Failed(ENGINE)`. Keys never leave the process or reach a log.
 """
 
+import base64
 import contextlib
 import gc
 import heapq
@@ -40,6 +41,7 @@ from media.ice.server import Server
 from media.plane import Closed, Failed, Failure, IceCandidate, MediaEvent, Report, Side
 from media.port import Ports
 from media.session import Ground, Output, Session
+from media.sound import Sound
 from media.stream import Stream
 from media.webrtc import LocalSocket
 
@@ -78,6 +80,7 @@ class Worker:
         self._certificate = Certificate.generate()
         self._ports: Ports | None = None
         self._entries: dict[int, _Entry] = {}
+        self._sounds: dict[str, Sound] = {}
         self._readable: dict[int, _Readable] = {}
         self._timers: list[tuple[float, int, _Entry]] = []
         self._timer_count = 0
@@ -131,6 +134,10 @@ class Worker:
         match message["op"]:
             case "configure":
                 self._ports = Ports(message["ports"][0], message["ports"][1])
+            case "sound":
+                self._take_sound(message)
+            case "forget":  # whoever plays it has it still
+                self._sounds.pop(message["name"], None)
             case "ping":
                 self._tell({"op": "pong"})
             case "open":
@@ -141,6 +148,13 @@ class Worker:
                     self._guard(entry, now, partial(self._on_verb, entry, message, now))
                 elif message["op"] == "close":  # of one that never got its ports
                     self._tell_event(message["session"], Closed(Report()))
+
+    def _take_sound(self, message: Message) -> None:
+        """More of a file's frames. `error` is None while others follow, and empty at the end."""
+        sound = self._sounds.setdefault(message["name"], Sound())
+        sound.add(base64.b64decode(message["frames"]))
+        if message["error"] is not None:
+            sound.is_whole, sound.error = True, message["error"]
 
     def _on_verb(self, entry: _Entry, message: Message, now: float) -> None:
         session = entry.session
@@ -235,6 +249,7 @@ class Worker:
             certificate=self._certificate,
             advertise=message["advertise"],
             wall_offset=self._wall_offset,
+            sounds=self._sounds,
         )
 
     def _release(self, sockets: dict[int, socket.socket], ports: list[int], now: float) -> None:

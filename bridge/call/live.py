@@ -24,16 +24,8 @@ from bridge.matrix.events import CallAnswer, CallEvent
 from bridge.numbers import PhoneNumber
 from bridge.task import Tasks
 from media.plane import (
-    AnswerReady,
-    Closed,
-    Connected,
-    Digit,
-    Failed,
-    Flowing,
     MediaEvent,
     MediaPlane,
-    OfferReady,
-    Refused,
     SessionSettings,
     Side,
     Unencrypted,
@@ -293,10 +285,7 @@ class LiveCall:
                     self.callee.fail(reason, text)
             case Stopped():
                 self.call.handle(Source.OURS, item, now)
-            case (
-                OfferReady() | AnswerReady() | Connected() | Unencrypted() | Flowing() | Digit()
-                | Failed() | Refused() | Closed()
-            ):  # fmt: skip
+            case _ if isinstance(item, MediaEvent):
                 self.call.handle(Source.MEDIA, item, now)
                 if isinstance(item, Unencrypted) and self.call.state is not State.ENDED:
                     self._on_unencrypted(self)

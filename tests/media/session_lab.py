@@ -10,6 +10,7 @@ from media.dtls import Certificate
 from media.ice.events import Transmit
 from media.plane import AnswerReady, MediaEvent, OfferReady, SessionSettings, Side
 from media.session import Ground, Session
+from media.sound import Sound
 from media.webrtc import LocalSocket
 from tests.media.party import FRAME, Browser, Pbx, Voice
 
@@ -22,7 +23,13 @@ T = TypeVar("T")
 class Lab:
     """The session, both parties, and the wire between them."""
 
-    def __init__(self, settings: SessionSettings | None = None, *, servers: bool = False) -> None:
+    def __init__(
+        self,
+        settings: SessionSettings | None = None,
+        *,
+        servers: bool = False,
+        sounds: dict[str, Sound] | None = None,
+    ) -> None:
         self.now = 1000.0
         self.settings = settings or SessionSettings()
         self.events: list[MediaEvent] = []
@@ -44,6 +51,7 @@ class Lab:
                 rtcp=LocalSocket(1, BRIDGE, 40001),
                 address=BRIDGE,
                 certificate=CERTIFICATE,
+                sounds=sounds or {},
             ),
             random=os.urandom,
             now=self.now,

@@ -19,6 +19,7 @@ from media.control import (
     settings_to_json,
 )
 from media.plane import (
+    Accept,
     AnswerReady,
     Closed,
     Connected,
@@ -29,13 +30,20 @@ from media.plane import (
     MediaEvent,
     OfferReady,
     Order,
+    Play,
+    Played,
+    PlayEnd,
     Press,
     Refused,
     Report,
     SessionSettings,
     Side,
     SideReport,
+    SoundFile,
+    StopPlaying,
     TakeDigit,
+    Tone,
+    ToneSignal,
     Unencrypted,
 )
 
@@ -46,6 +54,7 @@ EVENTS: list[MediaEvent] = [
     Unencrypted(Side.SDES),
     Flowing(Side.SDES),
     Digit(Side.WEBRTC, "#", 80),
+    Played(Side.SDES, PlayEnd.FAILED, 1.5, "no such file"),
     Failed(Failure.NO_SRTP, "no \N{SNOWMAN}"),
     Refused(Side.SDES, Failure.NO_CODEC, "x"),
     Closed(Report(SideReport("opus/48000", level_dbov=-20.5), SideReport(), True, 0.5, None)),
@@ -75,7 +84,14 @@ def test_what_is_no_event_is_a_control_error(message: dict[str, object]) -> None
         event_from_json(message)
 
 
-ORDERS: list[Order] = [Press(Side.SDES, "#", 200), TakeDigit(Side.WEBRTC, "A", 250)]
+ORDERS: list[Order] = [
+    Press(Side.SDES, "#", 200),
+    TakeDigit(Side.WEBRTC, "A", 250),
+    Play(Side.SDES, ToneSignal(Tone.BUSY, "DE"), repeat=None),
+    Play(Side.WEBRTC, SoundFile("/a/b.wav"), until_digit=True),
+    StopPlaying(Side.SDES),
+    Accept(Side.SDES),
+]
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=lambda o: type(o).__name__)
@@ -93,6 +109,9 @@ def test_every_order_survives_the_channel(order: Order) -> None:
         {"order": "Press", "side": "x", "digit": "1"},
         {"order": "Nothing", "side": "sdes"},
         {"order": "Press", "side": "sdes", "digit": "1", "more": 1},
+        {"order": "Press", "side": "sdes", "digit": "12"},
+        {"order": "Play", "side": "sdes", "prompt": {"tone": "hum"}},
+        {"order": "Play", "side": "sdes", "prompt": {"path": "x"}, "repeat": 0},
     ],
 )
 def test_what_is_no_order_is_a_control_error(message: dict[str, object]) -> None:

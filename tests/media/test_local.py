@@ -43,7 +43,7 @@ def _ports(count: int) -> tuple[int, int]:
 
 
 @asynccontextmanager
-async def _running(workers: int = 1, ports: int = 40) -> AsyncIterator[LocalPlane]:
+async def running(workers: int = 1, ports: int = 40) -> AsyncIterator[LocalPlane]:
     plane = LocalPlane(listen=(HOST,), ports=_ports(ports), workers=workers)
     await plane.start()
     try:
@@ -173,7 +173,7 @@ async def _replaced(plane: LocalPlane, count: int) -> None:
 
 
 async def test_a_tone_is_heard_both_ways_through_a_worker() -> None:
-    async with _running() as plane:
+    async with running() as plane:
         call = Call(plane)
         await call.connect()
         await call.hears_tones()
@@ -188,7 +188,7 @@ async def test_a_tone_is_heard_both_ways_through_a_worker() -> None:
 
 
 async def test_an_offer_is_made_for_a_trunk_that_asks_for_it() -> None:
-    async with _running() as plane:
+    async with running() as plane:
         call = Call(plane)
         call.session.ask(Side.SDES)
         assert (await call.until(OfferReady)).side is Side.WEBRTC
@@ -196,7 +196,7 @@ async def test_an_offer_is_made_for_a_trunk_that_asks_for_it() -> None:
 
 
 async def test_a_killed_worker_costs_its_own_calls_and_is_replaced() -> None:
-    async with _running(workers=2, ports=80) as plane:
+    async with running(workers=2, ports=80) as plane:
         calls = [Call(plane), Call(plane)]
         for call in calls:
             await call.connect()
@@ -218,7 +218,7 @@ async def test_a_killed_worker_costs_its_own_calls_and_is_replaced() -> None:
 
 
 async def test_new_sessions_go_where_the_fewest_are() -> None:
-    async with _running(workers=2, ports=80) as plane:
+    async with running(workers=2, ports=80) as plane:
         calls = [Call(plane) for _ in range(4)]
         assert [len(slot.worker.sessions) for slot in plane._slots if slot.worker] == [2, 2]
         for call in calls:
@@ -226,7 +226,7 @@ async def test_new_sessions_go_where_the_fewest_are() -> None:
 
 
 async def test_a_stopping_plane_closes_its_sessions() -> None:
-    async with _running() as plane:
+    async with running() as plane:
         call = Call(plane)
         call.session.offer(Side.WEBRTC, call.browser.offer())
         await call.until(OfferReady)
@@ -242,7 +242,7 @@ async def test_a_stopping_plane_closes_its_sessions() -> None:
 
 
 async def test_used_up_ports_are_said_and_rest_after_a_call() -> None:
-    async with _running(ports=4) as plane:
+    async with running(ports=4) as plane:
         first, second = Call(plane), Call(plane)
         failed = await second.until(Failed)
         assert failed.failure is Failure.NO_PORT
@@ -269,7 +269,7 @@ async def test_too_few_ports_are_refused_at_the_start() -> None:
 
 async def test_a_worker_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_PING_INTERVAL", 0.4)
-    async with _running() as plane:
+    async with running() as plane:
         call = Call(plane)
         (pid,) = _pids(plane)
         os.kill(pid, signal.SIGSTOP)
@@ -282,7 +282,7 @@ async def test_a_worker_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) 
 
 async def test_servers_that_cannot_be_used_do_not_keep_a_call() -> None:
     servers = (IceServer(("turn:", "http://x", "stun:name.invalid", "turns:t.invalid")),)
-    async with _running() as plane:
+    async with running() as plane:
         call = Call(plane, SessionSettings(ice_servers=servers))
         call.session.offer(Side.SDES, call.pbx.offer())
         offer = await call.until(OfferReady)
@@ -291,7 +291,7 @@ async def test_servers_that_cannot_be_used_do_not_keep_a_call() -> None:
 
 
 async def test_a_listener_that_raises_harms_nobody_else() -> None:
-    async with _running() as plane:
+    async with running() as plane:
 
         def listener(_: MediaEvent) -> None:
             raise RuntimeError("of the user")
@@ -305,7 +305,7 @@ async def test_a_listener_that_raises_harms_nobody_else() -> None:
 
 
 async def test_a_digit_is_sent_and_one_is_taken_through_a_worker() -> None:
-    async with _running() as plane:
+    async with running() as plane:
         call = Call(plane)
         await call.connect()
         call.session.perform(Press(Side.WEBRTC, "#"))

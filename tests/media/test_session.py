@@ -19,11 +19,9 @@ from media.plane import (
     Flowing,
     IceCandidate,
     OfferReady,
-    Press,
     Refused,
     SessionSettings,
     Side,
-    TakeDigit,
 )
 from media.sdp import Crypto, Direction, Sdp
 from media.session import GATHERING_LIMIT
@@ -628,40 +626,3 @@ def test_loss_on_the_way_is_concealed_and_counted(lab: Lab) -> None:
     heard_tones(lab, ("opus", 111), ("pcmu", 0))
     lab.session.close(lab.now)
     assert lab.of(Closed)[0].report.sdes.packets_lost == 5
-
-
-# --- orders
-
-
-def test_a_digit_of_ours_is_sent_and_one_said_beside_the_media_is_told_and_passed_on() -> None:
-    lab = Lab()
-    lab.call_out()
-    lab.talk(0.3)
-    lab.session.perform(Press(Side.SDES, "4", 160), lab.now)
-    lab.session.perform(TakeDigit(Side.SDES, "5", 160), lab.now)
-    lab.talk(0.5)
-    assert [e for e in lab.events if isinstance(e, Digit)] == [Digit(Side.SDES, "5", 160)]
-    assert {p.payload[0] for p in lab.pbx.ear.of(101)} == {4}
-    assert {p.payload[0] for p in lab.browser.ear.of(110)} == {5}
-
-
-def test_a_pbx_without_telephone_event_hears_a_digit_as_tones() -> None:
-    lab = Lab()
-    lab.pbx.formats = ("0 PCMU/8000",)
-    lab.spoken["browser"] = False
-    lab.call_out()
-    lab.talk(0.3)
-    lab.session.perform(Press(Side.SDES, "5", 1000), lab.now)
-    lab.talk(0.8)
-    assert lab.pbx.ear.frequency("pcmu", 0) == pytest.approx(1336, abs=5)
-
-
-def test_a_trunk_that_is_told_of_digits_by_other_means_hears_none() -> None:
-    lab = Lab(SessionSettings(digits_in_media=False))
-    lab.call_out()
-    lab.talk(0.3)
-    for packet in lab.voices["browser"].digit(110, 5, 4800):
-        lab.put(lab.browser.say(packet, lab.now), BROWSER)
-    lab.talk(0.3)
-    assert [e for e in lab.events if isinstance(e, Digit)] == [Digit(Side.WEBRTC, "5", 100)]
-    assert lab.pbx.ear.of(101) == []

@@ -1,0 +1,258 @@
+"""What a session does beside carrying the call, in virtual time: digits, prompts, recordings."""
+
+from itertools import pairwise
+
+import pytest
+
+from media.codec import encoder
+from media.plane import (
+    Accept,
+    AnswerReady,
+    Digit,
+    Failed,
+    OfferReady,
+    Play,
+    Played,
+    PlayEnd,
+    Press,
+    SessionSettings,
+    Side,
+    SoundFile,
+    StopPlaying,
+    TakeDigit,
+    Tone,
+    ToneSignal,
+)
+from media.sound import RATE, Sound, pack
+from tests.media.party import Browser
+from tests.media.session_lab import BROWSER, Lab
+from tests.media.sound import frames, tone
+
+RINGBACK = ToneSignal(Tone.RINGBACK, "DE")
+
+
+def calling(settings: SessionSettings | None = None) -> Lab:
+    """A call of the browser's that both have spoken in."""
+    lab = Lab(settings, sounds={"/hum": hum(), "/broken": broken()})
+    lab.call_out()
+    lab.talk(0.5)
+    return lab
+
+
+def hum(seconds: float = 0.6) -> Sound:
+    sound = Sound()
+    coder = encoder("opus", RATE, {})
+    sound.add(pack([coder.encode(frame) for frame in frames(tone(440.0, RATE, seconds), RATE)]))
+    sound.is_whole = True
+    return sound
+
+
+def broken() -> Sound:
+    sound = Sound()
+    sound.is_whole, sound.error = True, "It is broken."
+    return sound
+
+
+# --- digits
+
+
+def test_a_digit_of_ours_is_sent_and_one_said_beside_the_media_is_told_and_passed_on() -> None:
+    lab = calling()
+    lab.session.perform(Press(Side.SDES, "4", 160), lab.now)
+    lab.session.perform(TakeDigit(Side.SDES, "5", 160), lab.now)
+    lab.talk(0.5)
+    assert [e for e in lab.events if isinstance(e, Digit)] == [Digit(Side.SDES, "5", 160)]
+    assert {p.payload[0] for p in lab.pbx.ear.of(101)} == {4}
+    assert {p.payload[0] for p in lab.browser.ear.of(110)} == {5}
+
+
+def test_a_pbx_without_telephone_event_hears_a_digit_as_tones() -> None:
+    lab = Lab()
+    lab.pbx.formats = ("0 PCMU/8000",)
+    lab.spoken["browser"] = False
+    lab.call_out()
+    lab.talk(0.3)
+    lab.session.perform(Press(Side.SDES, "5", 1000), lab.now)
+    lab.talk(0.8)
+    assert lab.pbx.ear.frequency("pcmu", 0) == pytest.approx(1336, abs=5)
+
+
+def test_a_trunk_that_is_told_of_digits_by_other_means_hears_none() -> None:
+    lab = calling(SessionSettings(digits_in_media=False))
+    for packet in lab.voices["browser"].digit(110, 5, 4800):
+        lab.put(lab.browser.say(packet, lab.now), BROWSER)
+    lab.talk(0.3)
+    assert [e for e in lab.events if isinstance(e, Digit)] == [Digit(Side.WEBRTC, "5", 100)]
+    assert lab.pbx.ear.of(101) == []
+
+
+# --- playing
+
+
+def test_a_tone_takes_the_place_of_the_other_side_and_is_told_when_it_ends() -> None:
+    lab = calling()
+    lab.session.perform(Play(Side.SDES, ToneSignal(Tone.BUSY, "DE"), repeat=2), lab.now)
+    lab.talk(0.4)
+    assert lab.pbx.ear.frequency("pcmu", 0) == pytest.approx(425, abs=5)
+    assert lab.browser.ear.frequency("opus", 111) == pytest.approx(1000, abs=1)
+    assert lab.of(Played) == []
+    lab.talk(2.2)
+    (played,) = lab.of(Played)
+    assert (played.side, played.reason) == (Side.SDES, PlayEnd.FINISHED)
+    assert played.seconds == pytest.approx(1.92, abs=0.03)
+    assert lab.pbx.ear.frequency("pcmu", 0) == pytest.approx(600, abs=1)
+
+
+def test_a_file_is_heard_as_often_as_wanted_on_either_side() -> None:
+    lab = calling()
+    lab.session.perform(Play(Side.WEBRTC, SoundFile("/hum"), repeat=3), lab.now)
+    lab.session.perform(Play(Side.SDES, SoundFile("/hum")), lab.now)
+    lab.talk(0.6)
+    assert lab.pbx.ear.frequency("pcmu", 0) == pytest.approx(440, abs=5)
+    lab.talk(0.9)
+    assert lab.browser.ear.frequency("opus", 111) == pytest.approx(440, abs=5)
+    lab.talk(1.0)
+    assert [(p.side, p.reason, p.seconds) for p in lab.of(Played)] == [
+        (Side.SDES, PlayEnd.FINISHED, 0.6),
+        (Side.WEBRTC, PlayEnd.FINISHED, 1.8),
+    ]
+
+
+def test_the_stream_that_leaves_stays_one() -> None:
+    lab = calling()
+    lab.session.perform(Play(Side.SDES, SoundFile("/hum")), lab.now)
+    lab.talk(1.5)
+    packets = lab.pbx.ear.of(0)
+    assert len({p.ssrc for p in packets}) == 1
+    steps = {(b.sequence - a.sequence) & 0xFFFF for a, b in pairwise(packets)}
+    assert steps == {1}
+    for a, b in pairwise(packets):
+        assert (b.timestamp - a.timestamp) & 0xFFFFFFFF == 160
+
+
+def test_a_relay_is_played_over_too() -> None:
+    lab = Lab(sounds={"/hum": hum()})
+    lab.browser.formats = ("0 PCMU/8000", "126 telephone-event/8000")
+    lab.call_out()
+    lab.talk(0.5, browser="pcmu")
+    lab.session.perform(Play(Side.SDES, SoundFile("/hum")), lab.now)
+    lab.talk(0.6, browser="pcmu")
+    assert lab.pbx.ear.frequency("pcmu", 0) == pytest.approx(440, abs=5)
+    lab.talk(0.6, browser="pcmu")
+    assert lab.pbx.ear.frequency("pcmu", 0) == pytest.approx(600, abs=1)
+    packets = lab.pbx.ear.of(0)
+    assert {(b.sequence - a.sequence) & 0xFFFF for a, b in pairwise(packets)} == {1}
+
+
+def test_music_goes_on_until_it_is_stopped() -> None:
+    lab = calling()
+    lab.session.perform(Play(Side.SDES, SoundFile("/hum"), repeat=None), lab.now)
+    lab.talk(3.0)
+    assert lab.of(Played) == []
+    lab.session.perform(StopPlaying(Side.SDES), lab.now)
+    lab.session.perform(StopPlaying(Side.SDES), lab.now)
+    (played,) = lab.of(Played)
+    assert played.reason is PlayEnd.STOPPED
+    assert played.seconds == pytest.approx(3.0, abs=0.05)
+
+
+def test_what_is_played_next_ends_what_was_played() -> None:
+    lab = calling()
+    lab.session.perform(Play(Side.SDES, RINGBACK, repeat=None), lab.now)
+    lab.talk(0.5)
+    lab.session.perform(Play(Side.SDES, SoundFile("/hum")), lab.now)
+    lab.talk(1.0)
+    assert [p.reason for p in lab.of(Played)] == [PlayEnd.REPLACED, PlayEnd.FINISHED]
+
+
+@pytest.mark.parametrize("path", ["/broken", "/nowhere"])
+def test_a_file_that_cannot_be_played_is_told(path: str) -> None:
+    lab = calling()
+    lab.session.perform(Play(Side.SDES, SoundFile(path)), lab.now)
+    lab.talk(0.1)
+    (played,) = lab.of(Played)
+    assert (played.reason, bool(played.text)) == (PlayEnd.FAILED, True)
+
+
+def test_the_sides_own_digit_ends_a_prompt_if_wanted() -> None:
+    lab = calling()
+    lab.session.perform(Play(Side.SDES, RINGBACK, repeat=None), lab.now)
+    lab.session.perform(Play(Side.WEBRTC, RINGBACK, repeat=None, until_digit=True), lab.now)
+    lab.talk(0.3)
+    lab.session.perform(TakeDigit(Side.SDES, "1", 100), lab.now)
+    assert lab.of(Played) == []
+    for packet in lab.voices["browser"].digit(110, 5, 4800):
+        lab.put(lab.browser.say(packet, lab.now), BROWSER)
+    lab.talk(0.3)
+    assert [(p.side, p.reason) for p in lab.of(Played)] == [(Side.WEBRTC, PlayEnd.DIGIT)]
+
+
+def test_closing_ends_what_is_played() -> None:
+    lab = calling()
+    lab.session.perform(Play(Side.SDES, RINGBACK, repeat=None), lab.now)
+    lab.talk(0.1)
+    lab.session.close(lab.now)
+    assert [p.reason for p in lab.of(Played)] == [PlayEnd.STOPPED]
+
+
+def test_without_terms_there_is_nobody_to_play_to() -> None:
+    lab = Lab()
+    lab.session.perform(Play(Side.SDES, RINGBACK), lab.now)
+    (played,) = lab.of(Played)
+    assert played.reason is PlayEnd.FAILED
+
+
+# --- taking a call ourselves
+
+
+def test_a_phone_is_answered_by_us_and_the_browser_joins_later() -> None:
+    lab = Lab(sounds={"/hum": hum()})
+    lab.browser = Browser(offers=False, address=BROWSER, now=lab.now)
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    lab.session.perform(Accept(Side.SDES), lab.now)
+    lab.session.perform(Accept(Side.SDES), lab.now)
+    lab.pbx.accept(lab.answer(Side.SDES))
+    lab.session.perform(Play(Side.SDES, SoundFile("/hum"), repeat=None), lab.now)
+    lab.spoken["browser"] = False
+    lab.talk(1.0, pbx="pcma")
+    assert lab.pbx.ear.frequency("pcma", 8) == pytest.approx(440, abs=5)
+    lab.session.answer(Side.WEBRTC, lab.browser.answer(lab.of(OfferReady)[0].sdp, lab.now), lab.now)
+    lab.run(0.5)
+    lab.session.perform(StopPlaying(Side.SDES), lab.now)
+    lab.spoken["browser"] = True
+    lab.talk(1.0, pbx="pcma")
+    assert lab.pbx.ear.frequency("pcma", 8) == pytest.approx(600, abs=1)
+    assert lab.browser.ear.frequency("opus", 111) == pytest.approx(1000, abs=1)
+    assert len(lab.of(AnswerReady)) == 1
+    assert lab.of(Failed) == []
+
+
+def test_a_browser_is_answered_by_us_and_hears_ringing_before_the_phone_answers() -> None:
+    lab = Lab()
+    lab.session.offer(Side.WEBRTC, lab.browser.offer(), lab.now)
+    lab.session.perform(Accept(Side.WEBRTC), lab.now)
+    lab.browser.accept(lab.answer(Side.WEBRTC), lab.now)
+    lab.session.perform(Play(Side.WEBRTC, RINGBACK, repeat=None), lab.now)
+    lab.run(1.0)
+    assert lab.browser.ear.frequency("opus", 111) == pytest.approx(425, abs=5)
+    lab.session.answer(Side.SDES, lab.pbx.answer(lab.offer(Side.SDES)), lab.now)
+    lab.session.perform(StopPlaying(Side.WEBRTC), lab.now)
+    lab.talk(1.0)
+    assert lab.browser.ear.frequency("opus", 111) == pytest.approx(1000, abs=1)
+    assert lab.pbx.ear.frequency("pcmu", 0) == pytest.approx(600, abs=1)
+    assert len(lab.of(AnswerReady)) == 1
+
+
+def test_a_phone_that_was_answered_by_us_is_heard() -> None:
+    lab = Lab()
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    lab.session.perform(Accept(Side.SDES), lab.now)
+    lab.pbx.accept(lab.answer(Side.SDES))
+    lab.session.perform(Play(Side.SDES, RINGBACK, repeat=None, until_digit=True), lab.now)
+    lab.spoken["browser"] = False
+    lab.talk(0.2)
+    for packet in lab.voices["pbx"].digit(101, 5, 800):
+        lab.put(lab.pbx.say(packet), lab.pbx.address)
+    lab.talk(0.2)
+    assert lab.of(Digit) == [Digit(Side.SDES, "5", 100)]
+    assert [p.reason for p in lab.of(Played)] == [PlayEnd.DIGIT]
