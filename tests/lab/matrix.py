@@ -80,9 +80,14 @@ class MatrixUser:
         if self._session is not None:
             await self._session.close()
 
+    @property
+    def login(self) -> dict[str, str]:
+        """The header that proves who asks."""
+        return {"Authorization": f"Bearer {self._token}"} if self._token else {}
+
     async def request(self, method: str, path: str, body: object = None) -> Any:
         assert self._session is not None
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        headers = self.login
         url = f"{self.url}/_matrix/client/v3/{path}"
         async with self._session.request(method, url, json=body, headers=headers) as answer:
             said = await answer.json()

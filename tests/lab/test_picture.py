@@ -1,0 +1,82 @@
+"""Files from a room to a phone, with a real homeserver: the provider fetches what was put in."""
+
+import asyncio
+import secrets
+from typing import Any
+
+import aiohttp
+
+from tests.lab.conftest import User
+from tests.lab.lab import Lab
+from tests.lab.matrix import MatrixUser
+from tests.lab.process import eventually
+from tests.lab.ringback import Ringback
+from tests.lab.test_road import stranger
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+async def upload(user: MatrixUser, data: bytes, kind: str) -> str:
+    """Put a file into the homeserver; its `mxc:` address."""
+    async with (
+        aiohttp.ClientSession(headers=user.login) as session,
+        session.post(
+            f"{user.url}/_matrix/media/v3/upload", data=data, headers={"Content-Type": kind}
+        ) as answer,
+    ):
+        return str((await answer.json())["content_uri"])
+
+
+async def fetch(url: str, method: str = "GET") -> tuple[int, str, bytes]:
+    async with aiohttp.ClientSession() as session, session.request(method, url) as answer:
+        return answer.status, answer.content_type, await answer.read()
+
+
+async def share(user: MatrixUser, room: str, data: bytes, **content: Any) -> str:
+    return await user.send(
+        room,
+        "m.room.message",
+        {
+            "msgtype": "m.image",
+            "body": "look at this",
+            "filename": "cat.png",
+            "url": await upload(user, data, "image/png"),
+            "info": {"mimetype": "image/png", "size": len(data)},
+            **content,
+        },
+    )
+
+
+async def test_a_picture_is_fetched_by_the_provider_and_taken_back_by_its_author(
+    lab: Lab, bridge: Ringback, user: User
+) -> None:
+    dave = await user("dave")
+    number = stranger()
+    room = await dave.direct(bridge.ghost(number))
+    data = PNG + secrets.token_bytes(200_000)
+    event = await share(dave, room, data)
+    sent = await eventually(
+        lambda: next((s for s in lab.provider.sent if s["To"] == number), None),
+        what="the picture at the provider",
+    )
+    assert sent is not None
+    assert sent["Body"] == "look at this"
+    assert await fetch(sent["MediaUrl"]) == (200, "image/png", data)
+    assert await fetch(sent["MediaUrl"], "HEAD") == (200, "image/png", b"")
+    assert (await fetch(sent["MediaUrl"].replace("/media/", "/media/A")))[0] == 404
+
+    await dave.request("PUT", f"rooms/{room}/redact/{event}/{secrets.token_hex(4)}", {})
+    async with asyncio.timeout(10):
+        while (await fetch(sent["MediaUrl"]))[0] != 404:  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
+
+
+async def test_a_kind_that_no_text_carries_is_told(lab: Lab, bridge: Ringback, user: User) -> None:
+    dave = await user("dave")
+    number = stranger()
+    room = await dave.direct(bridge.ghost(number))
+    seen = dave.mark
+    info = {"mimetype": "image/svg+xml", "size": 3}
+    await share(dave, room, b"<svg/>", msgtype="m.file", filename="a.svg", info=info)
+    await dave.notice(room, "not sent", "kind of file", since=seen)
+    assert not [s for s in lab.provider.sent if s["To"] == number]
