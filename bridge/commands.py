@@ -10,7 +10,7 @@ from typing import Protocol
 
 from bridge.config import LineSection
 from bridge.matrix.client import MatrixError
-from bridge.numbers import NotANumber, PhoneNumber
+from bridge.numbers import NotANumber, PhoneNumber, group_of
 from bridge.portal import Portal, Portals
 from bridge.routing import Routing
 from bridge.texting import Texting
@@ -122,12 +122,15 @@ class Commands:
         to, _, body = request.words.partition(" ")
         if not body.strip():
             return "Say: text NUMBER MESSAGE (the number without spaces)."
-        line, number, refusal = self._read(request, to, by_text=True)
-        if refusal is not None:
-            return refusal
+        line, numbers = self._routing.lines_of(request.user)[0], []
+        for one in to.split(","):
+            _, number, refusal = self._read(request, one, by_text=True)
+            if refusal is not None:
+                return refusal
+            numbers.append(number)
         await self._texting.submit(
             line.name,
-            number,
+            group_of(numbers),
             body.strip(),
             event_id=request.event_id,
             room_id=request.room_id,
@@ -183,7 +186,11 @@ COMMANDS: Mapping[str, Command] = {
     "help": Command(Commands.help, "", "what I can do"),
     "call": Command(Commands.call, "NUMBER", "opens the room where you can call a number"),
     "anonymous": Command(Commands.anonymous, "NUMBER", "the same, without showing your number"),
-    "text": Command(Commands.text, "NUMBER MESSAGE", "sends a text message"),
+    "text": Command(
+        Commands.text,
+        "NUMBER MESSAGE",
+        "sends a text message; to a group, with commas between its numbers, where the line can",
+    ),
     "retry": Command(
         Commands.retry,
         "",

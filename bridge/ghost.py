@@ -30,6 +30,11 @@ class Ghosts:
     def user_id(self, number: PhoneNumber) -> str:
         return f"@{to_localpart(number, self._prefix)}:{self._matrix.domain}"
 
+    def speaker(self, number: PhoneNumber) -> str:
+        """Who says in the room of a number what we have to say there: its ghost, or the bot in the
+        room of a group."""
+        return self._matrix.bot_id if number.is_group else self.user_id(number)
+
     def number(self, user_id: str) -> PhoneNumber | None:
         """The number that a user stands for; None if it is no ghost of ours."""
         localpart, _, domain = user_id.removeprefix("@").partition(":")

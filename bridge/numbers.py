@@ -2,7 +2,9 @@
 
 A `PhoneNumber` is what names the remote party on a trunk. Most are E.164 ("+493012345678"); a PBX
 also has extensions and names ("1000", "echo"), kept as dialled because only the PBX knows what they
-mean; and a caller may withhold the number.
+mean; and a caller may withhold the number. The remote party of a group text is several numbers
+("+493012345678,+493087654321", in order), which stand together for their conversation; a group has
+no ghost, but each of its members.
 
 Ghosts: the local part of a ghost's user id is the configured prefix and then
 
@@ -17,6 +19,7 @@ homeserver never sees a "+" in a local part.
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import phonenumbers
@@ -31,6 +34,8 @@ _DIALLED = re.compile(r"[A-Za-z0-9*#][A-Za-z0-9*#._+-]{0,63}")
 _MARKS = re.compile(r"[\s().\-/\u00a0\u2010-\u2015]+")
 _SCHEME = re.compile(r"(?:tel|sips?):", re.IGNORECASE)
 _MAX_NAME = 64
+# Between the members of a group; nothing that can be dialled holds one.
+_COMMA = ","
 # Letters, marks and symbols that show nothing; the other invisible ones are of category Cf.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
@@ -47,7 +52,8 @@ class PhoneNumber:
     """The remote party's number on its trunk.
 
     Attributes:
-        text: "+" and digits for E.164, else as dialled; "" for a withheld number.
+        text: "+" and digits for E.164, else as dialled; "" for a withheld number; the members of a
+            group with commas between them.
     """
 
     text: str
@@ -60,10 +66,21 @@ class PhoneNumber:
     def is_anonymous(self) -> bool:
         return not self.text
 
+    @property
+    def is_group(self) -> bool:
+        return _COMMA in self.text
+
+    @property
+    def members(self) -> "tuple[PhoneNumber, ...]":
+        """The numbers of a group; of anything else itself."""
+        return tuple(PhoneNumber(text) for text in self.text.split(_COMMA))
+
     def show(self) -> str:
         """For people: international writing, extensions as they are."""
         if self.is_anonymous:
             return "withheld number"
+        if self.is_group:
+            return ", ".join(member.show() for member in self.members)
         if not self.is_e164:
             return self.text
         try:
@@ -81,6 +98,11 @@ class PhoneNumber:
 
 
 ANONYMOUS = PhoneNumber("")
+
+
+def group_of(numbers: Iterable[PhoneNumber]) -> PhoneNumber:
+    """The group of these numbers, whatever their order; of one it is that number."""
+    return PhoneNumber(_COMMA.join(sorted({number.text for number in numbers})))
 
 
 def parse_dialled(text: str, region: str | None) -> PhoneNumber:

@@ -39,6 +39,7 @@ from bridge.portal import Portal, Portals
 from bridge.road.road import Delivery, Later, Outcome, Receipt, Refused, Taken, Unsure
 from bridge.road.settings import SIP
 from bridge.road.way import Way
+from bridge.road.writing import read_number
 from bridge.routing import Routing
 from bridge.task import Queues, Tasks
 from bridge.txn import txn_id
@@ -214,7 +215,11 @@ class Outbox:
         if refusal is not None:
             return refusal.text
         way = self._find_way(way_name(line))
-        return None if way is None else way.refusal(body, text.file)
+        if way is None:
+            return None
+        if len(PhoneNumber(text.number).members) > way.recipients:
+            return wording.NO_GROUP_TEXTS
+        return way.refusal(body, text.file)
 
     def _queue(self, text: OutgoingText) -> None:
         self._queues.add((text.line, text.number), lambda: self._send(text))
@@ -281,6 +286,8 @@ class Outbox:
         way = None if line is None else self._find_way(way_name(line))
         if line is None or way is None:
             return Refused("the line does not exist any more")
+        if len(PhoneNumber(text.number).members) > way.recipients:
+            return Refused("texts of this line go to one number each")
 
         async def leaving() -> None:
             if not await self._texts.sending(text, way.name):
@@ -306,6 +313,9 @@ class Outbox:
             while len(self._early) > MAX_EARLY:
                 del self._early[next(iter(self._early))]
             return
+        if PhoneNumber(text.number).is_group:
+            await self._receive_of_member(text, receipt)
+            return
         match receipt.state:
             case Delivery.FAILED if text.state not in ("failed", "delivered"):
                 await self._texts.done(text.event_id, "failed", keep_body=True)
@@ -319,6 +329,18 @@ class Outbox:
             case _:
                 pass  # a step on the way, or what is known already
 
+    async def _receive_of_member(self, text: OutgoingText, receipt: Receipt) -> None:
+        """What became of a text at one of its group: it may be with the others all the same, so
+        that it is not sent again, and what one has is not delivered to all."""
+        if receipt.state is not Delivery.FAILED:
+            return
+        line = self._routing.line(text.line)
+        region = None if line is None else line.region
+        member = read_number(receipt.to, self._routing.writing(text.road), region)
+        who = member if receipt.to else PhoneNumber(text.number)
+        words = wording.text_refused(who, receipt.reason or wording.LOST)
+        await self._reply(text, words, about=f"text lost {receipt.to}")
+
     async def _show(
         self, text: OutgoingText, status: str, reason: str = "", *, delivered: bool = False
     ) -> None:
@@ -326,7 +348,7 @@ class Outbox:
         portal = self._portals.by_room(text.room_id)
         if portal is None:
             return  # a text by command: the command is answered in words
-        ghost = self._ghosts.user_id(portal.number)
+        ghost = self._ghosts.speaker(portal.number)
         content = {
             "m.relates_to": {"rel_type": "m.reference", "event_id": text.message_id},
             "network": "ringback",
@@ -355,7 +377,7 @@ class Outbox:
             about: there is one of each kind for each text.
         """
         portal = self._portals.by_room(text.room_id)
-        sender = self._matrix.bot_id if portal is None else self._ghosts.user_id(portal.number)
+        sender = self._matrix.bot_id if portal is None else self._ghosts.speaker(portal.number)
         content = {
             "msgtype": "m.notice",
             "body": words,

@@ -6,6 +6,8 @@ lets its user send the state that Element wants to see permitted before it shows
 
 Whoever has opened a chat with a ghost has a portal too: it is adopted. A user may so have several
 rooms with one number; the newest is where calls come in.
+
+The portal of a group text has the bot and the ghosts of all members in it, and takes no calls.
 """
 
 import asyncio
@@ -13,6 +15,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from bridge import wording
 from bridge.config import LineSection
 from bridge.db.portals import PortalRow, PortalTable
 from bridge.ghost import Ghosts
@@ -104,7 +107,8 @@ class Portals:
         """
         found = self.find(line.name, number, user)
         if found is not None:
-            await self._ghosts.name(number, name)
+            if not number.is_group:
+                await self._ghosts.name(number, name)
             return found
         party = (line.name, number.text, user)
         making = self._making.get(party)
@@ -148,6 +152,8 @@ class Portals:
     async def _create(
         self, line: LineSection, number: PhoneNumber, user: str, name: str, topic: str | None
     ) -> Portal:
+        if number.is_group:
+            return await self._create_group(line, number, user)
         ghost = await self._ghosts.name(number, name)
         room_id = await self._matrix.create_room(
             creator=ghost,
@@ -160,6 +166,22 @@ class Portals:
         )
         log.info("made a portal for %s on line %s", number.short(), line.name)
         return await self.adopt(room_id, line.name, number, user)
+
+    async def _create_group(self, line: LineSection, group: PhoneNumber, user: str) -> Portal:
+        ghosts = [await self._ghosts.name(member) for member in group.members]
+        bot = self._matrix.bot_id
+        room_id = await self._matrix.create_room(
+            creator=bot,
+            name=group.show(),
+            topic=wording.GROUP_TOPIC,
+            invite=[user, *ghosts],
+            power_levels=_POWER_LEVELS,
+            initial_state=_bridge_state(bot, bot, line.name, group),
+        )
+        for ghost in ghosts:
+            await self._matrix.join(room_id, ghost)
+        log.info("made a portal for %d numbers on line %s", len(ghosts), line.name)
+        return await self.adopt(room_id, line.name, group, user)
 
 
 def _bridge_state(bot: str, ghost: str, line: str, number: PhoneNumber) -> list[dict[str, Any]]:

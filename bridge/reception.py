@@ -109,6 +109,9 @@ class Reception:
             return  # was read from the room's history already
         if event.type in ("m.room.encrypted", "m.room.encryption"):
             await self._tell_encrypted(portal)
+        elif event.type.startswith("m.call.") and portal.number.is_group:
+            if event.type == "m.call.invite":
+                await self._tell_in(portal, wording.GROUP_CALLED, about=event.event_id)
         elif event.type.startswith("m.call."):
             call_event = parse_call_event(event)
             if call_event is not None:
@@ -136,9 +139,11 @@ class Reception:
     async def _run_in_portal(self, portal: Portal, event: RoomEvent, text: Text) -> None:
         answer = await self._run(event, text)
         if answer is not None:
-            ghost = self._ghosts.user_id(portal.number)
-            txn = txn_id("answer", event.event_id)
-            await self._matrix.send_notice(portal.room_id, answer, sender=ghost, txn_id=txn)
+            await self._tell_in(portal, answer, about=event.event_id)
+
+    async def _tell_in(self, portal: Portal, text: str, *, about: str) -> None:
+        speaker, txn = self._ghosts.speaker(portal.number), txn_id("answer", about)
+        await self._matrix.send_notice(portal.room_id, text, sender=speaker, txn_id=txn)
 
     async def _handle_in_bot_room(self, event: RoomEvent) -> None:
         text = parse_text(event)
@@ -181,7 +186,7 @@ class Reception:
 
     async def _tell_encrypted(self, portal: Portal) -> None:
         text = wording.ENCRYPTED.format(bot=self._bot.user_id, number=portal.number)
-        ghost = self._ghosts.user_id(portal.number)
+        ghost = self._ghosts.speaker(portal.number)
         txn = txn_id("encrypted", portal.room_id)
         if txn in self._seen:
             return
@@ -204,6 +209,7 @@ class Reception:
                 await self._portals.forget(room_id)
             elif user == self._bot.user_id or self._bot.user_in(room_id) == user:
                 await self._bot.forget(room_id)
+                await self._portals.forget(room_id)
             else:
                 await self._user_left(room_id, user)
 
@@ -213,7 +219,10 @@ class Reception:
             return
         self._exchange.left(room_id, user)
         await self._portals.forget(room_id)
-        await self._leave(room_id, self._ghosts.user_id(portal.number))
+        for number in portal.number.members:
+            await self._leave(room_id, self._ghosts.user_id(number))
+        if portal.number.is_group:
+            await self._leave(room_id, self._bot.user_id)
 
     async def _bot_invited(self, event: RoomEvent) -> None:
         await self._bot.join(event.room_id, event.sender)

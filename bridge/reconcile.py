@@ -132,7 +132,7 @@ class Reconciliation:
 
     async def _missing(self, portal: Portal, mark: int | None) -> list[object]:
         """Oldest first."""
-        ghost = self._ghosts.user_id(portal.number)
+        ghost = self._ghosts.speaker(portal.number)
         missing: list[object] = []
         looked_at, start = 0, None
         while True:

@@ -164,6 +164,9 @@ class Routing:
         Args:
             by_text: the user wants to text it.
         """
+        if number.is_group:
+            found = (self.refusal(line, one, user, by_text=by_text) for one in number.members)
+            return next((refusal for refusal in found if refusal is not None), None)
         if user not in line.users:
             text = f"You are not a user of the line “{line.name}”."
             return Refusal(EndReason.NOT_ALLOWED, text)

@@ -29,11 +29,11 @@ from bridge.handout import FOR_READERS, Handouts
 from bridge.matrix.client import MatrixClient, MatrixError, MatrixRefused, MatrixUnavailable
 from bridge.matrix.events import FILE_TYPES, Reaction, RoomEvent, Text
 from bridge.matrix.file import RoomFile
-from bridge.numbers import PhoneNumber
-from bridge.outbox import FIRST_DELAY, LONGEST_DELAY, Outbox, now_ms
+from bridge.numbers import PhoneNumber, group_of
+from bridge.outbox import FIRST_DELAY, LONGEST_DELAY, Outbox, now_ms, way_name
 from bridge.portal import Portal, Portals
 from bridge.road.kind import kind_of
-from bridge.road.road import Arrival, Receipt
+from bridge.road.road import Arrival, Receipt, Writing
 from bridge.road.settings import SIP
 from bridge.road.way import MessageWay, TrunkPort, Way, receipt_of
 from bridge.road.writing import read_number
@@ -299,7 +299,7 @@ class Texting:
         self._told[txn] = None
         while len(self._told) > MAX_TOLD:
             del self._told[next(iter(self._told))]
-        sender = self._ghosts.user_id(portal.number)
+        sender = self._ghosts.speaker(portal.number)
         try:
             await self._matrix.send_notice(portal.room_id, words, sender=sender, txn_id=txn)
         except MatrixError as error:
@@ -381,12 +381,30 @@ class Texting:
             writing = self._routing.writing(road)
             number = read_number(happening.sender, writing, line.region)
             name = "" if number.text.lstrip("+").isdigit() else happening.sender
-            said = _said(road, happening, number)
+            group = self._group(line, writing, number, happening)
+            said = _said(road, happening, None if group is not None else number)
             said += await self._learn(road, line, number, happening)
-            arrivals.append(_copies(line, number, name, said, users=line.users))
+            if group is not None:
+                copies = _copies(line, group, "", said, users=line.users, sender=number)
+            else:
+                copies = _copies(line, number, name, said, users=line.users)
+            arrivals.append(copies)
         fresh = await self._incoming.store([copy for copies in arrivals for copy in copies])
         await self._take(arrivals, fresh)
         return placed
+
+    def _group(
+        self, line: LineSection, writing: Writing, sender: PhoneNumber, text: Arrival
+    ) -> PhoneNumber | None:
+        """The group that a text went to, without us; None for a text to us alone, and where an
+        answer could not go to all of them."""
+        if not text.group:
+            return None
+        others = [read_number(number, writing, line.region) for number in text.group]
+        group = group_of([sender, *others])
+        way = self._find_way(way_name(line))
+        fits = way is not None and 1 < len(group.members) <= way.recipients
+        return group if fits and all(one.is_e164 for one in group.members) else None
 
     async def _learn(
         self, road: str, line: LineSection, number: PhoneNumber, text: Arrival
@@ -478,7 +496,9 @@ class Texting:
                 portal = await self._portals.open(
                     line, number, text.user_id, text.name, topic=topic
                 )
-                sender = self._ghosts.user_id(number)
+                sender = self._ghosts.speaker(number)
+                if text.sender:
+                    sender = self._ghosts.user_id(PhoneNumber(text.sender))
                 await self._matrix.send_event(
                     portal.room_id,
                     "m.room.message",
@@ -507,15 +527,19 @@ def _key(road: str, text: Arrival) -> str:
     return f"road:{road}:{text.id}"
 
 
-def _said(road: str, text: Arrival, sender: PhoneNumber) -> list[_Said]:
-    """All that is to be said about a text of a road, in order."""
+def _said(road: str, text: Arrival, sender: PhoneNumber | None) -> list[_Said]:
+    """All that is to be said about a text of a road, in order.
+
+    Args:
+        sender: to whom alone an answer goes; None where it goes to all.
+    """
     key = _key(road, text)
     said = [_Said(key, text.body.replace("\x00", "\ufffd"))] if text.body.strip() else []
     said += [
         _Said(f"{key}:attachment:{index}", keep(attachment, road), ATTACHMENT)
         for index, attachment in enumerate(text.attachments)
     ]
-    if text.group:
+    if text.group and sender is not None:
         words = wording.group_text(sender.show(), text.group)
         said.append(_Said(f"{key}:group", words, "m.notice"))
     return said
@@ -528,8 +552,13 @@ def _copies(
     said: Sequence[_Said],
     *,
     users: Sequence[str],
+    sender: PhoneNumber | None = None,
 ) -> list[IncomingText]:
-    """One of each for each of these users of the line."""
+    """One of each for each of these users of the line.
+
+    Args:
+        sender: who of a group it is of.
+    """
     created_ms = now_ms()
     return [
         IncomingText(
@@ -541,6 +570,7 @@ def _copies(
             msgtype=one.msgtype,
             body=one.body,
             created_ms=created_ms,
+            sender="" if sender is None or one.msgtype == "m.notice" else sender.text,
         )
         for user in users
         for one in said

@@ -251,6 +251,11 @@ def group_text(sender: str, others: tuple[str, ...]) -> str:
     )
 
 
+GROUP_TOPIC = "A group text: what you write here goes to all of these numbers."
+GROUP_CALLED = "A group cannot be called; each of its members can, in a room of their own."
+NO_GROUP_TEXTS = "Not sent: texts of this line go to one number each, and not to groups."
+
+
 def attachment(url: str, why: str) -> str:
     return f"A picture or file came with this text and cannot be shown here ({why}): {url}"
 

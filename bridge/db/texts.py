@@ -76,6 +76,7 @@ class IncomingText:
         seq: grows in the order of arrival; 0 before it is stored.
         state: "waiting", "sent", "refused", "folded" (too many came at once), or "told" (folded,
             and its reader knows).
+        sender: who of the group that `number` is; "" elsewhere, and for a notice.
     """
 
     key: str
@@ -88,6 +89,7 @@ class IncomingText:
     created_ms: int
     seq: int = 0
     state: str = "waiting"
+    sender: str = ""
 
     @property
     def party(self) -> Party:
@@ -319,8 +321,8 @@ class IncomingTexts:
             for text in texts:
                 seq = await connection.fetchval(
                     "INSERT INTO text_in"
-                    " (key, user_id, line, number, name, msgtype, body, state, created_ms)"
-                    " VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', $8)"
+                    " (key, user_id, line, number, name, msgtype, body, state, created_ms, sender)"
+                    " VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', $8, $9)"
                     " ON CONFLICT (key, user_id) DO NOTHING RETURNING seq",
                     text.key,
                     text.user_id,
@@ -330,6 +332,7 @@ class IncomingTexts:
                     text.msgtype,
                     text.body,
                     text.created_ms,
+                    text.sender,
                 )
                 if seq is not None:
                     fresh.append(replace(text, seq=seq))
@@ -408,7 +411,7 @@ class IncomingTexts:
         )
 
 
-_INCOMING = "seq, key, user_id, line, number, name, msgtype, body, created_ms, state"
+_INCOMING = "seq, key, user_id, line, number, name, msgtype, body, created_ms, state, sender"
 _FOLDED = "line = $1 AND number = $2 AND user_id = $3 AND state IN ('folded', 'told')"
 
 
@@ -428,4 +431,5 @@ def _incoming(row: Any) -> IncomingText:
         created_ms=row["created_ms"],
         seq=row["seq"],
         state=row["state"],
+        sender=row["sender"],
     )

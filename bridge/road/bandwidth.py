@@ -158,8 +158,9 @@ def _arrival(event: Any) -> Arrival:
 
 def _receipt(event: Any, state: Delivery) -> Receipt:
     id = payload.required(payload.text_at(event, "message", "id"), "id")
+    to = payload.text_at(event, "to")
     if state is not Delivery.FAILED:
-        return Receipt(id, state)
+        return Receipt(id, state, to=to)
     code = payload.text_at(event, "errorCode")
     words = payload.text_at(event, "description")
-    return Receipt(id, state, words or (f"error {code}" if code else NO_REASON))
+    return Receipt(id, state, words or (f"error {code}" if code else NO_REASON), to)

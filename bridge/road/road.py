@@ -135,11 +135,13 @@ class Receipt:
     Attributes:
         id: what `Taken.id` was.
         reason: why it failed, in words for a person; "" else.
+        to: which recipient it is about, as the provider writes it; "" if it does not say.
     """
 
     id: str
     state: Delivery
     reason: str = ""
+    to: str = ""
 
 
 @dataclass(frozen=True, slots=True)

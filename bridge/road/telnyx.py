@@ -95,7 +95,7 @@ class Telnyx:
             case "message.received":
                 return (_arrival(message),)
             case "message.sent" | "message.finalized":
-                return (_receipt(message),)
+                return _receipts(message)
             case "":
                 raise Unreadable("without event_type")
             case _:
@@ -149,9 +149,10 @@ def _arrival(message: Any) -> Arrival:
         for recipient in (*payload.list_at(message, "to"), *payload.list_at(message, "cc"))
         if (number := payload.text_at(recipient, "phone_number"))
     ] or [""]
+    sender = payload.required(payload.text_at(message, "from", "phone_number"), "from")
     return Arrival(
         id=payload.required(payload.text_at(message, "id"), "id"),
-        sender=payload.required(payload.text_at(message, "from", "phone_number"), "from"),
+        sender=sender,
         to=payload.required(to, "to"),
         body=payload.text_at(message, "text"),
         attachments=tuple(
@@ -159,17 +160,24 @@ def _arrival(message: Any) -> Arrival:
             for media in payload.list_at(message, "media")
             if (url := payload.text_at(media, "url"))
         ),
-        group=tuple(others),
+        # `cc` may have everybody in it, us and the sender too.
+        group=tuple(dict.fromkeys(other for other in others if other not in (to, sender))),
     )
 
 
-def _receipt(message: Any) -> Receipt:
+def _receipts(message: Any) -> list[Receipt]:
+    """One for each recipient: of a group a hook comes for each, with all of them in it."""
     id = payload.required(payload.text_at(message, "id"), "id")
-    state = _STATES.get(payload.text_at(message, "to", 0, "status"))
-    if state is None:
-        raise Unreadable("a status that is not documented")
-    reason = _error(message) or NO_REASON
-    return Receipt(id, state, reason if state is Delivery.FAILED else "")
+    recipients = payload.list_at(message, "to")
+    found = []
+    for recipient in recipients:
+        state = _STATES.get(payload.text_at(recipient, "status"))
+        if state is not None:
+            reason = (_error(message) or NO_REASON) if state is Delivery.FAILED else ""
+            found.append(Receipt(id, state, reason, payload.text_at(recipient, "phone_number")))
+        elif len(recipients) == 1:
+            raise Unreadable("a status that is not documented")
+    return found
 
 
 def _error(said: Any) -> str:

@@ -69,6 +69,7 @@ class Way(Protocol):
         name: as the database knows it.
         repeatable: whether an attempt in doubt may be made again without doubling the text.
         has_receipts: whether it may say later what became of a text that it took.
+        recipients: most numbers of one text, all of whom see it and each other's answers.
     """
 
     @property
@@ -79,6 +80,9 @@ class Way(Protocol):
 
     @property
     def has_receipts(self) -> bool: ...
+
+    @property
+    def recipients(self) -> int: ...
 
     def refusal(self, body: str, file: RoomFile | None = None) -> str | None:
         """Why a text cannot go this way at all, in words for its author; None if it can."""
@@ -101,6 +105,7 @@ class MessageWay:
     """SIP MESSAGE on a trunk (RFC 3428). There is no way to know a repeat as one for certain."""
 
     repeatable = False
+    recipients = 1
 
     def __init__(self, name: str, trunk: TrunkPort, routing: Routing) -> None:
         self._trunk_name = name
@@ -207,6 +212,10 @@ class RoadWay:
     def has_receipts(self) -> bool:
         return self._receipts is not None
 
+    @property
+    def recipients(self) -> int:
+        return self._road.limits.recipients
+
     def refusal(self, body: str, file: RoomFile | None = None) -> str | None:
         """What the provider would refuse, or what would cost more than the owner wants."""
         longest = self._road.limits.characters
@@ -242,7 +251,7 @@ class RoadWay:
         writing = self._road.limits.writing
         try:
             sender = write_number(PhoneNumber(line.number), writing)
-            to = write_number(PhoneNumber(text.number), writing)
+            to = tuple(write_number(number, writing) for number in PhoneNumber(text.number).members)
             media = () if text.file is None else (await self._address(text, text.file),)
         except NotANumber as error:
             return Refused(str(error))
@@ -252,7 +261,7 @@ class RoadWay:
         departure = Departure(
             text.event_id,
             sender,
-            (to,),
+            to,
             text.body,
             media=media,
             kind="" if text.file is None else kind_of(text.file),

@@ -416,3 +416,44 @@ async def test_a_user_who_left_the_bots_room_gets_another(world: World) -> None:
     await world.member(ALICE, "leave", room="!made0:example.org")
     await world.bot.say(ALICE, "up", key="2")
     assert len(world.matrix.rooms) == 2
+
+
+# --- groups
+
+GROUP = PhoneNumber("+15550001111,+15551234567")
+GROUP_ROOM = "!group:example.org"
+
+
+async def test_a_group_cannot_be_called(world: World) -> None:
+    await world.portals.adopt(GROUP_ROOM, "house", GROUP, ALICE)
+    invite = {"call_id": "c", "version": "1", "party_id": "p", "offer": {"sdp": "x"}}
+    await world.reception.handle(world.event("m.call.invite", invite, room=GROUP_ROOM))
+    await world.reception.handle(world.event("m.call.hangup", {"call_id": "c"}, room=GROUP_ROOM))
+    assert [sent.content["body"] for sent in world.matrix.sent] == [wording.GROUP_CALLED]
+    assert world.matrix.sent[0].sender == BOT
+    assert world.trunk.fake.invites == []
+
+
+async def test_who_leaves_a_group_leaves_nobody_behind(world: World) -> None:
+    await world.portals.adopt(GROUP_ROOM, "house", GROUP, ALICE)
+    await world.member(ALICE, "leave", room=GROUP_ROOM)
+    ghosts = ["@tel_15550001111:example.org", GHOST, BOT]
+    assert world.matrix.left == [(GROUP_ROOM, user) for user in ghosts]
+    assert world.portals.by_room(GROUP_ROOM) is None
+
+
+async def test_a_bot_that_is_put_out_of_a_group_ends_it(world: World) -> None:
+    await world.portals.adopt(GROUP_ROOM, "house", GROUP, ALICE)
+    await world.member(BOT, "leave", room=GROUP_ROOM)
+    assert world.portals.by_room(GROUP_ROOM) is None
+
+
+async def test_a_group_is_texted_by_command_where_the_line_can(world: World) -> None:
+    await world.bot.join("!bot:x", ALICE)
+    assert await world.tell_bot("text +15550001111,+15551234567 hello") == wording.NO_GROUP_TEXTS
+    answer = await world.tell_bot("text +15550001111,112 hello")
+    assert answer is not None
+    assert "emergency" in answer
+    answer = await world.tell_bot("text +15550001111, hello")
+    assert answer is not None
+    assert "cannot be dialled" in answer

@@ -16,6 +16,7 @@ from bridge.db.upgrade import (
     v07_folded,
     v08_senders,
     v09_files,
+    v10_groups,
 )
 
 upgrade_table = UpgradeTable(database_name="Ringback's database")
@@ -28,3 +29,4 @@ upgrade_table.register(v06_reconciled.upgrade, description="events that were not
 upgrade_table.register(v07_folded.upgrade, description="texts that are not said at once")
 upgrade_table.register(v08_senders.upgrade, description="what is known of senders")
 upgrade_table.register(v09_files.upgrade, description="files that leave with texts")
+upgrade_table.register(v10_groups.upgrade, description="who writes in a group")

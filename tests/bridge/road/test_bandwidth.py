@@ -25,6 +25,7 @@ from bridge.road.road import (
 )
 from tests.bridge.road.hooks import hook
 
+PHONE = "+12345678902"
 ID = "14762070468292kw2fuqty55yp2b2"
 # Of the page "Webhooks", under "Inbound Message Webhooks".
 RECEIVED: dict[str, Any] = {
@@ -97,15 +98,15 @@ def test_a_group_with_a_picture_is_read(road: Bandwidth) -> None:
 @pytest.mark.parametrize(
     ("event", "receipt"),
     [
-        (status("message-sending"), Receipt(ID, Delivery.SENT)),
-        (status("message-delivered"), Receipt(ID, Delivery.DELIVERED)),
+        (status("message-sending"), Receipt(ID, Delivery.SENT, to=PHONE)),
+        (status("message-delivered"), Receipt(ID, Delivery.DELIVERED, to=PHONE)),
         (
             status("message-failed", errorCode=4432, description="forbidden to country"),
-            Receipt(ID, Delivery.FAILED, "forbidden to country"),
+            Receipt(ID, Delivery.FAILED, "forbidden to country", PHONE),
         ),
         (
             status("message-failed", errorCode=4700, description=""),
-            Receipt(ID, Delivery.FAILED, "error 4700"),
+            Receipt(ID, Delivery.FAILED, "error 4700", PHONE),
         ),
     ],
 )

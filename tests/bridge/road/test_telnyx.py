@@ -29,6 +29,7 @@ KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 PUBLIC = base64.b64encode(KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
 NOW = 1_700_000_000.0
+PHONE = "+13125550001"
 ID = "84cca175-9755-4859-b67f-4730d7f58aa3"
 
 
@@ -93,7 +94,7 @@ def test_a_group_with_a_picture_is_read(road: Telnyx) -> None:
         "message.received",
         text=None,
         media=[{"url": "https://m/1.png", "content_type": "image/png", "size": 1}],
-        cc=[{"phone_number": "+13125550003"}],
+        cc=[{"phone_number": PHONE}, {"phone_number": "+13125550003"}],
     )
     (arrival,) = road.read(signed(body), NOW)
     assert isinstance(arrival, Arrival)
@@ -105,19 +106,19 @@ def test_a_group_with_a_picture_is_read(road: Telnyx) -> None:
 @pytest.mark.parametrize(
     ("kind", "status", "receipt"),
     [
-        ("message.sent", "sent", Receipt(ID, Delivery.SENT)),
-        ("message.finalized", "delivered", Receipt(ID, Delivery.DELIVERED)),
-        ("message.finalized", "delivery_unconfirmed", Receipt(ID, Delivery.SENT)),
+        ("message.sent", "sent", Receipt(ID, Delivery.SENT, to=PHONE)),
+        ("message.finalized", "delivered", Receipt(ID, Delivery.DELIVERED, to=PHONE)),
+        ("message.finalized", "delivery_unconfirmed", Receipt(ID, Delivery.SENT, to=PHONE)),
         (
             "message.finalized",
             "delivery_failed",
-            Receipt(ID, Delivery.FAILED, "the network did not say why"),
+            Receipt(ID, Delivery.FAILED, "the network did not say why", PHONE),
         ),
     ],
 )
 def test_a_status_is_a_receipt(road: Telnyx, kind: str, status: str, receipt: Receipt) -> None:
     body = event(kind, to=[{"phone_number": "+13125550001", "status": status}])
-    assert road.read(signed(body), NOW) == (receipt,)
+    assert road.read(signed(body), NOW) == [receipt]
 
 
 def test_a_failure_is_told_in_the_words_of_the_provider(road: Telnyx) -> None:
@@ -126,7 +127,16 @@ def test_a_failure_is_told_in_the_words_of_the_provider(road: Telnyx) -> None:
         to=[{"phone_number": "+13125550001", "status": "sending_failed"}],
         errors=[{"code": "40300", "title": "Blocked due to STOP message", "detail": "They left."}],
     )
-    assert road.read(signed(body), NOW) == (Receipt(ID, Delivery.FAILED, "They left."),)
+    assert road.read(signed(body), NOW) == [Receipt(ID, Delivery.FAILED, "They left.", PHONE)]
+
+
+def test_a_status_of_a_group_is_a_receipt_for_each(road: Telnyx) -> None:
+    statuses = {PHONE: "delivered", "+13125550002": "sending_failed", "+13125550003": "unknown"}
+    to = [{"phone_number": number, "status": status} for number, status in statuses.items()]
+    assert road.read(signed(event("message.finalized", to=to)), NOW) == [
+        Receipt(ID, Delivery.DELIVERED, to=PHONE),
+        Receipt(ID, Delivery.FAILED, "the network did not say why", "+13125550002"),
+    ]
 
 
 def test_other_events_are_nothing(road: Telnyx) -> None:
