@@ -40,6 +40,7 @@ from bridge.matrix.repository import RoomFiles
 from bridge.portal import Portals
 from bridge.reception import Reception
 from bridge.reconcile import Reconciliation
+from bridge.recovery import Recovery
 from bridge.road.carrier import Carrier
 from bridge.road.fetch import Fetcher
 from bridge.road.hook import Entrance, Hooks
@@ -180,6 +181,7 @@ class Ringback:
         self._stops.append(("tasks", self._tasks.stop))
         self._is_up = True
         self._tasks.start("homeserver", self._watch_homeserver())
+        self._tasks.start("database", self._recovery.run())
         log.info("Ringback is up: %d trunks, %d lines", len(self._trunks), len(self._config.lines))
 
     async def stop(self) -> None:
@@ -201,6 +203,7 @@ class Ringback:
             table=GhostTable(database),
             prefix=self._config.appservice.ghost_prefix,
         )
+        self._database = database
         portals = Portals(matrix=matrix, ghosts=ghosts, table=PortalTable(database))
         await portals.load()
         await self._senders.load(SenderTable(database))
@@ -270,6 +273,12 @@ class Ringback:
             portals=portals,
             inbox=inbox,
             taker=self._appservice,
+        )
+
+        self._recovery = Recovery(
+            database=database,
+            resume=(portals.save, self._bot.save, self._texting.resume, self._appservice.resume),
+            wake=self._wake_homeserver,
         )
 
     def _instance(self, trunk: str) -> str:
@@ -373,6 +382,13 @@ class Ringback:
                 log.info("the homeserver reaches us in %d ms", took_ms)
                 return
 
+    async def _wake_homeserver(self) -> None:
+        """Have the homeserver deliver at once what it holds back because we refused it."""
+        try:
+            await self._matrix.ping("database-back")
+        except MatrixError as error:
+            log.info("the homeserver could not be woken: %s", error)
+
     # --- trunks
 
     def _hear(self, trunk: str, event: Event | TrunkUp | TrunkDown) -> None:
@@ -422,6 +438,7 @@ class Ringback:
             for name, client in self._trunks.items()
         }
         parts |= {f"road {name}": poller.status for name, poller in self._pollers.items()}
+        parts["database"] = f"away: {self._database.trouble}" if self._database.trouble else "up"
         parts["calls"] = str(self._exchange.live)
         # A trunk that is down is the other side's matter, and restarting us would not mend it.
         return Health(True, parts)

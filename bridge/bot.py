@@ -6,6 +6,7 @@ say and there is none.
 
 import logging
 
+from bridge.db.interface import DatabaseAway
 from bridge.db.portals import BotRoomTable
 from bridge.matrix.client import MatrixClient, MatrixError, MatrixRefused
 from bridge.txn import txn_id
@@ -22,6 +23,8 @@ class Bot:
         self._matrix = matrix
         self._table = table
         self._rooms: dict[str, str] = {}
+        # What the database does not know yet, by room; None for one that was left.
+        self._unsaved: dict[str, str | None] = {}
 
     @property
     def user_id(self) -> str:
@@ -46,7 +49,8 @@ class Bot:
         user = self.user_in(room_id)
         if user is not None:
             del self._rooms[user]
-            await self._table.delete(room_id)
+            self._unsaved[room_id] = None
+            await self._try_to_save()
 
     async def answer(self, room_id: str, text: str, *, to: str) -> None:
         """Answer the event `to`; the same answer again is said once."""
@@ -81,4 +85,25 @@ class Bot:
 
     async def _keep(self, user: str, room_id: str) -> None:
         self._rooms[user] = room_id
-        await self._table.put(user, room_id)
+        self._unsaved[room_id] = user
+        await self._try_to_save()
+
+    async def save(self) -> None:
+        """Write what the database does not know yet.
+
+        Raises:
+            DatabaseAway: it is still away.
+        """
+        for room_id, user in list(self._unsaved.items()):
+            if user is None:
+                await self._table.delete(room_id)
+            else:
+                await self._table.put(user, room_id)
+            if self._unsaved.get(room_id, user) == user:
+                self._unsaved.pop(room_id, None)
+
+    async def _try_to_save(self) -> None:
+        try:
+            await self.save()
+        except DatabaseAway as error:
+            log.warning("a room is in memory alone, until the database is back: %s", error)

@@ -11,9 +11,11 @@ import asyncio
 import time
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from bridge import wording
 from bridge.config import LineSection
+from bridge.db.patience import persist
 from bridge.db.texts import IncomingText, IncomingTexts, Party
 from bridge.numbers import PhoneNumber
 from bridge.outbox import Notices
@@ -76,7 +78,8 @@ class Bursts:
         """Keep texts back; after a crash before this they are said, which loses nothing."""
         if not texts:
             return
-        await self._texts.fold(texts)
+        fold = partial(self._texts.fold, texts)
+        await persist("texts to be folded", fold, sleep=self._sleep)
         for text in texts:
             self._count(text.party)
 
@@ -105,14 +108,16 @@ class Bursts:
             waited += QUIET
         del self._folding[party]  # what comes from now on is another burst
         line = self._routing.line(party.line)
-        count, last = await self._texts.folded(party)
+        look = partial(self._texts.folded, party)
+        count, last = await persist("the end of a burst", look, sleep=self._sleep)
         if line is None or not count:
             return
         number = PhoneNumber(party.number)
         words = wording.folded(count, number)
         key = f"burst:{last}"
         await self._notices.leave_notice(line, number, party.user_id, words, name="", key=key)
-        await self._texts.told(party, last)
+        told = partial(self._texts.told, party, last)
+        await persist("a burst that was told", told, sleep=self._sleep)
 
 
 class FirstContacts:

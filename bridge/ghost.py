@@ -5,13 +5,20 @@ user id can be computed from the number and back (`bridge.numbers`), so that a c
 can be opened from any client by typing it.
 """
 
+import asyncio
+import logging
 from collections import OrderedDict
 
 from bridge.db.ghosts import GhostTable
+from bridge.db.interface import DatabaseAway
 from bridge.matrix.client import MatrixClient
 from bridge.numbers import PhoneNumber, clean_name, from_localpart, to_localpart
 
+log = logging.getLogger(__name__)
+
 _MAX_KNOWN = 4096
+# A call waits for the database no longer than this.
+_DATABASE_LIMIT = 1.0
 
 
 class Ghosts:
@@ -59,12 +66,20 @@ class Ghosts:
         Args:
             name: what the network says; without one a ghost keeps the name that it has.
         """
+        try:
+            async with asyncio.timeout(_DATABASE_LIMIT):
+                known = self._names.get(number.text) or await self._table.name(number.text)
+        except (DatabaseAway, TimeoutError):
+            log.info("a ghost keeps its name: the database, which knows that, is away")
+            return await self.make(number)
         user_id = self.user_id(number)
-        known = self._names.get(number.text) or await self._table.name(number.text)
         wanted = clean_name(name) or known or number.show()
         if wanted != known:
             await self._matrix.ensure_user(user_id, wanted)
-            await self._table.put(number.text, wanted)
+            try:
+                await self._table.put(number.text, wanted)
+            except DatabaseAway:
+                return user_id  # named again the next time
         self._names[number.text] = wanted
         self._names.move_to_end(number.text)
         while len(self._names) > _MAX_KNOWN:

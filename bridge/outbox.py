@@ -26,10 +26,13 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from bridge import wording
 from bridge.config import LineSection
+from bridge.db.interface import DatabaseAway
+from bridge.db.patience import persist
 from bridge.db.texts import AGAIN, OutgoingText, OutgoingTexts
 from bridge.ghost import Ghosts
 from bridge.matrix.client import MatrixClient, MatrixError, MatrixUnavailable
@@ -102,6 +105,7 @@ class Outbox:
         self._queues = Queues(tasks, "texts of a number")
         self._early: dict[tuple[str, str], Receipt] = {}
         self._notices_about: dict[str, str] = {}
+        self._under_way: set[str] = set()
         self._pruned_ms = 0
 
     async def start(self) -> None:
@@ -114,6 +118,15 @@ class Outbox:
             else:
                 await self._texts.done(text.event_id, "doubt", keep_body=True)
                 self._tasks.start("tell of a doubt", self._tell_doubt(text))
+        await self.resume()
+
+    async def resume(self) -> None:
+        """Take up what waits in the database and is not under way: at a start, and after the
+        database was away, when it may have stored a text without having said so.
+
+        Raises:
+            DatabaseAway: it is still away.
+        """
         for text in await self._texts.open("waiting"):
             self._queue(text)
 
@@ -134,8 +147,8 @@ class Outbox:
             await self._show(text, "PENDING", warning)
             await self._reply(text, warning, about="warning")
             return
-        stored = await self._texts.store(text)
-        if stored is not None:
+        stored = await self._texts.store(text) or await self._texts.latest(text.event_id)
+        if stored is not None and stored.state == "waiting":
             self._queue(stored)
 
     def file_refusal(self, line: LineSection, file: RoomFile) -> str | None:
@@ -163,6 +176,8 @@ class Outbox:
             asked_by: the event that asks; a repeat of it asks for nothing new.
         """
         if text.event_id == asked_by:
+            if text.state == "waiting":
+                self._queue(text)
             return  # that departure is under way
         if text.state not in AGAIN:
             await self._reply(text, wording.not_again(text.state), about=f"not again {asked_by}")
@@ -196,7 +211,8 @@ class Outbox:
 
     def receive_receipt(self, road: str, receipt: Receipt) -> None:
         """Take what a road says later about a text of ours; returns at once."""
-        self._tasks.start("a receipt", self._receive_receipt(road, receipt))
+        take = partial(self.take_receipt, road, receipt)
+        self._tasks.start("a receipt", persist("a receipt", take, sleep=self._sleep))
 
     # ---
 
@@ -222,9 +238,18 @@ class Outbox:
         return way.refusal(body, text.file)
 
     def _queue(self, text: OutgoingText) -> None:
-        self._queues.add((text.line, text.number), lambda: self._send(text))
+        """Let a text leave behind those before it, unless it is about to already."""
+        if text.event_id not in self._under_way:
+            self._under_way.add(text.event_id)
+            self._queues.add((text.line, text.number), lambda: self._send(text))
 
     async def _send(self, text: OutgoingText) -> None:
+        try:
+            await self._see_through(text)
+        finally:
+            self._under_way.discard(text.event_id)
+
+    async def _see_through(self, text: OutgoingText) -> None:
         outcome = await self._attempts(text)
         number = PhoneNumber(text.number)
         match outcome:
@@ -233,22 +258,31 @@ class Outbox:
             case Taken(id):
                 # A receipt may say that it was lost after all.
                 keep_body = bool(id) and self._has_receipts(text)
-                await self._texts.done(text.event_id, "sent", remote_id=id, keep_body=keep_body)
+                await self._done(text, "sent", remote_id=id, keep_body=keep_body)
                 await self._show(text, "SUCCESS")
                 if self._portals.by_room(text.room_id) is None:
                     await self._reply(text, wording.text_sent(number))
             case Unsure(reason, id):
                 log.info("a text to %s is in doubt: %s", number.short(), reason)
-                await self._texts.done(text.event_id, "doubt", remote_id=id, keep_body=True)
+                await self._done(text, "doubt", remote_id=id, keep_body=True)
                 await self._tell_doubt(text)
             case Refused(reason) | Later(reason):
                 log.info("a text to %s was not taken: %s", number.short(), reason)
-                await self._texts.done(text.event_id, "refused", keep_body=True)
+                await self._done(text, "refused", keep_body=True)
                 await self._show(text, "FAIL_PERMANENT", reason)
                 await self._reply(text, wording.text_refused(number, reason))
                 return
         if (receipt := self._early.pop((self._road(text), outcome.id), None)) is not None:
             self.receive_receipt(self._road(text), receipt)
+
+    async def _done(
+        self, text: OutgoingText, state: str, *, remote_id: str = "", keep_body: bool = False
+    ) -> None:
+        """Note what became of a text, which nobody would learn otherwise."""
+        done = partial(
+            self._texts.done, text.event_id, state, remote_id=remote_id, keep_body=keep_body
+        )
+        await persist("what became of a text", done, sleep=self._sleep)
 
     async def _attempts(self, text: OutgoingText) -> Outcome | None:
         """Try until the text is taken, refused, in doubt, or too old to be tried again; None if its
@@ -260,14 +294,18 @@ class Outbox:
                 outcome = await self._attempt(text)
             except _Overtaken:
                 outcome = None
+            except DatabaseAway:  # so it has not left
+                outcome = Later(wording.DATABASE_AWAY)
             if outcome is not None and not isinstance(outcome, Later):
                 return outcome
-            current = await self._texts.waiting(text)
+            wait = partial(self._texts.waiting, text)
+            current = await persist("a text that could not leave", wait, sleep=self._sleep)
             if current is None:
                 return None
             text = current
             if outcome is None:
                 continue
+            waited = max(waited, (now_ms() - text.created_ms) / 1000)
             if waited >= KEEP_TRYING:
                 return outcome
             if waited >= TELL_AFTER and not told:
@@ -305,7 +343,12 @@ class Outbox:
 
     # --- what became of it
 
-    async def _receive_receipt(self, road: str, receipt: Receipt) -> None:
+    async def take_receipt(self, road: str, receipt: Receipt) -> None:
+        """Take what a road says later about a text of ours; returns when it is stored.
+
+        Raises:
+            DatabaseAway: it is not, and shall come again.
+        """
         text = await self._texts.by_remote_id(road, receipt.id)
         if text is None:
             # The answer that names its text may still be on its way.
@@ -314,22 +357,21 @@ class Outbox:
                 del self._early[next(iter(self._early))]
             return
         if PhoneNumber(text.number).is_group:
-            await self._receive_of_member(text, receipt)
+            self._tasks.start("tell of a lost text", self._tell_of_member(text, receipt))
             return
         match receipt.state:
             case Delivery.FAILED if text.state not in ("failed", "delivered"):
                 await self._texts.done(text.event_id, "failed", keep_body=True)
                 reason = receipt.reason or wording.LOST
-                await self._show(text, "FAIL_PERMANENT", reason)
-                words = wording.text_refused(PhoneNumber(text.number), reason)
-                await self._reply(text, words, about="text lost")
+                self._tasks.start("tell of a lost text", self._tell_lost(text, reason))
             case Delivery.DELIVERED if text.state not in ("failed", "delivered"):
                 await self._texts.done(text.event_id, "delivered")
-                await self._show(text, "SUCCESS", delivered=True)
+                shown = self._show(text, "SUCCESS", delivered=True)
+                self._tasks.start("show that a text arrived", shown)
             case _:
                 pass  # a step on the way, or what is known already
 
-    async def _receive_of_member(self, text: OutgoingText, receipt: Receipt) -> None:
+    async def _tell_of_member(self, text: OutgoingText, receipt: Receipt) -> None:
         """What became of a text at one of its group: it may be with the others all the same, so
         that it is not sent again, and what one has is not delivered to all."""
         if receipt.state is not Delivery.FAILED:
@@ -340,6 +382,11 @@ class Outbox:
         who = member if receipt.to else PhoneNumber(text.number)
         words = wording.text_refused(who, receipt.reason or wording.LOST)
         await self._reply(text, words, about=f"text lost {receipt.to}")
+
+    async def _tell_lost(self, text: OutgoingText, reason: str) -> None:
+        await self._show(text, "FAIL_PERMANENT", reason)
+        words = wording.text_refused(PhoneNumber(text.number), reason)
+        await self._reply(text, words, about="text lost")
 
     async def _show(
         self, text: OutgoingText, status: str, reason: str = "", *, delivered: bool = False

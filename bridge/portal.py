@@ -17,6 +17,7 @@ from typing import Any
 
 from bridge import wording
 from bridge.config import LineSection
+from bridge.db.interface import DatabaseAway
 from bridge.db.portals import PortalRow, PortalTable
 from bridge.ghost import Ghosts
 from bridge.matrix.client import MatrixClient
@@ -67,6 +68,8 @@ class Portals:
         self._by_room: dict[str, Portal] = {}
         self._by_party: dict[tuple[str, str, str], list[Portal]] = {}
         self._making: dict[tuple[str, str, str], asyncio.Task[Portal]] = {}
+        # What the database does not know yet; None for a room that is none any more.
+        self._unsaved: dict[str, PortalRow | None] = {}
 
     async def load(self) -> None:
         """Read what earlier runs have made."""
@@ -122,7 +125,8 @@ class Portals:
         """Take a room that the user has opened with the ghost."""
         portal = Portal(room_id, line, number, user)
         self._keep(portal)
-        await self._table.put(PortalRow(room_id, line, number.text, user))
+        self._unsaved[room_id] = PortalRow(room_id, line, number.text, user)
+        await self._try_to_save()
         return portal
 
     async def forget(self, room_id: str) -> None:
@@ -135,7 +139,28 @@ class Portals:
                 self._by_party[party] = left
             else:
                 self._by_party.pop(party, None)
-            await self._table.delete(room_id)
+            self._unsaved[room_id] = None
+            await self._try_to_save()
+
+    async def save(self) -> None:
+        """Write what the database does not know yet.
+
+        Raises:
+            DatabaseAway: it is still away.
+        """
+        for room_id, row in list(self._unsaved.items()):
+            if row is None:
+                await self._table.delete(room_id)
+            else:
+                await self._table.put(row)
+            if self._unsaved.get(room_id, row) is row:
+                self._unsaved.pop(room_id, None)
+
+    async def _try_to_save(self) -> None:
+        try:
+            await self.save()
+        except DatabaseAway as error:
+            log.warning("portals are in memory alone, until the database is back: %s", error)
 
     def _keep(self, portal: Portal) -> None:
         party = (portal.line, portal.number.text, portal.user)

@@ -5,8 +5,7 @@ Both ways a text is in the database before anybody is told that we have it, and 
 id of ours, so that a repeat does its work once.
 
     room → phone   `bridge.outbox`
-    phone → room   stored, then acknowledged, then said by the ghost in each user's portal under a
-                   transaction id derived from the row, again and again until the homeserver has it
+    phone → room   `bridge.delivery`
 
 Texts of one number keep their order, by a queue for each; different numbers do not wait for each
 other.
@@ -16,21 +15,22 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from bridge import wording
 from bridge.attachment import Attachments, keep
-from bridge.burst import Bursts, FirstContacts
+from bridge.burst import Bursts
 from bridge.charset import decode_text
 from bridge.config import LineSection
+from bridge.db.interface import DatabaseAway
 from bridge.db.texts import IncomingText, IncomingTexts, OutgoingText, OutgoingTexts, Party
+from bridge.delivery import ATTACHMENT, Deliveries
 from bridge.ghost import Ghosts
 from bridge.handout import FOR_READERS, Handouts
-from bridge.matrix.client import MatrixClient, MatrixError, MatrixRefused, MatrixUnavailable
+from bridge.matrix.client import MatrixClient, MatrixError
 from bridge.matrix.events import FILE_TYPES, Reaction, RoomEvent, Text
 from bridge.matrix.file import RoomFile
 from bridge.numbers import PhoneNumber, group_of
-from bridge.outbox import FIRST_DELAY, LONGEST_DELAY, Outbox, now_ms, way_name
+from bridge.outbox import Outbox, now_ms, way_name
 from bridge.portal import Portal, Portals
 from bridge.road.kind import kind_of
 from bridge.road.road import Arrival, Receipt, Writing
@@ -40,7 +40,7 @@ from bridge.road.writing import read_number
 from bridge.routing import Routing
 from bridge.senders import Senders, is_wish
 from bridge.spoken import spoken
-from bridge.task import Queues, Tasks
+from bridge.task import Tasks
 from bridge.txn import txn_id
 from sip.events import MessageNotified, MessageReceived, MessageSent
 from sip.presentation import ACCOUNT, Presentation
@@ -50,7 +50,6 @@ log = logging.getLogger(__name__)
 MAX_STORING = 100  # MESSAGEs that wait for the database at once; more are told to come again
 MAX_TOLD = 4096
 RETRY_SIGNS = ("🔁", "🔄")
-ATTACHMENT = "attachment"  # in the place of a msgtype: what it is shows when it has been fetched
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +100,10 @@ class Texting:
         self._routing = routing
         self._incoming = incoming
         self._trunks = trunks
-        self._attachments = attachments
         self._senders = senders or Senders()
         self._handouts = handouts
         self._sleep = sleep
         self._tasks = Tasks()
-        self._queues = Queues(self._tasks, "texts for a user")
         self._roads = dict(roads or {})
         self._messages: dict[str, MessageWay] = {}
         self._outbox = Outbox(
@@ -120,10 +117,20 @@ class Texting:
             tasks=self._tasks,
             sleep=sleep,
         )
+        self._deliveries = Deliveries(
+            matrix=matrix,
+            ghosts=ghosts,
+            portals=portals,
+            routing=routing,
+            texts=incoming,
+            attachments=attachments,
+            senders=self._senders,
+            tasks=self._tasks,
+            sleep=sleep,
+        )
         self._bursts = Bursts(
             texts=incoming, routing=routing, notices=self, tasks=self._tasks, sleep=sleep
         )
-        self._strangers = FirstContacts(sleep=sleep)
         self._told: dict[str, None] = {}
         self._storing = 0
 
@@ -131,9 +138,17 @@ class Texting:
         """Take up what an earlier run left."""
         await self._incoming.prune(now_ms=now_ms())
         await self._outbox.start()
-        for arrived in await self._incoming.open():
-            self._queue_in(arrived)
+        await self._deliveries.resume()
         await self._bursts.start()
+
+    async def resume(self) -> None:
+        """Take up what the database has and nobody works on, after it was away.
+
+        Raises:
+            DatabaseAway: it is still away.
+        """
+        await self._outbox.resume()
+        await self._deliveries.resume()
 
     async def stop(self) -> None:
         """Stop at once: whatever is not done stays in the database."""
@@ -350,7 +365,11 @@ class Texting:
         copies = _copies(line, remote.number, remote.name, said, users=line.users)
         copies = copies if body.strip() else []
         try:
-            fresh = await self._incoming.store(copies)
+            fresh = await self._deliveries.store(copies)
+        except DatabaseAway as error:
+            log.warning("a text could not be stored: %s", error)
+            self._answer(trunk, event, 500)
+            return
         except Exception:  # whatever the database's driver raises: the sender keeps its text
             log.exception("a text could not be stored")
             self._answer(trunk, event, 500)
@@ -371,7 +390,7 @@ class Texting:
         placed = True
         for happening in happenings:
             if isinstance(happening, Receipt):
-                self._outbox.receive_receipt(road, happening)
+                await self._outbox.take_receipt(road, happening)
                 continue
             line = self._routing.texted_line(road, happening.to)
             if line is None:
@@ -389,7 +408,7 @@ class Texting:
             else:
                 copies = _copies(line, number, name, said, users=line.users)
             arrivals.append(copies)
-        fresh = await self._incoming.store([copy for copies in arrivals for copy in copies])
+        fresh = await self._deliveries.store([copy for copies in arrivals for copy in copies])
         await self._take(arrivals, fresh)
         return placed
 
@@ -442,7 +461,7 @@ class Texting:
                 folded += texts
                 continue
             for text in texts:
-                self._queue_in(text)
+                self._deliveries.add(text)
         await self._bursts.fold(folded)
 
     async def more(self, room_id: str) -> str:
@@ -453,7 +472,7 @@ class Texting:
         party = Party(portal.line, portal.number.text, portal.user)
         texts, left = await self._bursts.more(party)
         for text in texts:
-            self._queue_in(text)
+            self._deliveries.add(text)
         return wording.unfolded(left) if texts else wording.NOTHING_FOLDED
 
     async def leave_notice(
@@ -465,62 +484,7 @@ class Texting:
             key: a repeat with the same key is the same notice.
         """
         notice = _copies(line, number, name, [_Said(key, text, "m.notice")], users=(user,))
-        for stored in await self._incoming.store(notice):
-            self._queue_in(stored)
-
-    def _queue_in(self, text: IncomingText) -> None:
-        self._queues.add(("in", text.line, text.number, text.user_id), lambda: self._deliver(text))
-
-    async def _content(self, text: IncomingText, sender: str) -> dict[str, Any]:
-        if text.msgtype != ATTACHMENT or self._attachments is None:
-            return {"msgtype": text.msgtype, "body": text.body}
-        return await self._attachments.content(text.body, sender=sender)
-
-    async def _deliver(self, text: IncomingText) -> None:
-        """Say it in the portal, however long the homeserver is away."""
-        line = self._routing.line(text.line)
-        if line is None or text.user_id not in line.users:
-            await self._incoming.done(text, "refused")
-            return
-        delay = FIRST_DELAY
-        moved = False
-        while True:
-            portal = None
-            try:
-                number = PhoneNumber(text.number)
-                if self._portals.find(line.name, number, text.user_id) is None:
-                    await self._strangers.wait(line, number)
-                topic = None
-                if self._senders.is_code(line.name, number):
-                    topic = wording.code_topic(number)
-                portal = await self._portals.open(
-                    line, number, text.user_id, text.name, topic=topic
-                )
-                sender = self._ghosts.speaker(number)
-                if text.sender:
-                    sender = self._ghosts.user_id(PhoneNumber(text.sender))
-                await self._matrix.send_event(
-                    portal.room_id,
-                    "m.room.message",
-                    await self._content(text, sender),
-                    sender=sender,
-                    txn_id=txn_id("text", text.key, text.user_id),
-                )
-            except MatrixUnavailable as error:
-                log.info("a text waits for the homeserver: %s", error)
-                await self._sleep(delay)
-                delay = min(LONGEST_DELAY, delay * 2)
-            except MatrixRefused as error:
-                gone = error.errcode in ("M_FORBIDDEN", "M_NOT_FOUND")
-                if portal is None or moved or not gone:
-                    log.warning("the homeserver refused a text for good: %s", error)
-                    await self._incoming.done(text, "refused")
-                    return
-                moved = True  # the ghost is not in that room any more: a new one
-                await self._portals.forget(portal.room_id)
-            else:
-                await self._incoming.done(text, "sent")
-                return
+        await self._deliveries.leave(notice)
 
 
 def _key(road: str, text: Arrival) -> str:

@@ -213,6 +213,7 @@ def message_refused(status: int, said: str) -> str:
 
 # A receipt says that a text was lost after it was taken (RFC 5438 has no reason).
 LOST = "the phone system could not pass it on"
+DATABASE_AWAY = "the bridge's own database is away"
 
 
 def text_refused(number: PhoneNumber, why: str) -> str:

@@ -128,7 +128,7 @@ class SqliteDatabase(Database):
             away = self._note_away(str(error))
             away.__cause__ = error
             error = away
-        elif error is None:
+        elif error is None and job.writes:  # a locked file can be read
             self._note_there()
         if job.answer.done():
             return  # nobody waits for it any more

@@ -12,7 +12,8 @@ keeps the transaction and tries again; nothing after the commit can change the a
 Rooms are independent: each one that has events gets a task, which hands them on one by one in the
 order of arrival. A queue holds a few events; what does not fit stays in the inbox alone and is read
 from there once the queue has drained. A start reads in the same way what an earlier run left, so
-that it comes before anything new of its room.
+that it comes before anything new of its room; and so does the first push after one that the
+database may have stored without having said so.
 """
 
 import asyncio
@@ -23,11 +24,14 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from aiohttp import web
 
 from bridge.db.inbox import InboxEvent
+from bridge.db.interface import DatabaseAway
+from bridge.db.patience import persist
 from bridge.matrix.events import RoomEvent, parse_event
 from bridge.matrix.registration import PROTOCOLS
 from bridge.setting import Endpoint
@@ -93,14 +97,15 @@ class Appservice:
         hs_token: the token that the homeserver must show.
         inbox: where events are kept until they are done.
         handler: gets each event at least once, in order within its room. When it returns the event
-            is done; when it raises, the event comes again at the next start. It may also call
-            `Inbox.done` in a transaction of its own.
+            is done; when it raises, the event comes again at the next start, or as soon as the
+            database is back where that was the reason.
         is_ours: whether a sender is the bot or a ghost. Our own events come back from the
             homeserver and are of no interest.
         user_exists: asked about a user of our namespace that the homeserver does not know; makes
             the ghost if there shall be one.
         find_number: the ghost's user id for a number as somebody typed it; None if it is none.
         health: for `/health`.
+        sleep: waits for a database that is away; replaced by tests.
     """
 
     def __init__(
@@ -114,6 +119,7 @@ class Appservice:
         user_exists: UserQuery = _nobody,
         find_number: NumberQuery = _no_number,
         health: Callable[[], Health] = lambda: Health(True),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._listen = listen
         self._hs_token = hs_token.encode()
@@ -123,6 +129,8 @@ class Appservice:
         self._user_exists = user_exists
         self._find_number = find_number
         self._health = health
+        self._sleep = sleep
+        self._is_in_doubt = False
         self._rooms: dict[str, _Room] = {}
         self._tasks = Tasks()
         self._chores = Tasks()
@@ -242,11 +250,34 @@ class Appservice:
         wanted = [raw for raw in events if not self._is_echo(raw)]
         # One at a time, so that the order of the hand-over is the order of the commits.
         async with self._order:
-            fresh = await self._inbox.store(name, wanted, now_ms=now_ms)
+            try:
+                if self._is_in_doubt:
+                    await self._read_again()
+                fresh = await self._inbox.store(name, wanted, now_ms=now_ms)
+            except DatabaseAway:
+                self._is_in_doubt = True
+                raise
             for item in fresh:
                 self._hand_over(item, received_at)
         log.debug("transaction of %d events, %d of them new", len(wanted), len(fresh))
         return len(fresh)
+
+    async def resume(self) -> None:
+        """Take up what the inbox has and nobody works on, after the database was away.
+
+        Raises:
+            DatabaseAway: it is still away.
+        """
+        async with self._order:
+            await self._read_again()
+
+    async def _read_again(self) -> None:
+        """Have each room look into the inbox for what is owed, from the beginning. What it has in
+        its queue is done by then, so that nothing is handled twice."""
+        for room_id in await self._inbox.pending_rooms():
+            room = self._room(room_id, behind=True)
+            room.behind = room.again = True
+        self._is_in_doubt = False
 
     async def _user(self, request: web.Request) -> web.Response:
         if await self._user_exists(request.match_info["user_id"]):
@@ -319,7 +350,7 @@ class Appservice:
                     await self._handle(room, item, received_at)
                 elif room.behind:
                     if not await self._catch_up(room):
-                        await asyncio.sleep(_DATABASE_PAUSE)
+                        await self._sleep(_DATABASE_PAUSE)
                 else:
                     return
         finally:
@@ -336,8 +367,11 @@ class Appservice:
         # answer will come through the queue.
         try:
             async with self._order:
-                items = await self._inbox.pending(room.room_id, after=room.last_seq, limit=_BATCH)
-                room.behind = len(items) == _BATCH
+                after = 0 if room.again else room.last_seq
+                items = await self._inbox.pending(room.room_id, after=after, limit=_BATCH)
+                room.behind, room.again = len(items) == _BATCH, False
+        except DatabaseAway:
+            return False
         except Exception:  # whatever the database's driver raises; asked again after a pause
             log.exception("room %s: the inbox could not be read", room.room_id)
             return False
@@ -360,17 +394,20 @@ class Appservice:
             if event is None:
                 log.warning("event %s cannot be read", item.event_id)
             else:
-                await self._handler(event)
-            await self._inbox.done(item.event_id)
+                handle = partial(self._handler, event)
+                await persist("an event", handle, sleep=self._sleep)
+            done = partial(self._inbox.done, item.event_id)
+            await persist("the end of an event", done, sleep=self._sleep)
         except Exception:  # the top of this event's task
             log.exception("event %s could not be handled", item.event_id)
             await self._note_failure(item)
 
     async def _note_failure(self, item: InboxEvent) -> None:
         try:
-            if not await self._inbox.failed(item.event_id):
+            failed = partial(self._inbox.failed, item.event_id)
+            if not await persist("a failure", failed, sleep=self._sleep):
                 log.error("event %s failed too often and is set aside", item.event_id)
-        except Exception:  # the database itself is in trouble; the row stays pending
+        except Exception:  # whatever the database's driver raises; the row stays pending
             log.exception("event %s: its failure could not be noted", item.event_id)
 
 
@@ -382,15 +419,17 @@ class _Room:
         behind: the inbox holds events of this room that are not in `queue`; while that is so,
             nothing may enter the queue, or it would overtake.
         last_seq: the newest event that was handed on.
+        again: the inbox is to be read from its beginning, not from `last_seq`.
     """
 
-    __slots__ = ("behind", "last_seq", "queue", "room_id", "stopping")
+    __slots__ = ("again", "behind", "last_seq", "queue", "room_id", "stopping")
 
     def __init__(self, room_id: str, behind: bool) -> None:
         self.room_id = room_id
         self.queue: deque[tuple[InboxEvent, float]] = deque()
         self.behind = behind
         self.last_seq = 0
+        self.again = False
         self.stopping = False
 
     def add(self, item: InboxEvent, received_at: float) -> None:
@@ -416,6 +455,9 @@ async def _answer_in_json(
         return _error(413, "M_TOO_LARGE", "the body is too large")
     except web.HTTPException:
         raise
+    except DatabaseAway as error:
+        log.info("%s: %s", request.match_info.route.resource, error)
+        return _error(503, "M_UNKNOWN", "the database is away")
     except Exception:  # the top of this request
         log.exception("%s failed", request.match_info.route.resource)
         return _error(500, "M_UNKNOWN", "something went wrong here")

@@ -23,6 +23,7 @@ from typing import Any
 
 from aiohttp import web
 
+from bridge.db.interface import DatabaseAway
 from bridge.road.proof import Network
 from bridge.road.road import Arrival, Forged, Hook, Receipt, Road, Unreadable
 from bridge.setting import Endpoint
@@ -170,7 +171,10 @@ class Hooks:
         try:
             async with asyncio.timeout(self._store_limit):
                 placed = await asyncio.shield(self._store(name, happenings))
-        except Exception:  # whatever the database's driver raises: the provider keeps the text
+        except (DatabaseAway, TimeoutError) as error:  # the provider keeps the text
+            log.warning("road %s: a hook could not be stored: %s", name, error or "in time")
+            return web.Response(status=500)
+        except Exception:  # whatever else the database's driver raises
             log.exception("road %s: a hook could not be stored", name)
             return web.Response(status=500)
         if not placed:

@@ -2,12 +2,13 @@
 they were told: SIP sessions and trunks, the media plane, the homeserver."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
 from bridge.config import LineSection
+from bridge.db.interface import Database, Result, Row, Work
 from bridge.db.portals import PortalRow
 from bridge.matrix.client import (
     MatrixClient,
@@ -463,3 +464,36 @@ class MemoryNotices:
         self, line: LineSection, number: PhoneNumber, user: str, text: str, *, name: str, key: str
     ) -> None:
         self.left.append((user, number.text, text))
+
+
+class FaultyDatabase(Database):
+    """A real database that goes away when it is told to.
+
+    Attributes:
+        fault: "" for none, "away" if nothing is done, "doubt" if it is done and the answer is lost.
+    """
+
+    def __init__(self, real: Database) -> None:
+        super().__init__()
+        self.real = real
+        self.fault = ""
+
+    async def commit(self, work: Work[Result]) -> Result:
+        return await self._ask(lambda: self.real.commit(work))
+
+    async def write(self, query: str, *arguments: object) -> list[Row]:
+        return await self._ask(lambda: self.real.write(query, *arguments))
+
+    async def fetch(self, query: str, *arguments: object) -> list[Row]:
+        return await self._ask(lambda: self.real.fetch(query, *arguments))
+
+    async def _ask(self, ask: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        if self.fault == "away":
+            raise self._note_away("told to be")
+        result = await ask()
+        if self.fault == "doubt":
+            raise self._note_away("told to be")
+        return result
+
+    async def stop(self) -> None:
+        await self.real.stop()

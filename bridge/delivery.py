@@ -1,0 +1,180 @@
+"""Texts from phones to rooms, from the moment that they are stored until they are said.
+
+They are acknowledged when they are stored, and then said by the ghost in each user's portal under a
+transaction id derived from the row, again and again until the homeserver has it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any
+
+from bridge import wording
+from bridge.attachment import Attachments
+from bridge.burst import FirstContacts
+from bridge.db.interface import DatabaseAway
+from bridge.db.patience import persist
+from bridge.db.texts import IncomingText, IncomingTexts
+from bridge.ghost import Ghosts
+from bridge.matrix.client import MatrixClient, MatrixRefused, MatrixUnavailable
+from bridge.numbers import PhoneNumber
+from bridge.outbox import FIRST_DELAY, LONGEST_DELAY
+from bridge.portal import Portals
+from bridge.routing import Routing
+from bridge.senders import Senders
+from bridge.task import Queues, Tasks
+from bridge.txn import txn_id
+
+log = logging.getLogger(__name__)
+
+MAX_KEPT = 1000  # notices that wait for the database
+ATTACHMENT = "attachment"  # in the place of a msgtype: what it is shows when it has been fetched
+
+
+class Deliveries:
+    """Stores texts and says them, in order for each number and user.
+
+    Args:
+        attachments: needed where texts may have any.
+        sleep: waits between attempts; replaced by tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        matrix: MatrixClient,
+        ghosts: Ghosts,
+        portals: Portals,
+        routing: Routing,
+        texts: IncomingTexts,
+        attachments: Attachments | None,
+        senders: Senders,
+        tasks: Tasks,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._matrix = matrix
+        self._ghosts = ghosts
+        self._portals = portals
+        self._routing = routing
+        self._texts = texts
+        self._attachments = attachments
+        self._senders = senders
+        self._tasks = tasks
+        self._sleep = sleep
+        self._queues = Queues(tasks, "texts for a user")
+        self._strangers = FirstContacts(sleep=sleep)
+        self._under_way: set[tuple[str, str]] = set()
+        self._is_in_doubt = False
+        self._kept = 0
+
+    async def resume(self) -> None:
+        """Take up what the database has and is not under way: at a start, and after it was away.
+
+        Raises:
+            DatabaseAway: it is still away.
+        """
+        for text in await self._texts.open():
+            self.add(text)
+        self._is_in_doubt = False
+
+    async def store(self, texts: Sequence[IncomingText]) -> list[IncomingText]:
+        """Store texts, all or none; returns those that are new, which are then to be added.
+
+        Raises:
+            DatabaseAway: they are not stored, or nobody knows.
+        """
+        try:
+            if self._is_in_doubt:  # what may be stored goes before what comes now
+                await self.resume()
+            return await self._texts.store(texts)
+        except DatabaseAway:
+            self._is_in_doubt = True
+            raise
+
+    def add(self, text: IncomingText) -> None:
+        """Let a text be said behind those before it, unless it is about to be said already."""
+        if (text.key, text.user_id) in self._under_way:
+            return
+        self._under_way.add((text.key, text.user_id))
+        self._queues.add((text.line, text.number, text.user_id), lambda: self._say(text))
+
+    async def leave(self, notice: Sequence[IncomingText]) -> None:
+        """Store a notice of ours and say it. Nobody repeats it if the database is away, so it waits
+        here then; but who leaves it does not, which may be a call that ends."""
+        try:
+            await self._leave(notice)
+        except DatabaseAway as error:
+            if self._kept >= MAX_KEPT:
+                log.error("a notice is lost, too many wait for the database: %s", error)
+                return
+            self._kept += 1
+            self._tasks.start("keep a notice", self._leave_later(notice))
+
+    # ---
+
+    async def _leave(self, notice: Sequence[IncomingText]) -> None:
+        for stored in await self.store(notice):
+            self.add(stored)
+
+    async def _leave_later(self, notice: Sequence[IncomingText]) -> None:
+        try:
+            await persist("a notice", partial(self._leave, notice), sleep=self._sleep)
+        finally:
+            self._kept -= 1
+
+    async def _say(self, text: IncomingText) -> None:
+        try:
+            state = await self._deliver(text)
+            done = partial(self._texts.done, text, state)
+            await persist("the end of a text", done, sleep=self._sleep)
+        finally:
+            self._under_way.discard((text.key, text.user_id))
+
+    async def _content(self, text: IncomingText, sender: str) -> dict[str, Any]:
+        if text.msgtype != ATTACHMENT or self._attachments is None:
+            return {"msgtype": text.msgtype, "body": text.body}
+        return await self._attachments.content(text.body, sender=sender)
+
+    async def _deliver(self, text: IncomingText) -> str:
+        """Say it in the portal, however long the homeserver is away; returns its last state."""
+        line = self._routing.line(text.line)
+        if line is None or text.user_id not in line.users:
+            return "refused"
+        delay = FIRST_DELAY
+        moved = False
+        while True:
+            portal = None
+            try:
+                number = PhoneNumber(text.number)
+                if self._portals.find(line.name, number, text.user_id) is None:
+                    await self._strangers.wait(line, number)
+                topic = None
+                if self._senders.is_code(line.name, number):
+                    topic = wording.code_topic(number)
+                portal = await self._portals.open(
+                    line, number, text.user_id, text.name, topic=topic
+                )
+                sender = self._ghosts.speaker(number)
+                if text.sender:
+                    sender = self._ghosts.user_id(PhoneNumber(text.sender))
+                await self._matrix.send_event(
+                    portal.room_id,
+                    "m.room.message",
+                    await self._content(text, sender),
+                    sender=sender,
+                    txn_id=txn_id("text", text.key, text.user_id),
+                )
+            except MatrixUnavailable as error:
+                log.info("a text waits for the homeserver: %s", error)
+                await self._sleep(delay)
+                delay = min(LONGEST_DELAY, delay * 2)
+            except MatrixRefused as error:
+                gone = error.errcode in ("M_FORBIDDEN", "M_NOT_FOUND")
+                if portal is None or moved or not gone:
+                    log.warning("the homeserver refused a text for good: %s", error)
+                    return "refused"
+                moved = True  # the ghost is not in that room any more: a new one
+                await self._portals.forget(portal.room_id)
+            else:
+                return "sent"
