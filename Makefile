@@ -88,7 +88,7 @@ $(FUZZERS): requirements/fuzz.lock | $(LOCKED)-dev
 	@$(QUIET) "atheris" $(RUN)/python -m pip install -r requirements/fuzz.lock
 	@touch $@
 
-fuzz: $(FUZZERS)  ## every parser of sip/ and the agent, SECONDS=60 each; then 5,000 mutated INVITEs
+fuzz: $(FUZZERS)  ## every parser of sip/ and media/, the agent and a call, SECONDS=60 each; then 5,000 mutated INVITEs
 	@$(RUN)/python -m tests.fuzz --seconds $(or $(SECONDS),60)
 	@$(RUN)/python -m tests.fuzz.invites
 

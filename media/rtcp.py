@@ -27,6 +27,7 @@ GOODBYE = 203
 INTERVAL = 5.0
 MAX_ROUND_TRIP = 60.0  # a longer one is a far end that fills in the field wrongly
 
+_LONGEST = 4096  # bytes of a compound packet: more than any datagram of a call
 _CNAME = 1
 _NTP_EPOCH = 2_208_988_800  # 1970 in seconds since 1900
 _MAX_DROPOUT = 3000  # packets; beyond it the source has started anew (RFC 3550 A.1)
@@ -148,8 +149,8 @@ def parse(data: bytes) -> list[RtcpPacket]:
     """Read a compound packet; types that we do not know are left out. Raises `RtpError`."""
     packets: list[RtcpPacket] = []
     position = 0
-    if not data:
-        raise RtpError("empty RTCP packet")
+    if not 0 < len(data) <= _LONGEST:
+        raise RtpError(f"RTCP packet of {len(data)} bytes")
     while position < len(data):
         if len(data) - position < 4:
             raise RtpError("RTCP header cut short")

@@ -21,6 +21,8 @@ from typing import Self
 
 MAX_LENGTH = 64 * 1024
 MAX_MEDIA = 32
+MAX_LINES = 2000
+MAX_FORMATS = 256  # of one m= line
 
 
 class SdpError(ValueError):
@@ -346,8 +348,8 @@ class Media:
 
     @classmethod
     def _parse(cls, text: str, address: str | None, attributes: list[Attribute]) -> "Media":
-        words = text.split()
-        if len(words) < 4:
+        words = text.split(maxsplit=MAX_FORMATS + 3)
+        if not 4 <= len(words) <= MAX_FORMATS + 3:
             raise SdpError(f"m= line with {len(words)} words")
         port = _number(words[1].partition("/")[0], "port", 65535)
         return cls(words[0], port, words[2], tuple(words[3:]), address, tuple(attributes))
@@ -422,6 +424,8 @@ class Sdp:
         if len(text) > MAX_LENGTH:
             raise SdpError("session description is too long")
         lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
+        if len(lines) > MAX_LINES:
+            raise SdpError("session description has too many lines")
         if lines[0].rstrip() != "v=0":
             raise SdpError("session description does not start with v=0")
         reader = _Reader()

@@ -22,6 +22,7 @@ MAGIC_COOKIE: Final = 0x2112A442
 HEADER_SIZE: Final = 20
 TRANSACTION_ID_SIZE: Final = 12
 
+_LONGEST = 4096  # bytes of attributes: more than any datagram of a call and what wraps it
 _COOKIE = MAGIC_COOKIE.to_bytes(4, "big")
 _FINGERPRINT_XOR = 0x5354554E
 _INTEGRITY = 0x0008
@@ -143,6 +144,8 @@ class Message:
         number, length = struct.unpack_from("!HH", data)
         if length % 4 or len(data) != HEADER_SIZE + length:
             raise StunError("length of STUN message is wrong")
+        if length > _LONGEST:
+            raise StunError("STUN message is too long")
         transaction_id = data[8:20]
         attributes: list[tuple[Attribute[Any], Any]] = []
         unknown: list[int] = []

@@ -15,6 +15,7 @@ _PIECES = [
     b"4294967296", b"99999999999999999999", b"0" * 300, b"a" * 2000, b";lr" * 200, b"<" * 500,
     b"," * 500, b"(" * 300, b"../" * 50, b"sip:" * 100, b"Via: x\r\n" * 300, b"\r\nl: 5",
     b"SIP/2.0/TLS a,", b"SIP/2.0 200 OK\r\n", b"\r\n\r\n",
+    b"a=crypto:1 ", b"|2^31|1:4", b"RTP/SAVP", b"m=audio 9 RTP/AVP 0\r\n", b"\x80\xc9", b"\xff\xff",
 ]  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Fuzz one target for a while: `python -m tests.fuzz.run TARGET SECONDS`.
 
 Guided by coverage through atheris; where it has no wheel, by mutations alone. What it finds is
-written to `.fuzz/`: make it a test in tests/sip/test_hostile.py.
+written to `.fuzz/`: make it a test in tests/sip/test_hostile.py or tests/media/test_hostile.py.
 """
 
 import importlib
@@ -21,10 +21,10 @@ def main(name: str, seconds: int) -> None:
     except ImportError:
         _mutate(name, seconds)
         return
-    with atheris.instrument_imports(include=["sip"]):
+    with atheris.instrument_imports(include=["sip", "media"]):
         targets = importlib.import_module("tests.fuzz.target")
     target = targets.TARGETS[name]
-    limit = float("inf") if name == "sequence" else targets.SLOW * INSTRUMENTED
+    limit = float("inf") if name in targets.PLAYED else targets.SLOW * INSTRUMENTED
 
     def one(data: bytes) -> None:
         if targets.time_of(target, data) > limit:

@@ -1,15 +1,20 @@
-"""All targets by name, and what each begins with."""
+"""All targets by name, those of `sip` and of `media`, and what each begins with."""
 
 import logging
 import time
 from collections.abc import Iterator
 
-from tests.fuzz import parser
+from tests.fuzz import parser, plane
 from tests.fuzz.line import SEEDS, sequence
 from tests.fuzz.mutation import mutated
 from tests.fuzz.parser import Target
 
-TARGETS: dict[str, Target] = {**parser.TARGETS, "sequence": sequence}
+SIP: dict[str, Target] = {**parser.TARGETS, "sequence": sequence}
+MEDIA: dict[str, Target] = plane.TARGETS
+TARGETS = SIP | MEDIA
+
+# What plays a whole call or a whole line: many inputs in one, so that no limit of time is held.
+PLAYED = ("sequence", "call", "audio")
 
 # No peer may hold up the loop for longer with one input (64 KiB at the most).
 SLOW = 0.05
@@ -45,6 +50,8 @@ _BODIES = [
 
 def seeds_of(name: str) -> list[bytes]:
     """What a run of a target begins with."""
+    if name in plane.SEEDS:
+        return plane.SEEDS[name]
     match name:
         case "value" | "field":
             return [bytes((number,)) + text for number, text in enumerate(_VALUES * 3)]

@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media.sdp import (
+    MAX_FORMATS,
+    MAX_LINES,
     Attribute,
     Crypto,
     Direction,
@@ -262,3 +264,13 @@ def test_any_text_as_crypto_raises_sdp_error_and_nothing_else(text: str) -> None
     except SdpError:
         return
     assert Crypto.parse(str(crypto)) == crypto
+
+
+def test_a_description_of_many_lines_or_formats_is_refused() -> None:
+    head = "v=0\r\no=- 1 1 IN IP4 a\r\n"
+    with pytest.raises(SdpError, match="too many lines"):
+        Sdp.parse(head + "a=x\r\n" * MAX_LINES)
+    formats = " ".join(["0"] * MAX_FORMATS)
+    assert Sdp.parse(f"{head}m=audio 9 RTP/AVP {formats}\r\n").media
+    with pytest.raises(SdpError, match="words"):
+        Sdp.parse(f"{head}m=audio 9 RTP/AVP {formats} 0\r\n")

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tests.fuzz.invites import survive
 from tests.fuzz.line import sequence
-from tests.fuzz.target import SLOW, TARGETS, inputs, time_of
+from tests.fuzz.target import SIP as TARGETS
+from tests.fuzz.target import SLOW, inputs, time_of
 from tests.sip.test_message import GOOD
 
 SIZE = 65_000
