@@ -8,6 +8,7 @@ from bridge.call.events import EndReason
 from bridge.matrix.file import show_octets
 from bridge.numbers import PhoneNumber
 from bridge.routing import Remote
+from media.plane import AudioLost, Side
 from sip.identity import Verstat
 
 # Why a call to `{number}` over trunk `{trunk}` ended. What is not here needs no words.
@@ -141,6 +142,22 @@ UNENCRYPTED = (
     "Careful: this call is not encrypted between the bridge and the phone system. Whoever is on "
     "the way there can listen."
 )
+
+_AUDIO_LOST = {
+    (Side.SDES, False): "Nothing is heard from the phone any more.",
+    (Side.SDES, True): "The phone does not hear you any more.",
+    (
+        Side.WEBRTC,
+        False,
+    ): "Nothing is heard from your device any more: the phone does not hear you.",
+    (Side.WEBRTC, True): "Your device cannot be reached any more, and does not hear the phone.",
+}
+
+
+def audio_lost(what: AudioLost) -> str:
+    """What to say when no sound passes in an answered call, which goes on."""
+    return f"{_AUDIO_LOST[what.side, what.outward]} The call waits half a minute for it to change."
+
 
 # Why the phone system did not transfer a call to `{number}`, where the words for a call do not fit.
 _NOT_TRANSFERRED = {

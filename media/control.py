@@ -15,10 +15,13 @@ from typing import Any
 from media.plane import (
     Accept,
     AnswerReady,
+    AudioBack,
+    AudioLost,
     Closed,
     Connected,
     Digit,
     Encryption,
+    Expect,
     Failed,
     Failure,
     Flowing,
@@ -53,6 +56,8 @@ _EVENTS: dict[str, type[MediaEvent]] = {
         Connected,
         Unencrypted,
         Flowing,
+        AudioLost,
+        AudioBack,
         Digit,
         Played,
         Failed,
@@ -61,7 +66,7 @@ _EVENTS: dict[str, type[MediaEvent]] = {
     )
 }
 _ORDERS: dict[str, type[Order]] = {
-    order.__name__: order for order in (Accept, Press, TakeDigit, Play, StopPlaying)
+    order.__name__: order for order in (Accept, Press, TakeDigit, Play, StopPlaying, Expect)
 }
 
 Message = dict[str, Any]

@@ -185,6 +185,11 @@ class Direction:
         if isinstance(self._stage, Transcoder):
             self._stage.expect_loss(fraction)
 
+    @property
+    def sequence(self) -> int:
+        """Of the next packet that leaves."""
+        return self._outlet.sequence
+
     def rtp_timestamp(self, now: float) -> int:
         """The outgoing stream's timestamp at `now`, for a sender report (RFC 3550 §6.4.1)."""
         return self._outlet.timestamp_at(now)

@@ -9,7 +9,7 @@ that were missed.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
@@ -20,18 +20,17 @@ from media.direction import Direction, Statistics
 from media.format import Format, pass_through
 from media.ice.events import Transmit
 from media.negotiate import Agreed
-from media.plane import Flowing, Order, Side, SideReport
-from media.rtcp import Reporter, Sent
+from media.plane import AudioBack, AudioLost, Expect, Flowing, Order, Side, SideReport
+from media.rtcp import Reporter, Sent, highest_sequence
 from media.rtcp import parse as parse_rtcp
 from media.rtp import RtpError, RtpPacket, is_rtcp
 from media.sdp import Direction as Flow
 from media.sdp import Format as SdpFormat
 from media.sound import Sound
 from media.srtp import Srtp
+from media.watch import Watch
 
 TICK = 0.020
-# A trunk may answer early and stay silent while the phone rings, so first sound has longer.
-_FIRST_SOUND_FACTOR = 4
 
 _NO_SOUNDS: Mapping[str, Sound] = MappingProxyType({})
 _NOWHERE = Format("pcmu", 0, 8000)  # stands for the terms of a side that has none yet
@@ -62,7 +61,8 @@ class _Strand:
     Attributes:
         flow: our direction in the description that holds.
         outward: the direction whose packets go to this side.
-        heard_at: when the last authentic packet came, or when the first became due.
+        lost: what was said to be lost, by `outward`.
+        has_path: whether the end's packets arrive, as far as it knows.
     """
 
     side: Side
@@ -72,9 +72,16 @@ class _Strand:
     agreed: Agreed | None = None
     flow: Flow = Flow.SENDRECV
     outward: Direction | None = None
-    flowing: bool = False
-    heard_at: float | None = None
+    watch: Watch = field(default_factory=Watch)
+    lost: dict[bool, bool] = field(default_factory=lambda: {False: False, True: False})
+    has_path: bool = True
     malformed: int = 0
+
+    @property
+    def must_send(self) -> bool:
+        """Whether the side can and should be heard; who holds us need not be."""
+        both_ways = self.flow.sends and self.flow.receives
+        return both_ways and self.end is not None and self.end.is_up
 
 
 class Junction:
@@ -133,7 +140,7 @@ class Junction:
         """The terms on one side, from now on; audio begins when both sides have theirs."""
         strand = self._strands[side]
         strand.end, strand.agreed, strand.flow = end, agreed, flow
-        strand.heard_at = now
+        strand.watch.restart(now)
         strand.reporter.clock_rate = agreed.receive[0].clock_rate
         one, other = self._strands.values()
         if one.agreed is None or other.agreed is None:
@@ -175,6 +182,9 @@ class Junction:
 
     def perform(self, order: Order, now: float) -> None:
         """Do something beside carrying the call; one side's terms are enough for that."""
+        if isinstance(order, Expect):
+            self._strands[order.side].watch.restart(now)
+            return
         for side in Side:
             self._toward(side)
         self._attendant.perform(order, now)
@@ -195,7 +205,6 @@ class Junction:
     def take(self, side: Side, plain: bytes, now: float) -> None:
         """An authentic packet of one side, in clear."""
         strand = self._strands[side]
-        strand.heard_at = now
         try:
             if is_rtcp(plain):
                 self._take_rtcp(strand, plain, now)
@@ -212,9 +221,9 @@ class Junction:
             strand.reporter.clock_rate,
             now,
         )
-        if not strand.flowing:
-            strand.flowing = True
+        if not strand.watch.is_flowing:
             self._outputs.append(Flowing(side))
+        strand.watch.audio(packet, now)
         other = self._strands[side.other]
         if other.outward is not None:
             for passed in other.outward.push(packet, now):
@@ -222,9 +231,12 @@ class Junction:
             self._attendant.collect_digits(side)
 
     def _take_rtcp(self, strand: _Strand, plain: bytes, now: float) -> None:
-        strand.reporter.receive(parse_rtcp(plain), now)
+        packets = parse_rtcp(plain)
+        strand.reporter.receive(packets, now)
         if strand.outward is not None:
             strand.outward.expect_loss(strand.reporter.far_loss)
+            highest = highest_sequence(packets, strand.ssrc)
+            strand.watch.report(highest, strand.outward.sequence, now)
 
     def _send(self, strand: _Strand, packet: bytes, now: float) -> None:
         transmit = strand.end.send(packet, now) if strand.end is not None else None
@@ -268,7 +280,7 @@ class Junction:
         """The last report to each side that was heard; what we did ourselves ends."""
         self._attendant.close()
         for strand in self._strands.values():
-            if strand.flowing and strand.agreed is not None:
+            if strand.watch.is_flowing and strand.agreed is not None:
                 farewell = strand.reporter.goodbye(now, self._sent(strand, now))
                 self._send_rtcp(strand, farewell, now)
 
@@ -282,16 +294,36 @@ class Junction:
 
     def restart_silence(self, side: Side, now: float) -> None:
         """From now on `side` is able to send."""
-        self._strands[side].heard_at = now
+        self._strands[side].watch.restart(now)
+
+    def lose_path(self, side: Side) -> None:
+        """Nothing reaches `side` any more."""
+        self._strands[side].has_path = False
+
+    def find_path(self, side: Side, now: float) -> None:
+        """`side` is reached again."""
+        self._strands[side].has_path = True
+        self._strands[side].watch.restart(now)
+
+    def look(self, now: float) -> list[AudioLost | AudioBack]:
+        """What was lost, or came back, since the last time; to be called twice a second."""
+        changes: list[AudioLost | AudioBack] = []
+        for strand in self._strands.values():
+            strand.watch.look(now)
+            for outward, is_lost in strand.watch.is_lost.items():
+                is_lost &= outward or strand.must_send
+                if not strand.has_path:
+                    is_lost |= outward or strand.lost[outward]
+                if is_lost != strand.lost[outward]:
+                    strand.lost[outward] = is_lost
+                    kind = AudioLost if is_lost else AudioBack
+                    changes.append(kind(strand.side, outward))
+        return changes
 
     def silent_side(self, limit: float, now: float) -> Side | None:
         """A side that must send, can, and has not for longer than it may; hold is not silence."""
         for strand in self._strands.values():
-            if strand.heard_at is None or strand.end is None:
-                continue
-            if not (strand.flow.receives and strand.end.is_up):
-                continue
-            if now - strand.heard_at > (limit if strand.flowing else limit * _FIRST_SOUND_FACTOR):
+            if strand.must_send and strand.watch.is_silent(limit, now):
                 return strand.side
         return None
 

@@ -151,7 +151,15 @@ class StopPlaying:
     side: Side
 
 
-Order = Accept | Press | TakeDigit | Play | StopPlaying
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """From now on `side` is to be heard: it was answered early, and might be silent while it
+    rang."""
+
+    side: Side
+
+
+Order = Accept | Press | TakeDigit | Play | StopPlaying | Expect
 
 
 def _check_digit(digit: str) -> None:
@@ -215,7 +223,7 @@ class SessionSettings:
         suites: SRTP suites for the SDES side in order of preference, RFC 4568 names.
         connect_timeout: seconds for ICE and DTLS to finish once both sides' descriptions are known.
         silence_timeout: seconds without any packet from a side that must send, before
-            `Failed(SILENCE)`.
+            `Failed(SILENCE)`; and seconds that a lost path to the browser is waited for.
         digits_in_media: whether the SDES side is sent digits at all; if not, the user carries each
             `Digit` there by other means (SIP INFO).
     """
@@ -308,6 +316,27 @@ class Flowing:
 
 
 @dataclass(frozen=True, slots=True)
+class AudioLost:
+    """Audio that should pass does not; the session goes on. Said within some seconds, and again
+    after each `AudioBack`. Hold, mute and silence are no losses.
+
+    Attributes:
+        outward: False: nothing comes from `side`; True: what we send does not arrive there.
+    """
+
+    side: Side
+    outward: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AudioBack:
+    """What was lost passes again, or need not any more (hold)."""
+
+    side: Side
+    outward: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Digit:
     """A DTMF digit (0-9, *, #, A-D) came from `side`, however it was said; the plane has passed it
     on to the other side already."""
@@ -372,6 +401,8 @@ MediaEvent = (
     | Connected
     | Unencrypted
     | Flowing
+    | AudioLost
+    | AudioBack
     | Digit
     | Played
     | Failed

@@ -13,7 +13,7 @@ Deviation: the interval is a fixed 5 s, jittered, and not computed from the numb
 (§6.3): there are always two.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from struct import Struct
 
@@ -166,6 +166,17 @@ def parse(data: bytes) -> list[RtcpPacket]:
         packets.extend(_parse_body(kind, first & 0x1F, body))
         position = end
     return packets
+
+
+def highest_sequence(packets: Iterable[RtcpPacket], ssrc: int) -> int | None:
+    """The highest sequence number of this source that the far end reports, of 16 bits; None if it
+    says nothing of it."""
+    for packet in packets:
+        if isinstance(packet, SenderReport | ReceiverReport):
+            for block in packet.reports:
+                if block.ssrc == ssrc:
+                    return block.highest_sequence & 0xFFFF
+    return None
 
 
 def ntp_time(seconds: float) -> int:

@@ -48,7 +48,7 @@ from media.webrtc import Down, EndOutput, LocalSocket, PathFound, PathLost, Up, 
 from media.webrtc_terms import WebrtcSettled, WebrtcTerms
 
 GATHERING_LIMIT = 1.0  # seconds that a description for the browser waits for STUN and TURN
-_WATCH_INTERVAL = 1.0
+_WATCH_INTERVAL = 0.5
 _CANDIDATES_BEFORE_OFFER = 64
 
 Output = Transmit | OpenStream | CloseStream | MediaEvent
@@ -488,6 +488,7 @@ class Session:
             self._fail(Failure.NO_CONNECTIVITY, "No network path to the Matrix client was found.")
 
     def _watch(self, now: float) -> None:
+        self._outputs += self._junction.look(now)
         silent = self._junction.silent_side(self._settings.silence_timeout, now)
         if silent is Side.WEBRTC and self._recovery.is_lost:
             return  # it has its time to find another path
@@ -539,9 +540,10 @@ class Session:
             self._fail(output.failure, output.text)
         elif isinstance(output, PathLost):
             self._recovery.lost(now)
+            self._junction.lose_path(Side.WEBRTC)
         elif isinstance(output, PathFound):
             self._recovery.found()
-            self._junction.restart_silence(Side.WEBRTC, now)
+            self._junction.find_path(Side.WEBRTC, now)
         else:
             self._outputs.append(output)
 

@@ -32,9 +32,12 @@ from bridge.call.events import (
 )
 from media.plane import (
     AnswerReady,
+    AudioBack,
+    AudioLost,
     Closed,
     Connected,
     Digit,
+    Expect,
     Failed,
     Failure,
     Flowing,
@@ -223,6 +226,11 @@ class Call:
                 self._note("flowing", now)
                 if self.state is State.CONNECTING:
                     self.state = State.ACTIVE
+            case Source.MEDIA, AudioLost(side, outward):
+                if up:
+                    self._note(f"{'unhearing' if outward else 'unheard'}_{side.value}", now)
+            case Source.MEDIA, AudioBack():
+                pass
             case Source.MEDIA, Digit():
                 self.digits.append(event)
             case Source.CALLER | Source.CALLEE, Dialled(digit, duration_ms) if self._media_answered:
@@ -266,6 +274,8 @@ class Call:
         elif sdp is not None and sdp != self._media_answer:
             # Another phone took the call than the one that was heard before.
             self._answer_media(sdp)
+        else:
+            self._media.perform(Expect(self._callee_side))
 
     def _offer_media(self, side: Side, sdp: str | None) -> None:
         if sdp is None:

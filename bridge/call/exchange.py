@@ -44,9 +44,11 @@ from bridge.routing import Remote, Routing
 from bridge.task import Tasks
 from bridge.txn import txn_id
 from media.plane import (
+    AudioLost,
     IceServer,
     MediaPlane,
     SessionSettings,
+    Unencrypted,
 )
 from sip.events import (
     Body,
@@ -394,7 +396,7 @@ class Exchange:
             trunk=self._trunks[line.trunk],
             deliver=self._deliver,
             find=find,
-            on_unencrypted=self._tell_unencrypted,
+            tell=self._tell_meanwhile,
             clock=self._clock,
         )
         live.name = name
@@ -463,10 +465,15 @@ class Exchange:
                 await self._portals.forget(send.room_id)
             raise
 
-    def _tell_unencrypted(self, live: LiveCall) -> None:
+    def _tell_meanwhile(self, live: LiveCall, what: Unencrypted | AudioLost) -> None:
         leg = live.caller if isinstance(live.caller, MatrixLeg) else live.speaking
-        if leg is not None:
+        if leg is None:
+            return
+        if isinstance(what, Unencrypted):
             self._say_soon(leg.room_id, wording.UNENCRYPTED, f"{leg.call_id} unencrypted")
+        else:
+            text = wording.audio_lost(what)
+            self._say_soon(leg.room_id, text, f"{leg.call_id} lost {what.side.value}")
 
     def _forget_call(self, key: tuple[str, str]) -> None:
         """Nothing that still comes for this call id may start a call."""

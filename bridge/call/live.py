@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from bridge.call.call import Call, Expired, Source, State, Stopped
@@ -24,6 +25,7 @@ from bridge.matrix.events import CallAnswer, CallEvent
 from bridge.numbers import PhoneNumber
 from bridge.task import Tasks
 from media.plane import (
+    AudioLost,
     MediaEvent,
     MediaPlane,
     SessionSettings,
@@ -127,7 +129,7 @@ class LiveCall:
 
     Args:
         find: for a call to users, finds their rooms and makes their legs.
-        on_unencrypted: told once, when the phone's side of the audio passes in the clear.
+        tell: takes what the user should know while the call goes on.
     """
 
     def __init__(
@@ -141,7 +143,7 @@ class LiveCall:
         trunk: TrunkPort,
         deliver: Callable[[CallSend], Awaitable[None]],
         find: Callable[[], Awaitable[tuple[MatrixLeg, ...]]] | None,
-        on_unencrypted: Callable[["LiveCall"], None],
+        tell: Callable[["LiveCall", Unencrypted | AudioLost], None],
         clock: Callable[[], float],
     ) -> None:
         self.record = record
@@ -157,7 +159,8 @@ class LiveCall:
         self._trunk = trunk
         self._deliver = deliver
         self._find = find
-        self._on_unencrypted = on_unencrypted
+        self._tell = partial(tell, self)
+        self._told: set[Side] = set()
         self._clock = clock
         self._inbox: asyncio.Queue[Item] = asyncio.Queue(INBOX)
         self._outboxes: dict[str, asyncio.Queue[CallSend]] = {}
@@ -288,11 +291,19 @@ class LiveCall:
             case _ if isinstance(item, MediaEvent):
                 self.call.handle(Source.MEDIA, item, now)
                 if isinstance(item, Unencrypted) and self.call.state is not State.ENDED:
-                    self._on_unencrypted(self)
+                    self._tell(item)
+                if isinstance(item, AudioLost) and self.speaking is not None:
+                    self._tell_once(item)
             case _:
                 if isinstance(item, SessionAnswered):
                     self.record.mark("ok_received", now)
                 self.sip_leg.receive(item, now)
+
+    def _tell_once(self, lost: AudioLost) -> None:
+        """One line for each side of a call: more would not help."""
+        if lost.side not in self._told:
+            self._told.add(lost.side)
+            self._tell(lost)
 
     def _settle(self, on_session: Callable[[Session], None]) -> None:
         """Carry what was said through the call until all is quiet, then let both sides speak."""

@@ -29,6 +29,7 @@ from bridge.call.events import (
 from media.plane import (
     AnswerReady,
     Closed,
+    Expect,
     Failed,
     Failure,
     Flowing,
@@ -178,6 +179,7 @@ def test_early_media_answers_the_caller_at_once_and_only_once() -> None:
         ("caller", "ring", None),
         ("media", "answer", (Side.SDES, "early")),
         ("caller", "answer", "answer'"),
+        ("media", "perform", Expect(Side.SDES)),
     ]
     assert call.state is State.ACTIVE
 

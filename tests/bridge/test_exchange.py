@@ -22,6 +22,8 @@ from bridge.portal import Portal, Portals
 from bridge.routing import Routing
 from media.plane import (
     AnswerReady,
+    AudioBack,
+    AudioLost,
     Encryption,
     Failed,
     Failure,
@@ -446,6 +448,25 @@ async def test_a_call_that_is_not_encrypted_is_told_in_its_room_while_it_lasts()
         w.media.tell(Unencrypted(Side.SDES))
         await settle()
         assert w.matrix.notices() == [wording.UNENCRYPTED]
+
+
+@virtual
+async def test_one_way_audio_is_told_once_for_each_side_and_only_in_an_answered_call() -> None:
+    async with world() as w:
+        await w.invite()
+        await w.progress(183, "early")
+        w.media.tell(AudioLost(Side.SDES, outward=False))
+        await settle()
+        assert w.matrix.notices() == []
+        await w.answered("early")
+        for outward in (False, True, False):
+            w.media.tell(AudioLost(Side.SDES, outward))
+            w.media.tell(AudioBack(Side.SDES, outward))
+        w.media.tell(AudioLost(Side.WEBRTC, outward=True))
+        await settle()
+        phone, device = w.matrix.notices()
+        assert phone.startswith("Nothing is heard from the phone")
+        assert device.startswith("Your device cannot be reached")
 
 
 @pytest.mark.parametrize(

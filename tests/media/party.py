@@ -10,7 +10,7 @@ from media import codec, crypto
 from media.dtls import Certificate
 from media.ice.events import Transmit
 from media.negotiate import read_sdes, read_webrtc
-from media.rtcp import RtcpPacket
+from media.rtcp import ReceiverReport, ReportBlock, RtcpPacket
 from media.rtcp import parse as parse_rtcp
 from media.rtp import RtpPacket, build, is_rtcp
 from media.sdp import Crypto, Format
@@ -67,12 +67,19 @@ class Ear:
 
     packets: list[RtpPacket] = field(default_factory=list)
     control: list[RtcpPacket] = field(default_factory=list)
+    _reported: int = 0
 
     def take(self, plain: bytes) -> None:
         if is_rtcp(plain):
             self.control += parse_rtcp(plain)
         else:
             self.packets.append(RtpPacket.parse(plain))
+
+    def report(self) -> bytes:
+        """A receiver report on what came since the last one (RFC 3550 §6.4.2)."""
+        fresh, self._reported = self.packets[self._reported :], len(self.packets)
+        blocks = [ReportBlock(p.ssrc, 0, 0, p.sequence, 0, 0, 0) for p in fresh[-1:]]
+        return bytes(ReceiverReport(77, tuple(blocks)))
 
     def of(self, payload_type: int) -> list[RtpPacket]:
         return [p for p in self.packets if p.payload_type == payload_type]
@@ -179,6 +186,10 @@ class Browser:
         transmit = self.end.send(packet, now)
         return [transmit] if transmit is not None else []
 
+    def say_rtcp(self, packet: bytes, now: float) -> list[Transmit]:
+        transmit = self.end.send_rtcp(packet, now)
+        return [transmit] if transmit is not None else []
+
 
 class Pbx:
     """The trunk's end; its RTP port is even and RTCP one above."""
@@ -249,6 +260,12 @@ class Pbx:
         protected = self.srtp.protect(packet)
         assert protected is not None
         return [Transmit(0, self.far, protected)]
+
+    def say_rtcp(self, packet: bytes) -> list[Transmit]:
+        assert self.srtp is not None
+        protected = self.srtp.protect_rtcp(packet)
+        assert protected is not None
+        return [Transmit(0, (self.far[0], self.far[1] + 1), protected)]
 
 
 def _renumber(text: str, numbers: dict[tuple[str, int], int]) -> str:

@@ -37,6 +37,8 @@ class Lab:
         self.cut: set[tuple[str, str]] = set()  # from one host to another nothing passes
         self.browser_at = {0: BROWSER}  # by the browser's number for its socket
         self._next_address: tuple[str, int] | None = None
+        self.reports_every: float | None = None  # seconds between the parties' RTCP
+        self._report_at = 0.0
         self.spoken = {"browser": True, "pbx": True}
         self._wire: list[tuple[float, int, tuple[str, int], tuple[str, int], bytes]] = []
         self._count = 0
@@ -106,6 +108,11 @@ class Lab:
                     self.put([said], self.browser_at[said.socket])
             if self.spoken["pbx"]:
                 self.put(self.pbx.say(self.voices["pbx"].next()), PBX)
+            if self.reports_every is not None and self.now >= self._report_at:
+                self._report_at = self.now + self.reports_every
+                for said in self.browser.say_rtcp(self.browser.ear.report(), self.now):
+                    self.put([said], self.browser_at[said.socket])
+                self.put(self.pbx.say_rtcp(self.pbx.ear.report()), (PBX[0], PBX[1] + 1))
             self.run(FRAME)
 
     def move_browser(self, address: tuple[str, int]) -> None:

@@ -24,6 +24,7 @@ from media.plane import (
     Closed,
     Connected,
     Digit,
+    Expect,
     Failed,
     Failure,
     Flowing,
@@ -91,6 +92,7 @@ ORDERS: list[Order] = [
     Play(Side.WEBRTC, SoundFile("/a/b.wav"), until_digit=True),
     StopPlaying(Side.SDES),
     Accept(Side.SDES),
+    Expect(Side.SDES),
 ]
 
 
