@@ -236,6 +236,7 @@ class Ringback:
             routing=routing,
             notices=self._texting,
             trunks=self._trunks,
+            strangers=self._texting.strangers,
         )
         self._bot = Bot(matrix=matrix, table=BotRoomTable(database))
         await self._bot.start()

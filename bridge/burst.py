@@ -4,7 +4,8 @@ A number that sends a thousand texts in a minute fills a room, and a thousand st
 list of rooms. Nothing of it is lost: what is not said at once is in the database like any other
 text. Of a number, only so many texts within a minute are said as the line's setting allows; the
 rest is folded into a notice, told when the burst is over, and said when its reader asks for it.
-Strangers wait for each other in order.
+Strangers who write wait for each other in order. One who calls cannot wait: where it is not let in
+at once it rings in the room of withheld numbers, and gets a room of its own another time.
 """
 
 import asyncio
@@ -121,7 +122,7 @@ class Bursts:
 
 
 class FirstContacts:
-    """Lets strangers in one after the other, on each line.
+    """Lets strangers in one after the other, on each line, whether they write or call.
 
     Args:
         sleep, clock: replaced by tests; seconds.
@@ -152,7 +153,24 @@ class FirstContacts:
                 if pause > 0:
                     await self._sleep(pause)
                 times.popleft()
-            times.append(self._clock())
-            self._admitted[key] = None
-            while len(self._admitted) > MAX_KNOWN:
-                self._admitted.popitem(last=False)
+            self._admit(key, times)
+
+    def admits(self, line: LineSection, number: PhoneNumber) -> bool:
+        """Whether a stranger is let in now; if not, it has not waited either."""
+        key, times = (line.name, number.text), self._times[line.name]
+        if key in self._admitted:
+            return True
+        if self._locks[line.name].locked():
+            return False  # those who wait came first
+        while times and self._clock() - times[0] >= WINDOW:
+            times.popleft()
+        if len(times) >= line.strangers_per_minute:
+            return False
+        self._admit(key, times)
+        return True
+
+    def _admit(self, key: tuple[str, str], times: deque[float]) -> None:
+        times.append(self._clock())
+        self._admitted[key] = None
+        while len(self._admitted) > MAX_KNOWN:
+            self._admitted.popitem(last=False)

@@ -300,7 +300,8 @@ class LineSection(Section):
         texts_in, texts_out: how texts come and leave: "sip" is MESSAGE on the trunk, else the name
             of a road.
         shown_per_minute: texts of one number that are said at once; the rest is told in a notice.
-        strangers_per_minute: numbers without a room that get one for their texts; others wait.
+        strangers_per_minute: numbers without a room that get one; texts of others wait, their calls
+            ring in the room of withheld numbers.
         send_reactions: whether a reaction leaves as a text, which costs as much as one.
         media_links: whether a file that cannot leave by itself leaves as a link to it.
     """

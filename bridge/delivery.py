@@ -37,6 +37,7 @@ class Deliveries:
 
     Args:
         attachments: needed where texts may have any.
+        strangers: has those wait who have no room.
         sleep: waits between attempts; replaced by tests.
     """
 
@@ -50,6 +51,7 @@ class Deliveries:
         texts: IncomingTexts,
         attachments: Attachments | None,
         senders: Senders,
+        strangers: FirstContacts,
         tasks: Tasks,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -63,7 +65,7 @@ class Deliveries:
         self._tasks = tasks
         self._sleep = sleep
         self._queues = Queues(tasks, "texts for a user")
-        self._strangers = FirstContacts(sleep=sleep)
+        self._strangers = strangers
         self._under_way: set[tuple[str, str]] = set()
         self._is_in_doubt = False
         self._kept = 0

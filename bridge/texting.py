@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from bridge import wording
 from bridge.attachment import Attachments, keep
-from bridge.burst import Bursts
+from bridge.burst import Bursts, FirstContacts
 from bridge.charset import decode_text
 from bridge.config import LineSection
 from bridge.db.interface import DatabaseAway
@@ -76,6 +76,9 @@ class Texting:
         senders: learns from the texts of roads.
         handouts: where files can be fetched that leave as links; None without a public address.
         sleep: waits between attempts; replaced by tests.
+
+    Attributes:
+        strangers: who of them gets a room now; calls ask too.
     """
 
     def __init__(
@@ -117,6 +120,7 @@ class Texting:
             tasks=self._tasks,
             sleep=sleep,
         )
+        self.strangers = FirstContacts(sleep=sleep)
         self._deliveries = Deliveries(
             matrix=matrix,
             ghosts=ghosts,
@@ -125,6 +129,7 @@ class Texting:
             texts=incoming,
             attachments=attachments,
             senders=self._senders,
+            strangers=self.strangers,
             tasks=self._tasks,
             sleep=sleep,
         )

@@ -106,6 +106,14 @@ def caller_comes(remote: Remote) -> str | None:
     return " ".join(told) or None
 
 
+def stranger_calls(caller: str) -> str:
+    """What to say of a call that rings in the room of withheld numbers, while it rings."""
+    return (
+        f"{caller} calls. It rings here because several new numbers came within a minute; “call "
+        "NUMBER”, told the bot, opens a room for this one."
+    )
+
+
 def sender_comes(remote: Remote) -> str | None:
     """What to say in front of a text from a phone; None for nothing."""
     return _FORGED.format(what="text") if remote.verstat is Verstat.FAILED else None

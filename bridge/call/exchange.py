@@ -38,7 +38,7 @@ from bridge.matrix.events import (
     CallReject,
     RoomEvent,
 )
-from bridge.numbers import PhoneNumber
+from bridge.numbers import ANONYMOUS, PhoneNumber
 from bridge.portal import Portal, Portals
 from bridge.routing import Remote, Routing
 from bridge.task import Tasks
@@ -80,10 +80,17 @@ class Notices(Protocol):
     ) -> None: ...
 
 
+class Strangers(Protocol):
+    """Knows how many strangers get a room; see `bridge.burst`."""
+
+    def admits(self, line: LineSection, number: PhoneNumber) -> bool: ...
+
+
 class Exchange:
     """The table of live calls.
 
     Args:
+        strangers: asked when somebody calls who has no room; None lets everybody in.
         trunks: by name; may be filled after construction, since a trunk's listener is ours.
         clock: monotonic seconds, the same that the trunks' agents go by.
         token: returns an identifier that nobody can guess.
@@ -99,9 +106,11 @@ class Exchange:
         routing: Routing,
         notices: Notices,
         trunks: Mapping[str, TrunkPort],
+        strangers: Strangers | None = None,
         clock: Callable[[], float] = time.monotonic,
         token: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:
+        self._strangers = strangers
         self._plane = plane
         self._matrix = matrix
         self._ghosts = ghosts
@@ -337,8 +346,12 @@ class Exchange:
         self, live: LiveCall, line: LineSection, remote: Remote
     ) -> tuple[MatrixLeg, ...]:
         """The rooms of the line's users, made where there are none, and a leg in each."""
+        live.rooms = self._rooms(line, remote.number)
         found = await asyncio.gather(
-            *(self._portals.open(line, remote.number, user, live.name) for user in line.users),
+            *(
+                self._portals.open(line, number, user, _name_in(live, number))
+                for user, number in live.rooms.items()
+            ),
             return_exceptions=True,
         )
         portals = [portal for portal in found if isinstance(portal, Portal)]
@@ -348,7 +361,7 @@ class Exchange:
         for portal in portals:
             leg = MatrixLeg(
                 room_id=portal.room_id,
-                ghost=self._ghosts.user_id(remote.number),
+                ghost=self._ghosts.user_id(portal.number),
                 user=portal.user,
                 call_id=f"~{self._token()}",
                 party_id=self._token(),
@@ -356,16 +369,36 @@ class Exchange:
             )
             self._by_room[(leg.room_id, leg.call_id)] = live
             legs.append(leg)
-        if (text := wording.caller_comes(remote)) is not None:
-            self._tasks.start("tell of a caller", self._tell_of_caller(live, text))
+        self._tasks.start("tell of a caller", self._tell_of_caller(live, remote))
         return tuple(legs)
 
-    async def _tell_of_caller(self, live: LiveCall, text: str) -> None:
-        """Say what the phone shows of a caller beside the number, while it rings."""
-        for user in live.line.users:
-            await self._notices.leave_notice(
-                live.line, live.number, user, text, name=live.name, key=f"caller:{live.key}"
-            )
+    def _rooms(self, line: LineSection, number: PhoneNumber) -> dict[str, PhoneNumber]:
+        """In the room of which number it rings for each user: the caller's, and that of withheld
+        numbers for a stranger who is not let in now."""
+        strange = {
+            user for user in line.users if self._portals.find(line.name, number, user) is None
+        }
+        if not strange or self._strangers is None or self._strangers.admits(line, number):
+            strange = set()
+        return {user: ANONYMOUS if user in strange else number for user in line.users}
+
+    async def _tell_of_caller(self, live: LiveCall, remote: Remote) -> None:
+        """Say what the phone shows of a caller and the room does not, while it rings."""
+        shown = wording.caller_comes(remote)
+        for user, number in live.rooms.items():
+            text = shown
+            if number != live.number:
+                caller = self._ghosts.shown(live.number, live.name)
+                text = " ".join(filter(None, [wording.stranger_calls(caller), shown]))
+            if text is not None:
+                await self._leave_notice(live, user, text, f"caller:{live.key}")
+
+    async def _leave_notice(self, live: LiveCall, user: str, text: str, key: str) -> None:
+        """Say something about a call where it rings, or rang."""
+        number = live.rooms.get(user, live.number)
+        await self._notices.leave_notice(
+            live.line, number, user, text, name=_name_in(live, number), key=key
+        )
 
     # --- both
 
@@ -520,11 +553,9 @@ class Exchange:
                 mark = wording.checked(live.verstat)
                 text = wording.call_in_ended(reason, caller, said, answered=answered, mark=mark)
             if text is not None:
-                await self._notices.leave_notice(
-                    live.line,
-                    live.number,
-                    user,
-                    text,
-                    name=live.name,
-                    key=f"call:{live.key}",
-                )
+                await self._leave_notice(live, user, text, f"call:{live.key}")
+
+
+def _name_in(live: LiveCall, number: PhoneNumber) -> str:
+    """What the ghost is called in whose room it rings: a stranger lends its name to no other's."""
+    return live.name if number == live.number else ""

@@ -8,7 +8,7 @@ the phone nor another room. How a send went comes back as an event.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -151,6 +151,8 @@ class LiveCall:
         self.number = number
         self.name = ""
         self.verstat: Verstat | None = None
+        # In the room of which number it rings, for each user that is called.
+        self.rooms: Mapping[str, PhoneNumber] = {}
         self.caller = caller
         self.callee = callee
         self.call: Call

@@ -155,3 +155,25 @@ async def test_the_wait_is_as_long_as_the_setting_wants(each: int) -> None:
     now += 1000
     await contacts.wait(line, PhoneNumber("1000"))
     assert len(slept) == 2
+
+
+async def test_strangers_who_call_share_the_minute_with_those_who_write() -> None:
+    now, slept = 0.0, asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        await slept.wait()
+
+    contacts = FirstContacts(sleep=sleep, clock=lambda: now)
+    first, second, third = (PhoneNumber(f"+1555000000{index}") for index in range(3))
+    assert contacts.admits(LINE, first)
+    assert contacts.admits(LINE, first)
+    assert not contacts.admits(LINE, second)
+    waiting = asyncio.create_task(contacts.wait(LINE, third))
+    await asyncio.sleep(0)
+    now = WINDOW
+    assert not contacts.admits(LINE, second)  # the one that waits came before
+    slept.set()
+    await waiting
+    assert contacts.admits(LINE, third)
+    now = 2 * WINDOW
+    assert contacts.admits(LINE, second)

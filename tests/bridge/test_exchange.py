@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bridge import wording
+from bridge.burst import FirstContacts
 from bridge.call.exchange import TURN_LIMIT, Exchange
 from bridge.config import LineSection, TrunkSection
 from bridge.ghost import Ghosts
@@ -67,7 +68,13 @@ GHOST = "@tel_15551234567:example.org"
 class World:
     """An exchange and everything around it."""
 
-    def __init__(self, *, users: tuple[str, ...] = (ALICE,), early_media: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        users: tuple[str, ...] = (ALICE,),
+        early_media: bool = True,
+        strangers_per_minute: int = 1000,
+    ) -> None:
         self.plane = FakePlane()
         self.matrix = FakeMatrix()
         self.trunk = FakeTrunk()
@@ -90,6 +97,7 @@ class World:
             region="DE",
             users=users,
             ring_seconds=40,
+            strangers_per_minute=strangers_per_minute,
         )
         trunk = TrunkSection(
             name="home",
@@ -107,6 +115,9 @@ class World:
             routing=Routing(lines=(self.line,), trunks={"home": trunk}),
             notices=self.notices,
             trunks={"home": self.trunk},
+            strangers=FirstContacts(
+                sleep=asyncio.sleep, clock=lambda: asyncio.get_running_loop().time()
+            ),
             clock=lambda: asyncio.get_running_loop().time(),
             token=lambda: f"{next(tokens):08d}",
         )
@@ -575,6 +586,69 @@ async def test_a_call_in_makes_the_portal_and_rings() -> None:
         assert session.said == [("ring", None)]
         await ring(w)
         assert len(w.matrix.rooms) == 1
+
+
+# --- strangers who call
+
+ANONYMOUS_GHOST = "@tel_anonymous:example.org"
+
+
+def _stranger(index: int) -> str:
+    return f'"Caller {index}" <sip:+4930555{index:05}@pbx.example.org>'
+
+
+@virtual
+async def test_a_hundred_strangers_within_a_minute_ring_in_two_rooms() -> None:
+    async with world(users=(ALICE, BOB), strangers_per_minute=1) as w:
+        sessions = [await ring(w, caller=_stranger(index)) for index in range(100)]
+        assert all(session.said == [("ring", None)] for session in sessions)
+        invites = [sent for sent in w.call_events() if sent.type == "m.call.invite"]
+        assert len(invites) == 200
+        assert [room["creator"] for room in w.matrix.rooms.values()] == [
+            *["@tel_493055500000:example.org"] * 2,
+            *[ANONYMOUS_GHOST] * 2,
+        ]
+        assert {invite.sender for invite in invites[2:]} == {ANONYMOUS_GHOST}
+        assert w.matrix.users[ANONYMOUS_GHOST] == "withheld number"  # and no caller's name
+        assert len(w.notices.left) == 2 * 99
+        user, number, text = w.notices.left[0]
+        assert (user, number) == (ALICE, "")
+        assert text.startswith("Caller 1 (+49 30 55500001) calls.")
+
+
+@virtual
+async def test_a_stranger_who_calls_in_a_quieter_minute_has_a_room() -> None:
+    async with world(strangers_per_minute=1) as w:
+        for index in (0, 1, 1):
+            await ring(w, caller=_stranger(index))
+        assert len(w.matrix.rooms) == 2
+        await asyncio.sleep(61)
+        await ring(w, caller=_stranger(1))
+        await ring(w, caller=_stranger(0))  # known by now
+        assert len(w.matrix.rooms) == 3
+        assert list(w.matrix.rooms.values())[-1]["name"] == "Caller 1 (+49 30 55500001)"
+
+
+@virtual
+async def test_who_has_a_room_rings_there_whatever_strangers_do() -> None:
+    async with world(strangers_per_minute=1) as w:
+        await ring(w, caller=_stranger(0))
+        await ring(w, caller="<sip:+15551234567@pbx.example.org>")
+        assert w.call_events()[-1].room_id == w.portal.room_id
+        assert w.notices.left == []
+
+
+@virtual
+async def test_a_missed_stranger_is_told_where_it_rang() -> None:
+    async with world(strangers_per_minute=1) as w:
+        await ring(w, caller=_stranger(0))
+        await ring(w, caller=_stranger(1))
+        assert w.notices.left[-1][1] == ""
+        await asyncio.sleep(45)
+        await settle()
+        told = [(number, text) for _, number, text in w.notices.left if "Missed" in text]
+        assert ("", "Missed call from Caller 1 (+49 30 55500001).") in told
+        assert ("+493055500000", "Missed call from Caller 0 (+49 30 55500000).") in told
 
 
 async def _answer(w: World, invite: Sent, *, sender: str = ALICE, party: str = "PHONE") -> None:
