@@ -13,6 +13,9 @@ OLD = (
     # Who calls whom, said and believed in several ways.
     Account("caller"),
     Account("called"),
+    # Encrypted audio where the other side can, and none at all.
+    Account("besteffort", settings={"media_encryption_optimistic": "yes"}),
+    Account("plain", settings={"media_encryption": "no"}),
     # Digits beside the media.
     Account("info", settings={"dtmf_mode": "info"}),
     # Provisional responses are reliable, or there is no call.

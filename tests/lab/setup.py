@@ -31,6 +31,7 @@ PACKAGES = {
     "coturn": "the homeserver's TURN server",
     "kamailio": "a registrar and proxy in the path of calls",
     "kamailio-tls-modules": "its TLS and its digests",
+    "rtpengine-daemon": "a media plane that knows every suite of SRTP",
     "postgresql": "the other database that the suite runs on",
     "strace": "shows in which order the bridge stores and answers",
     "libfaketime": "lets its clock jump",
