@@ -1,5 +1,5 @@
 # docker build -t ringback .
-# docker run -d --name ringback --network host --read-only --tmpfs /tmp -v ringback:/data ringback
+# docker run -d --name ringback --network host --stop-timeout 90 --read-only --tmpfs /tmp -v ringback:/data ringback
 #
 # /data holds ringback.yaml and the database, and belongs to user 29330.
 FROM python:3.12-slim-bookworm AS build

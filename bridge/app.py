@@ -184,6 +184,15 @@ class Ringback:
         self._tasks.start("database", self._recovery.run())
         log.info("Ringback is up: %d trunks, %d lines", len(self._trunks), len(self._config.lines))
 
+    async def drain(self, limit: float) -> None:
+        """Take no new calls, and let those that are go on for `limit` seconds at most. Everything
+        else goes on as well. Nothing happens before `start` is through."""
+        if not self._is_up or not self._exchange.live:
+            return
+        log.info("waiting for %d calls, for %g s at most", self._exchange.live, limit)
+        left = await self._exchange.drain(limit)
+        log.info("no call is left" if not left else f"{left} calls must end")
+
     async def stop(self) -> None:
         """End everything that was started, in the other order; a failure stops nothing else."""
         self._is_up = False

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Coroutine
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -226,22 +227,28 @@ def _give_up(words: str) -> NoReturn:
 
 
 async def _serve(config: Config) -> None:
-    """Run the bridge until a signal comes."""
+    """Run the bridge until a signal comes.
+
+    SIGTERM lets calls go on for the time in the configuration; SIGINT and a second signal end them;
+    one more ends us without a word to anybody.
+    """
     # Imported here, so that `init` and `check` work without media and SIP being loaded.
     from bridge.app import Ringback
 
-    stopping = asyncio.Event()
+    stopping, hurry = asyncio.Event(), asyncio.Event()
 
-    def stop() -> None:
-        if stopping.is_set():
-            log.warning("second signal: not waiting any longer")
+    def stop(number: signal.Signals) -> None:
+        if hurry.is_set():
+            log.warning("one more signal: not waiting any longer")
             logging.shutdown()
             os._exit(1)
+        if stopping.is_set() or number is signal.SIGINT:
+            hurry.set()
         stopping.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stop, number)
     bridge = Ringback(config)
     starting = asyncio.create_task(bridge.start())
     waiting = asyncio.create_task(stopping.wait())
@@ -250,12 +257,24 @@ async def _serve(config: Config) -> None:
         if starting.done():
             starting.result()
             await waiting
+            await _first(bridge.drain(config.drain_seconds), hurry.wait())
         log.info("stopping")
     finally:
         starting.cancel()
         waiting.cancel()
         await asyncio.gather(starting, waiting, return_exceptions=True)
         await bridge.stop()
+
+
+async def _first(*either: Coroutine[Any, Any, object]) -> None:
+    """Wait for one of them, and drop the others."""
+    tasks = [asyncio.create_task(each) for each in either]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _ask_health(config: Config) -> tuple[bool, str]:

@@ -347,6 +347,7 @@ class Config(Section):
     lines: Annotated[tuple[LineSection, ...], Field(min_length=1)]
     hooks: HooksSection | None = None
     roads: tuple[RoadSection, ...] = ()
+    drain_seconds: Annotated[int, Field(ge=0, le=86400)] = 60  # for calls, when we are stopped
     log: LogSection = LogSection()
 
     @property

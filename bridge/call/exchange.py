@@ -10,6 +10,7 @@ that is ringing in the same room.
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -137,6 +138,7 @@ class Exchange:
         )
         self._ice: tuple[IceServer, ...] = ()
         self._stopping = False
+        self._empty = asyncio.Event()  # no more calls, and none can come
 
     async def start(self) -> None:
         """Ask for the TURN servers ahead of the first call, which then finds them remembered."""
@@ -145,6 +147,23 @@ class Exchange:
     @property
     def live(self) -> int:
         """How many calls there are."""
+        return len(self._calls)
+
+    async def drain(self, limit: float) -> int:
+        """Take no more calls, and let those that are come to their end.
+
+        Args:
+            limit: seconds to wait for that.
+
+        Returns:
+            How many calls are left.
+        """
+        self._stopping = True
+        if not self._calls:
+            self._empty.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                await self._empty.wait()
         return len(self._calls)
 
     async def stop(self, *, limit: float = 5.0) -> None:
@@ -314,7 +333,7 @@ class Exchange:
         if line is None:
             status = 404
         elif self._stopping:
-            status = 480
+            status = 503  # a trunk with another way to the number takes it
         elif len(self._calls) >= MAX_CALLS:
             status = 486
         if line is None or status is not None:
@@ -459,6 +478,8 @@ class Exchange:
             await live.run(on_session)
         finally:
             self._calls.discard(live)
+            if self._stopping and not self._calls:
+                self._empty.set()
             for table in (self._by_room, self._by_session):
                 for key in [key for key, value in table.items() if value is live]:
                     del table[key]

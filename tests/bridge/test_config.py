@@ -421,7 +421,8 @@ def test_a_wrong_value_says_what_would_be_right(
         ("log: info", "not a section"),
         (
             "colour: red",
-            "homeserver, appservice, database, media, listener, trunks, lines, hooks, roads, log",
+            "homeserver, appservice, database, media, listener, trunks, lines, hooks, roads, "
+            "drain_seconds, log",
         ),
         ("listener: {insecure_udp: 5061}", "not a host and a port"),
         ("listener: {tls: 0.0.0.0:5061}", "listener.tls: cannot be without a certificate"),

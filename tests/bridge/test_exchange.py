@@ -912,9 +912,40 @@ async def test_stopping_ends_calls_on_both_sides() -> None:
         assert w.types() == ["m.call.answer", "m.call.hangup"]
         assert w.matrix.notices() == ["The call ended because the bridge is being restarted."]
         late = await ring(w)
-        assert late.said == [("reject", 480)]
+        assert late.said == [("reject", 503)]
         await w.invite("call9")
         assert w.exchange.live == 0
+
+
+@virtual
+async def test_calls_go_on_while_we_drain_and_new_ones_are_refused() -> None:
+    async with world() as w:
+        await w.invite()
+        await w.answered()
+        draining = asyncio.create_task(w.exchange.drain(60.0))
+        await settle()
+        late = await ring(w)
+        assert late.said == [("reject", 503)]
+        await w.invite("call9")
+        assert w.matrix.notices() == [wording.STOPPING]
+        assert w.exchange.live == 1
+        assert w.session.said == []
+        await asyncio.sleep(30.0)
+        await w.room("m.call.hangup", reason="user_hangup")
+        assert await asyncio.wait_for(draining, 10.0) == 0
+
+
+@virtual
+async def test_draining_has_an_end() -> None:
+    async with world() as w:
+        assert await w.exchange.drain(60.0) == 0
+    async with world() as w:
+        await w.invite()
+        await w.answered()
+        before = asyncio.get_running_loop().time()
+        assert await w.exchange.drain(60.0) == 1
+        assert asyncio.get_running_loop().time() - before == pytest.approx(60.0, abs=0.1)
+        assert w.session.said == []
 
 
 @virtual

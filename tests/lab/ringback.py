@@ -96,7 +96,8 @@ class Ringback:
         }
         first, last = self.media_ports[0], self.media_ports[-1]
         media = {"listen": HOST, "ports": f"{first}-{last}", "workers": 1}
-        self.write({**config, **self._settings, "media": media, "log": {"level": "debug"}})
+        drain = {"drain_seconds": 0, **self._settings}
+        self.write({**config, **drain, "media": media, "log": {"level": "debug"}})
         registration = yaml.safe_load(self.registration.read_text())
         assert registration["url"], "init made a registration without an address"
         registration |= {
