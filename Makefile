@@ -101,6 +101,15 @@ bench-sip: $(LOCKED)-dev  ## the SIP user agent beside others for Python
 	@$(QUIET) "other user agents" $(PEERS)/bin/python -m pip install --require-hashes -r requirements/peers.lock
 	@$(RUN)/python -m tests.bench.sip --peers $(PEERS)/bin/python
 
+MEDIA_PEERS := $(VENV)/media-peers
+bench-media: $(LOCKED)-dev  ## the media plane beside rtpengine and aiortc; 8 minutes, MEDIA=--quick for one
+	@for program in rtpengine espeak-ng; do command -v $$program >/dev/null || { \
+		echo "$$program is missing. As root: apt-get install --no-install-recommends rtpengine-daemon espeak-ng"; \
+		exit 1; }; done
+	@[ -x $(MEDIA_PEERS)/bin/python ] || $(RUN)/python -m venv $(MEDIA_PEERS)
+	@$(QUIET) "aiortc" $(MEDIA_PEERS)/bin/python -m pip install --require-hashes -r requirements/media-peers.lock
+	@$(RUN)/python -m tests.bench.media --peers $(MEDIA_PEERS)/bin/python $(MEDIA)
+
 flood: $(LOCKED)-dev  ## a minute of 200 INVITEs a second over TLS; a good call must ring, memory return
 	@$(RUN)/python -m tests.bench.sip_flood
 

@@ -13,7 +13,6 @@ import json
 import os
 import random
 import shutil
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -325,10 +324,8 @@ async def _end(process: asyncio.subprocess.Process | None) -> None:
 
 
 def engines(peers: Path | None) -> list[Callable[[], Engine]]:
-    """Those that can be had: aiortc needs the interpreter of the peers' environment."""
+    """How to make each that can be had; aiortc needs the interpreter of the peers' environment."""
     made: list[Callable[[], Engine]] = [Ringback, Rtpengine]
     if peers is not None:
         made.append(lambda: Aiortc(peers))
-    else:
-        sys.stderr.write("aiortc is left out: no --peers\n")
     return made
