@@ -155,6 +155,17 @@ class Direction:
         self._outlet.settle(now)
         return packets
 
+    @property
+    def needs_ticks(self) -> bool:
+        """Whether anything is done in `tick`; a relay works without."""
+        stage, player = self._stage, self._player
+        return player is not None or isinstance(stage, Transcoder) or self._keypad.is_active
+
+    @property
+    def has_digits(self) -> bool:
+        """Whether `digits` has any."""
+        return self._keypad.has_told
+
     def digits(self) -> list[tuple[str, int]]:
         """Digits that ended since the last call of this, with their duration in milliseconds."""
         return self._keypad.told()

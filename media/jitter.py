@@ -34,6 +34,7 @@ _WINDOW = 100  # packets in each half of the window for the fastest
 _WAIT_WINDOW = 25  # frames in each half of the window for the shortest wait
 _LATE_LIMIT = 0.100  # seconds of LATE, after which it is SILENCE
 _LOST_LIMIT = 0.200  # a longer gap is not concealed: it is SILENCE up to where sound goes on
+_EARLY = 0.0025  # seconds: a frame is wanted so much before its time, when a packet brings the tick
 _REBASE = 1.0  # seconds: packets that are off by more have another clock, and not another delay
 _MAX_AHEAD = 500  # sequence numbers; beyond, the sender has started anew
 _MAX_BEHIND = 100
@@ -261,7 +262,7 @@ class PlayoutBuffer:
             if entry.packet is None:
                 self._take(first)
                 continue
-            if now - entry.arrival < self.target - 1e-9:
+            if now - entry.arrival < self.target - _EARLY:
                 return False
             if self._newest_media - entry.media > self.target + self._frame:
                 self._take(first)  # a jam has dissolved: go on with what is recent
@@ -316,7 +317,7 @@ class PlayoutBuffer:
     def _is_early(self, entry: _Entry, now: float) -> bool:
         """Whether the sender was silent before this packet and its time has not come."""
         gap = entry.media - self._next_media
-        return gap > self._frame / 2 and now - entry.arrival < min(gap, self.target) - 1e-9
+        return gap > self._frame / 2 and now - entry.arrival < min(gap, self.target) - _EARLY
 
     def _step(self) -> None:
         """Go over one frame that is not here."""

@@ -4,8 +4,10 @@ Two `Direction`s, one each way; what both sides have in the same codec passes un
 Each direction is told to send while the end it leads to is up and not on hold. Beside the audio
 runs each side's RTCP, and what is known of each side for the report and for noticing silence.
 
-The playout tick comes every 20 ms on a schedule that does not drift; a direction makes up for ticks
-that were missed.
+A direction that needs ticks has its own, every 20 ms: they follow the packets that it plays, so
+that sound waits in the playout buffer and for nothing else. A tick that is nearly due comes with
+the packet that it was waiting for, which saves the driver a wake-up. A direction that only passes
+packets on has no ticks at all. A direction makes up for ticks that were missed.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,6 +33,9 @@ from media.srtp import Srtp
 from media.watch import Watch
 
 TICK = 0.020
+_LEAD = 0.001  # seconds that a tick aims to come after its packet
+_EARLY = 0.002  # a tick may come so much before its time, with a packet
+_NUDGE = 0.000_05  # the most that one packet moves the ticks: 2.5 ms a second, more than any clock
 
 _NO_SOUNDS: Mapping[str, Sound] = MappingProxyType({})
 _NOWHERE = Format("pcmu", 0, 8000)  # stands for the terms of a side that has none yet
@@ -76,6 +81,7 @@ class _Strand:
     lost: dict[bool, bool] = field(default_factory=lambda: {False: False, True: False})
     has_path: bool = True
     malformed: int = 0
+    tick_at: float | None = None  # of `outward`; None: it needs none now
 
     @property
     def must_send(self) -> bool:
@@ -105,8 +111,8 @@ class Junction:
         self._random = random
         self._digits_in_media = digits_in_media
         self._strands = {side: self._make_strand(side, wall_offset) for side in Side}
+        self._pair = tuple(self._strands.values())
         self._attendant = Attendant(toward=self._toward, sounds=sounds)
-        self._next_tick: float | None = None
         self._outputs: list[JunctionOutput] = []
 
     def _make_strand(self, side: Side, wall_offset: float) -> _Strand:
@@ -151,12 +157,11 @@ class Junction:
         self._begin(now)
 
     def _begin(self, now: float) -> None:
-        """From now on there are ticks, and reports to each side with terms."""
-        if self._next_tick is None:
-            self._next_tick = now + TICK
-        for strand in self._strands.values():
+        """From now on there are reports to each side with terms, and the ticks that are needed."""
+        for strand in self._pair:
             if strand.agreed is not None and strand.reporter.deadline() is None:
                 strand.reporter.start(now)
+            self._keep_ticking(strand, now)
 
     def _lead(self, source: Agreed | None, to: _Strand, agreed: Agreed | None) -> None:
         sources = {} if source is None else _sources(source)
@@ -190,6 +195,8 @@ class Junction:
         self._attendant.perform(order, now)
         if self._attendant.is_busy:
             self._begin(now)
+        for strand in self._pair:
+            self._keep_ticking(strand, now)
 
     def _toward(self, side: Side) -> Direction | None:
         """The direction that leads to a side; before there are terms, one that sends nothing, if
@@ -202,33 +209,41 @@ class Junction:
 
     # --- packets
 
-    def take(self, side: Side, plain: bytes, now: float) -> None:
-        """An authentic packet of one side, in clear."""
+    def take(self, side: Side, plain: bytes, now: float) -> bool:
+        """An authentic packet of one side, in clear; returns whether `deadline` may have moved."""
         strand = self._strands[side]
         try:
             if is_rtcp(plain):
                 self._take_rtcp(strand, plain, now)
-                return
+                return True
             packet = RtpPacket.parse(plain)
         except RtpError:
             strand.malformed += 1
-            return
-        strand.reporter.reception.receive(
+            return False
+        reporter = strand.reporter
+        reporter.reception.receive(
             packet.ssrc,
             packet.sequence,
             packet.timestamp,
             len(packet.payload),
-            strand.reporter.clock_rate,
+            reporter.clock_rate,
             now,
         )
         if not strand.watch.is_flowing:
             self._outputs.append(Flowing(side))
         strand.watch.audio(packet, now)
         other = self._strands[side.other]
-        if other.outward is not None:
-            for passed in other.outward.push(packet, now):
+        outward = other.outward
+        if outward is not None:
+            for passed in outward.push(packet, now):
                 self._send(other, passed, now)
-            self._attendant.collect_digits(side)
+            if outward.has_digits:
+                self._attendant.collect_digits(side)
+            if other.tick_at is not None:
+                self._follow(other, now)
+            elif outward.needs_ticks:
+                other.tick_at = now + TICK + _LEAD
+        return False
 
     def _take_rtcp(self, strand: _Strand, plain: bytes, now: float) -> None:
         packets = parse_rtcp(plain)
@@ -254,27 +269,71 @@ class Junction:
 
     # --- time
 
+    @property
+    def next_tick(self) -> float | None:
+        """When `tick` is wanted next."""
+        one, other = self._pair
+        if one.tick_at is None:
+            return other.tick_at
+        if other.tick_at is None or one.tick_at < other.tick_at:
+            return one.tick_at
+        return other.tick_at
+
+    def tick(self, now: float) -> None:
+        """Play out what is due."""
+        for strand in self._pair:
+            if strand.tick_at is not None and now >= strand.tick_at:
+                self._play_out(strand, strand.tick_at, now)
+
+    def _follow(self, strand: _Strand, now: float) -> None:
+        """A packet came: move the ticks toward its like, and play out if a tick is nearly due."""
+        due = strand.tick_at
+        if due is None:
+            return
+        wait = due - now  # wanted: `_LEAD`, on the circle of one tick
+        error = (wait - _LEAD + TICK / 2) % TICK - TICK / 2
+        due -= max(-_NUDGE, min(_NUDGE, error))
+        strand.tick_at = due
+        if 0 <= wait < _EARLY:  # one that is overdue comes when all packets that wait were taken
+            self._play_out(strand, due, now)
+
+    def _play_out(self, strand: _Strand, due: float, now: float) -> None:
+        outward = strand.outward
+        if outward is None:
+            strand.tick_at = None
+            return
+        for packet in outward.tick(now):
+            self._send(strand, packet, now)
+        if outward.has_digits:
+            self._attendant.collect_digits(strand.side.other)
+        if self._attendant.is_busy:
+            self._attendant.tick()
+        if not outward.needs_ticks:
+            strand.tick_at = None
+        elif now < due + TICK:
+            strand.tick_at = due + TICK
+        else:
+            strand.tick_at = due + (int((now - due) / TICK) + 1) * TICK
+
+    def _keep_ticking(self, strand: _Strand, now: float) -> None:
+        """Begin to tick if there is something to do that no packet brings about."""
+        if strand.tick_at is None and strand.outward is not None and strand.outward.needs_ticks:
+            strand.tick_at = now + TICK
+
     def handle_timer(self, now: float) -> None:
-        if self._next_tick is not None and now >= self._next_tick:
-            self._play_out(self._next_tick, now)
-        for strand in self._strands.values():
+        """Report what is due; ticks are `tick`'s."""
+        for strand in self._pair:
             due = strand.reporter.deadline()
             if due is not None and now >= due:
                 report = strand.reporter.report(now, self._sent(strand, now))
                 self._send_rtcp(strand, report, now)
 
-    def _play_out(self, due: float, now: float) -> None:
-        for strand in self._strands.values():
-            if strand.outward is not None:
-                for packet in strand.outward.tick(now):
-                    self._send(strand, packet, now)
-                self._attendant.collect_digits(strand.side.other)
-        self._attendant.tick()
-        self._next_tick = due + (int((now - due) / TICK) + 1) * TICK
-
     def deadline(self) -> float | None:
-        times = [self._next_tick, *(s.reporter.deadline() for s in self._strands.values())]
-        return min((t for t in times if t is not None), default=None)
+        """When `handle_timer` is wanted next."""
+        one, other = (strand.reporter.deadline() for strand in self._pair)
+        if one is None or other is None:
+            return other if one is None else one
+        return min(one, other)
 
     def goodbye(self, now: float) -> None:
         """The last report to each side that was heard; what we did ourselves ends."""

@@ -99,6 +99,16 @@ class Keypad:
         return told
 
     @property
+    def has_told(self) -> bool:
+        """Whether `told` has any."""
+        return bool(self._told)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a digit is heard or said: time matters to it."""
+        return self._receiver.active or self._keys.busy
+
+    @property
     def covers(self) -> bool:
         """Whether a digit of the source is going on that is said anew: its sound is not wanted."""
         return self._sends and self._receiver.active

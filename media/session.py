@@ -78,7 +78,8 @@ class Ground:
 
 
 class Session:
-    """See the module's head. The driver empties `poll` and reads `deadline` after every call.
+    """See the module's head. The driver empties `poll` and reads `deadline` after every call,
+    or, to save time, `next_tick` and, where `receive` says so, `chores`.
 
     Args:
         random: gives so many random bytes.
@@ -422,20 +423,21 @@ class Session:
 
     # --- packets
 
-    def receive(self, data: bytes, source: tuple[str, int], socket: int, now: float) -> None:
-        """A datagram that came in on one of our sockets."""
+    def receive(self, data: bytes, source: tuple[str, int], socket: int, now: float) -> bool:
+        """A datagram that came in on one of our sockets. Returns whether `chores` is to be read
+        again: a packet of audio moves `next_tick` at most, and audio is nearly all that comes."""
         if self._is_over:
-            return
+            return False
         if socket == self._ground.rtp.number or socket == self._ground.rtcp.number:
             plain = self._sdes.receive(data, source, socket)
-            if plain is not None:
-                self._take(Side.SDES, plain, now)
-        elif self._webrtc is not None:
-            plain = self._webrtc.receive(data, source, socket, now)
-            if plain is not None:
-                self._take(Side.WEBRTC, plain, now)
-            else:
-                self._collect(now)
+            return plain is not None and self._take(Side.SDES, plain, now)
+        if self._webrtc is None:
+            return False
+        plain = self._webrtc.receive(data, source, socket, now)
+        if plain is not None:
+            return self._take(Side.WEBRTC, plain, now)
+        self._collect(now)
+        return True
 
     def receive_stream(self, data: bytes, socket: int, now: float) -> None:
         """Bytes of a stream to a TURN server that `poll` asked for."""
@@ -454,16 +456,29 @@ class Session:
             self._webrtc.stream_closed(socket, now)
             self._collect(now)
 
-    def _take(self, side: Side, plain: bytes, now: float) -> None:
-        self._junction.take(side, plain, now)
+    def _take(self, side: Side, plain: bytes, now: float) -> bool:
+        changed = self._junction.take(side, plain, now)
         self._collect_audio(now)
+        return changed
 
     # --- time
+
+    @property
+    def next_tick(self) -> float | None:
+        """When `tick` is wanted next."""
+        return None if self._is_over else self._junction.next_tick
+
+    def tick(self, now: float) -> None:
+        """Play out what is due."""
+        if not self._is_over:
+            self._junction.tick(now)
+            self._collect_audio(now)
 
     def handle_timer(self, now: float) -> None:
         """Do what is due: play out, report, connect or give up, notice silence."""
         if self._is_over:
             return
+        self._junction.tick(now)
         self._junction.handle_timer(now)
         self._collect_audio(now)
         if self._webrtc is not None:
@@ -498,6 +513,10 @@ class Session:
 
     def deadline(self) -> float | None:
         """When `handle_timer` is wanted next."""
+        return _earlier(self.next_tick, self.chores())
+
+    def chores(self) -> float | None:
+        """When `handle_timer` is wanted next for anything but ticks."""
         if self._is_over:
             return None
         gather_until = self._gather_until if self._awaiting is not None else None
@@ -569,3 +588,9 @@ class Session:
 
     def _since_opened(self, at: float | None) -> float | None:
         return None if at is None else at - self._opened_at
+
+
+def _earlier(one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)

@@ -14,6 +14,7 @@ import contextlib
 import gc
 import heapq
 import logging
+import math
 import os
 import select
 import signal
@@ -49,6 +50,8 @@ log = logging.getLogger(__name__)
 
 _MOST_DATAGRAM = 2048
 _MOST_UNREAD = 4 * 1024 * 1024  # bytes that the control process may leave unread
+_STALL = 0.005  # seconds that a timer is late
+_MOST_ROUNDS = 16  # of reading after a stall, before timers have their turn
 _MOST_EVENTS = 64  # of one epoll, so that ticks are not kept waiting
 _EXPEDITED = 46 << 2  # DSCP EF (RFC 8837 §5), as the byte of the header
 _RTP, _RTCP, _FIRST_WEBRTC = 0, 1, 2  # a session's numbers for its sockets
@@ -65,6 +68,7 @@ class _Entry:
     sockets: dict[int, socket.socket] = field(default_factory=dict)
     streams: dict[int, Stream] = field(default_factory=dict)
     ports: list[int] = field(default_factory=list)
+    chores: float | None = None  # the session's, as last read
     armed: float | None = None
 
 
@@ -93,22 +97,36 @@ class Worker:
         self._epoll.register(self._control.fileno(), select.EPOLLIN)
         self._tell({"op": "ready"})
         _warm_up()
+        control = self._control.fileno()
         while self._is_running:
             ready = self._epoll.poll(self._patience(), _MOST_EVENTS)
             now = time.monotonic()
-            for fd, _ in ready:
-                if fd == self._control.fileno():
-                    self._on_control(now)
-                elif fd in self._readable:
-                    self._on_readable(*self._readable[fd], now)
+            rounds = 0
+            while ready:
+                for fd, _ in ready:
+                    if fd == control:
+                        self._on_control(now)
+                    elif fd in self._readable:
+                        self._on_readable(*self._readable[fd], now)
+                # After a stall packets wait in the sockets. They go before the ticks, which would
+                # take them for late, and have the buffers delay the sound from then on.
+                rounds += 1
+                late = rounds < _MOST_ROUNDS and now - self._due() > _STALL
+                ready = self._epoll.poll(0, _MOST_EVENTS) if late else []
             self._run_timers()
         for entry in list(self._entries.values()):
             self._drop(entry, time.monotonic())
 
+    def _due(self) -> float:
+        """When the first timer is due."""
+        timers = self._timers
+        while timers and timers[0][2].armed != timers[0][0]:  # moved since: nothing to wake up for
+            heapq.heappop(timers)
+        return timers[0][0] if timers else math.inf
+
     def _patience(self) -> float:
-        if not self._timers:
-            return -1
-        return max(0.0, self._timers[0][0] - time.monotonic())
+        due = self._due()
+        return -1 if due == math.inf else max(0.0, due - time.monotonic())
 
     # --- the control channel
 
@@ -145,7 +163,7 @@ class Worker:
             case _:
                 entry = self._entries.get(message["session"])
                 if entry is not None:
-                    self._guard(entry, now, partial(self._on_verb, entry, message, now))
+                    self._guard(entry, partial(self._on_verb, entry, message, now))
                 elif message["op"] == "close":  # of one that never got its ports
                     self._tell_event(message["session"], Closed(Report()))
 
@@ -279,11 +297,11 @@ class Worker:
         entry.armed = None
         self._tell_event(entry.number, closed)
 
-    def _guard(self, entry: _Entry, now: float, action: Callable[[], None]) -> None:
+    def _guard(self, entry: _Entry, action: Callable[[], None]) -> None:
         """Do something with a session and carry out what it wants; a crash is its own only."""
         try:
             action()
-            self._flush(entry, now)
+            self._flush(entry)
         except ControlError:
             raise
         except Exception as error:  # noqa: BLE001  # other calls must go on
@@ -304,7 +322,7 @@ class Worker:
         self, entry: _Entry, number: int, one: "socket.socket | Stream", now: float
     ) -> None:
         if isinstance(one, Stream):
-            self._guard(entry, now, partial(self._on_stream, entry, number, one, now))
+            self._guard(entry, partial(self._on_stream, entry, number, one, now))
             return
         # One datagram per wake-up: a session has one in 20 ms, and epoll is level-triggered.
         try:
@@ -312,14 +330,18 @@ class Worker:
         except OSError:
             return
         try:
-            entry.session.receive(data, source[:2], number, now)
-            self._flush(entry, now)
+            if entry.session.receive(data, source[:2], number, now):
+                entry.chores = entry.session.chores()
+            for output in entry.session.poll():
+                self._carry_out(entry, output)
+            self._arm(entry)
         except Exception as error:  # noqa: BLE001  # other calls must go on
             self._crashed(entry, error)
 
-    def _flush(self, entry: _Entry, now: float) -> None:
+    def _flush(self, entry: _Entry) -> None:
         for output in entry.session.poll():
             self._carry_out(entry, output)
+        entry.chores = entry.session.chores()
         self._arm(entry)
 
     def _carry_out(self, entry: _Entry, output: Output) -> None:
@@ -378,7 +400,9 @@ class Worker:
     # --- time
 
     def _arm(self, entry: _Entry) -> None:
-        deadline = entry.session.deadline()
+        deadline, chores = entry.session.next_tick, entry.chores
+        if deadline is None or (chores is not None and chores < deadline):
+            deadline = chores
         if deadline is not None and deadline != entry.armed:
             entry.armed = deadline
             self._timer_count += 1
@@ -393,7 +417,19 @@ class Worker:
                 entry.armed = None
                 due.append(entry)
         for entry in due:
-            self._guard(entry, now, partial(entry.session.handle_timer, now))
+            if entry.chores is not None and entry.chores <= now:
+                self._guard(entry, partial(entry.session.handle_timer, now))
+            else:
+                self._tick(entry, now)
+
+    def _tick(self, entry: _Entry, now: float) -> None:
+        try:
+            entry.session.tick(now)
+            for output in entry.session.poll():
+                self._carry_out(entry, output)
+            self._arm(entry)
+        except Exception as error:  # noqa: BLE001  # other calls must go on
+            self._crashed(entry, error)
 
 
 def _warm_up() -> None:

@@ -10,6 +10,7 @@ from media.jitter import CAPACITY, MAX_TARGET, MIN_TARGET, Outcome, PlayoutBuffe
 from media.rtp import RtpPacket
 
 FRAME = 0.020
+EARLY = 0.0025  # a tick may come so much before its time
 Arrival = tuple[float, RtpPacket]
 Played = list[int | Outcome]
 
@@ -73,7 +74,7 @@ def test_a_steady_stream_is_played_whole_and_in_time(start: int, phase: float) -
     buffer = PlayoutBuffer(8000)
     played = play(stream(numbers, start=start), buffer=buffer, phase=phase)
     assert sound(played) == list(numbers)
-    assert MIN_TARGET <= buffer.delay < MIN_TARGET + FRAME
+    assert MIN_TARGET - EARLY <= buffer.delay < MIN_TARGET + FRAME
     assert (buffer.lost, buffer.discarded) == (0, 0)
 
 

@@ -27,7 +27,7 @@ from media.sdp import Crypto, Direction, Sdp
 from media.session import GATHERING_LIMIT
 from media.srtp import SUITES
 from tests.media.party import FRAME, Browser, Pbx, Voice, audio_formats
-from tests.media.session_lab import BRIDGE, BROWSER, PBX, Lab, heard_tones
+from tests.media.session_lab import BRIDGE, BROWSER, LATENCY, PBX, Lab, heard_tones
 
 
 @pytest.fixture
@@ -348,10 +348,9 @@ def test_an_authentic_packet_from_elsewhere_does(lab: Lab) -> None:
     for _ in range(10):
         lab.put(lab.browser.say(Voice("opus", 111, 600.0, _ * 9).next(), lab.now), BROWSER)
         lab.put(lab.pbx.say(voice.next()), lab.pbx.address)
-        lab.run(FRAME / 2)
-        sent += [entry[3] for entry in lab._wire if entry[2] == (BRIDGE, 40000)]
-        lab.run(FRAME / 2)
-        sent += [entry[3] for entry in lab._wire if entry[2] == (BRIDGE, 40000)]
+        for _ in range(20):
+            lab.run(FRAME / 20)
+            sent += [entry[3] for entry in lab._wire if entry[2] == (BRIDGE, 40000)]
     assert set(sent[-3:]) == {(PBX[0], 33333)}
 
 
@@ -626,3 +625,35 @@ def test_loss_on_the_way_is_concealed_and_counted(lab: Lab) -> None:
     heard_tones(lab, ("opus", 111), ("pcmu", 0))
     lab.session.close(lab.now)
     assert lab.of(Closed)[0].report.sdes.packets_lost == 5
+
+
+# --- ticks
+
+
+def test_a_call_that_passes_through_needs_no_ticks() -> None:
+    lab = Lab(SessionSettings(codecs=("pcmu",)))
+    lab.browser.formats = ("0 PCMU/8000",)
+    lab.call_out()
+    lab.talk(1.0, browser="pcmu")
+    assert lab.session.next_tick is None
+    assert len(lab.pbx.ear.of(0)) > 40
+
+
+@pytest.mark.parametrize("drift", [-1e-3, 1e-3])
+def test_sound_waits_in_the_playout_buffer_and_for_nothing_else(drift: float) -> None:
+    """Whatever the phase of the packets, and while their clock runs away from ours."""
+    lab = Lab()
+    lab.call_out()
+    lab.run(0.5071)
+    voice = Voice("opus", 111, 600.0)
+    start, waits = lab.now, []
+    for i in range(150):
+        lab.run(start + i * FRAME * (1 + drift) - lab.now)
+        before = lab.pbx.ear.packets[-1:]
+        lab.put(lab.browser.say(voice.next(), lab.now), BROWSER)
+        arrival = lab.now + LATENCY
+        while lab.now < arrival + FRAME / 2 and lab.pbx.ear.packets[-1:] == before:
+            lab.run(0.0005)
+        waits.append(lab.now - LATENCY - arrival)
+    assert max(waits[50:]) < 0.002
+    assert lab.session.deadline() is not None
