@@ -110,12 +110,10 @@ def show(case: Case, results: Sequence[Result]) -> None:
 
 
 def show_capacity(r: Result) -> None:
-    say(
-        f"\n### {r.calls} calls at once\n\n"
-        f"{r.case.title}, {r.calls} calls on {os.cpu_count()} cores: {r.cpu:.1f} ms per call-second, {r.missing} of {r.expected} packets did not leave,"
-        f" {r.lost_inside} of those sent to us were lost;"
-        f" added delay p50 {r.delay_p50_ms:.2f} ms, p99 {r.delay_p99_ms:.2f} ms."
-    )
+    say(f"\n### {r.calls} calls at once\n")
+    say(f"{r.case.title} on {os.cpu_count()} cores: {r.cpu:.1f} ms per call-second;")
+    say(f"{r.missing} of {r.expected} packets did not leave, {r.lost_inside} never got to us;")
+    say(f"added delay p50 {r.delay_p50_ms:.2f} ms, p99 {r.delay_p99_ms:.2f} ms.")
 
 
 def say(text: str) -> None:
