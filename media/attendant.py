@@ -1,4 +1,5 @@
-"""What a session does itself beside carrying the call: it plays to a side, and presses digits.
+"""What a session does itself beside carrying the call: it plays to a side, records what is said,
+and presses digits.
 
 The attendant stands beside the junction and uses its directions: what it plays takes the place of
 what the other side says, which goes on unheard. The junction calls it with every tick and every
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 from media.country import cadence
 from media.direction import Direction
+from media.format import Format
 from media.plane import (
     Digit,
     Order,
@@ -17,16 +19,33 @@ from media.plane import (
     Played,
     PlayEnd,
     Press,
+    Record,
+    Recorded,
+    RecordEnd,
     Side,
     SoundFile,
     StopPlaying,
+    StopRecording,
     TakeDigit,
 )
 from media.player import Player
+from media.recorder import Recorder
+from media.rtp import RtpPacket
 from media.sound import Sound, SoundSource
 from media.tone import ToneSource
 
-AttendantOutput = Digit | Played
+_RECORD_INTERVAL = 0.1  # seconds: packets wait for longer than that anyway
+_PACKETS = 50  # of a recording that are handed on at once
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """More of the recording, as Opus packets: for the file that somebody writes."""
+
+    packets: list[bytes]
+
+
+AttendantOutput = Digit | Played | Recorded | Captured
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +60,40 @@ class Attendant:
 
     Args:
         toward: gives the direction whose packets go to a side; None before there are terms.
+        sources: gives what a side may send, by payload type; the expected codec comes first.
         sounds: files that were read for us, by their paths.
     """
 
     def __init__(
-        self, *, toward: Callable[[Side], Direction | None], sounds: Mapping[str, Sound]
+        self,
+        *,
+        toward: Callable[[Side], Direction | None],
+        sources: Callable[[Side], Mapping[int, Format]],
+        sounds: Mapping[str, Sound],
     ) -> None:
         self._toward = toward
+        self._sources = sources
         self._sounds = sounds
         self._playing: dict[Side, _Playing] = {}
+        self._recording: tuple[Record, Recorder] | None = None
+        self._record_at: float | None = None
+        self._captured: list[bytes] = []
         self._outputs: list[AttendantOutput] = []
 
     @property
     def is_busy(self) -> bool:
-        """Whether it needs the tick."""
+        """Whether the sides that it serves count as connected, though nobody may speak to them."""
+        return bool(self._playing) or self._recording is not None
+
+    @property
+    def is_playing(self) -> bool:
+        """Whether it wants `check_players` after each tick."""
         return bool(self._playing)
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether it needs the packets."""
+        return self._recording is not None
 
     def perform(self, order: Order, now: float) -> None:
         """Do what is asked; without terms with the side there is nobody to do it for."""
@@ -66,34 +104,57 @@ class Attendant:
             case TakeDigit(side, digit, duration_ms):
                 if (direction := self._toward(side.other)) is not None:
                     direction.take_digit(digit, duration_ms, now)
-                    self.collect_digits(side)
             case Play():
                 self._play(order)
             case StopPlaying(side):
                 self._end_playing(side, PlayEnd.STOPPED)
+            case Record():
+                self._record(order, now)
+            case StopRecording():
+                self._end_recording(RecordEnd.STOPPED, now)
 
     def poll(self) -> list[AttendantOutput]:
         outputs, self._outputs = self._outputs, []
         return outputs
 
-    def collect_digits(self, side: Side) -> None:
-        """Take the digits that `side` has pressed."""
-        direction = self._toward(side.other)
-        for digit, duration_ms in direction.digits() if direction is not None else ():
-            self._outputs.append(Digit(side, digit, duration_ms))
-            playing = self._playing.get(side)
-            if playing is not None and playing.order.until_digit:
-                self._end_playing(side, PlayEnd.DIGIT)
+    def hear(self, side: Side, packet: RtpPacket, now: float) -> None:
+        """A packet of `side`."""
+        if self._recording is not None:
+            form = self._sources(side).get(packet.payload_type)
+            if form is not None:
+                self._recording[1].push(side, packet, form, now)
 
-    def tick(self) -> None:
-        """The directions have sent what this tick is for."""
+    def digit(self, side: Side, digit: str, duration_ms: int, now: float) -> None:
+        """`side` has pressed a digit."""
+        self._outputs.append(Digit(side, digit, duration_ms))
+        playing = self._playing.get(side)
+        if playing is not None and playing.order.until_digit:
+            self._end_playing(side, PlayEnd.DIGIT)
+        if self._recording is not None:
+            order = self._recording[0]
+            if order.until_digit and order.side in (None, side):
+                self._end_recording(RecordEnd.DIGIT, now)
+
+    def check_players(self) -> None:
+        """The directions have sent what a tick is for."""
         for side, playing in list(self._playing.items()):
             if playing.player.is_over:
                 error = playing.player.error
                 self._end_playing(side, PlayEnd.FAILED if error else PlayEnd.FINISHED, error)
 
-    def close(self) -> None:
+    def deadline(self) -> float | None:
+        """When `handle_timer` is wanted next."""
+        return self._record_at
+
+    def handle_timer(self, now: float) -> None:
+        """Do what is due."""
+        if self._record_at is not None and now >= self._record_at:
+            self._record_at = now + _RECORD_INTERVAL
+            self._go_on_recording(now)
+
+    def close(self, now: float) -> None:
         """The session ends."""
+        self._end_recording(RecordEnd.STOPPED, now)
         for side in list(self._playing):
             self._end_playing(side, PlayEnd.STOPPED)
 
@@ -124,6 +185,59 @@ class Attendant:
             playing.direction.play(None)
             seconds = round(playing.player.seconds, 2)
             self._outputs.append(Played(side, reason, seconds, text))
+
+    # --- recording
+
+    def _record(self, order: Record, now: float) -> None:
+        self._end_recording(RecordEnd.STOPPED, now)
+        sides = [order.side] if order.side is not None else list(Side)
+        forms = {side: form for side in sides for form in list(self._sources(side).values())[:1]}
+        if len(forms) < len(sides):
+            text = "Nothing has been agreed on with that side yet."
+            self._outputs.append(Recorded(None, RecordEnd.FAILED, text=text))
+            return
+        recorder = Recorder(
+            sides=forms,
+            max_seconds=order.max_seconds,
+            max_bytes=order.max_bytes,
+            silence=order.silence,
+            now=now,
+        )
+        self._recording = order, recorder
+        self._record_at = now + _RECORD_INTERVAL
+
+    def _go_on_recording(self, now: float) -> None:
+        if self._recording is None:
+            return
+        recorder = self._recording[1]
+        recorder.tick(now)
+        self._capture(recorder)
+        if recorder.end is not None:
+            self._end_recording(recorder.end, now)
+
+    def _capture(self, recorder: Recorder, at_least: int = _PACKETS) -> None:
+        self._captured += recorder.take()
+        if len(self._captured) >= at_least:
+            self._outputs.append(Captured(self._captured))
+            self._captured = []
+
+    def _end_recording(self, reason: RecordEnd, now: float) -> None:
+        if self._recording is None:
+            return
+        (order, recorder), self._recording, self._record_at = self._recording, None, None
+        recorder.finish(reason, now)
+        self._capture(recorder, 1)
+        level = recorder.level_dbov
+        self._outputs.append(
+            Recorded(
+                order.path,
+                recorder.end or reason,
+                round(recorder.seconds, 2),
+                recorder.size,
+                None if level is None else round(level, 1),
+                recorder.waveform,
+            )
+        )
 
 
 def _missing() -> Sound:

@@ -33,6 +33,9 @@ from media.plane import (
     PlayEnd,
     Press,
     Prompt,
+    Record,
+    Recorded,
+    RecordEnd,
     Refused,
     Report,
     SessionSettings,
@@ -40,6 +43,7 @@ from media.plane import (
     SideReport,
     SoundFile,
     StopPlaying,
+    StopRecording,
     TakeDigit,
     Tone,
     ToneSignal,
@@ -60,13 +64,24 @@ _EVENTS: dict[str, type[MediaEvent]] = {
         AudioBack,
         Digit,
         Played,
+        Recorded,
         Failed,
         Refused,
         Closed,
     )
 }
 _ORDERS: dict[str, type[Order]] = {
-    order.__name__: order for order in (Accept, Press, TakeDigit, Play, StopPlaying, Expect)
+    order.__name__: order
+    for order in (
+        Accept,
+        Press,
+        TakeDigit,
+        Play,
+        StopPlaying,
+        Record,
+        StopRecording,
+        Expect,
+    )
 }
 
 Message = dict[str, Any]
@@ -129,7 +144,8 @@ def _values(fields: list[tuple[str, Any]]) -> Message:
 def order_from_json(message: Message) -> Order:
     fields = {k: v for k, v in message.items() if k not in ("op", "order", "session")}
     try:
-        fields["side"] = Side(fields["side"])
+        if fields.get("side") is not None:
+            fields["side"] = Side(fields["side"])
         if "prompt" in fields:
             fields["prompt"] = _prompt(**fields["prompt"])
         return _ORDERS[message["order"]](**fields)
@@ -146,6 +162,9 @@ def event_from_json(message: Message) -> MediaEvent:
             fields["failure"] = Failure(fields["failure"])
         if message["event"] == "Played":
             fields["reason"] = PlayEnd(fields["reason"])
+        if message["event"] == "Recorded":
+            fields["reason"] = RecordEnd(fields["reason"])
+            fields["waveform"] = tuple(fields["waveform"])
         if "report" in fields:
             report = fields["report"]
             report["webrtc"] = SideReport(**report["webrtc"])

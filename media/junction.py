@@ -66,6 +66,7 @@ class _Strand:
     Attributes:
         flow: our direction in the description that holds.
         outward: the direction whose packets go to this side.
+        sources: everything that may arrive from it, by payload type.
         lost: what was said to be lost, by `outward`.
         has_path: whether the end's packets arrive, as far as it knows.
     """
@@ -77,6 +78,7 @@ class _Strand:
     agreed: Agreed | None = None
     flow: Flow = Flow.SENDRECV
     outward: Direction | None = None
+    sources: Mapping[int, Format] = field(default_factory=dict)
     watch: Watch = field(default_factory=Watch)
     lost: dict[bool, bool] = field(default_factory=lambda: {False: False, True: False})
     has_path: bool = True
@@ -112,7 +114,9 @@ class Junction:
         self._digits_in_media = digits_in_media
         self._strands = {side: self._make_strand(side, wall_offset) for side in Side}
         self._pair = tuple(self._strands.values())
-        self._attendant = Attendant(toward=self._toward, sounds=sounds)
+        self._attendant = Attendant(
+            toward=self._toward, sources=lambda side: self._strands[side].sources, sounds=sounds
+        )
         self._outputs: list[JunctionOutput] = []
 
     def _make_strand(self, side: Side, wall_offset: float) -> _Strand:
@@ -146,13 +150,14 @@ class Junction:
         """The terms on one side, from now on; audio begins when both sides have theirs."""
         strand = self._strands[side]
         strand.end, strand.agreed, strand.flow = end, agreed, flow
+        strand.sources = _sources(agreed)
         strand.watch.restart(now)
         strand.reporter.clock_rate = agreed.receive[0].clock_rate
         one, other = self._strands.values()
         if one.agreed is None or other.agreed is None:
             return
-        self._lead(one.agreed, other, other.agreed)
-        self._lead(other.agreed, one, one.agreed)
+        self._lead(one, other)
+        self._lead(other, one)
         self.update_sending()
         self._begin(now)
 
@@ -163,14 +168,14 @@ class Junction:
                 strand.reporter.start(now)
             self._keep_ticking(strand, now)
 
-    def _lead(self, source: Agreed | None, to: _Strand, agreed: Agreed | None) -> None:
-        sources = {} if source is None else _sources(source)
+    def _lead(self, source: _Strand, to: _Strand) -> None:
+        agreed = to.agreed
         sink = _NOWHERE if agreed is None else _format(agreed.send, agreed.send_events)
         if to.outward is not None:
-            to.outward.change(sources, sink)
+            to.outward.change(source.sources, sink)
             return
         to.outward = Direction(
-            sources=sources,
+            sources=source.sources,
             sink=sink,
             ssrc=to.ssrc,
             sequence=self._number(2) >> 1,  # room before the first roll-over (RFC 3711 §3.3.1)
@@ -193,6 +198,9 @@ class Junction:
         for side in Side:
             self._toward(side)
         self._attendant.perform(order, now)
+        for strand in self._strands.values():
+            if strand.outward is not None:
+                self._tell_digits(strand.side.other, strand.outward, now)
         if self._attendant.is_busy:
             self._begin(now)
         for strand in self._pair:
@@ -203,7 +211,7 @@ class Junction:
         the other side has its own and may be listened to."""
         to, other = self._strands[side], self._strands[side.other]
         if to.outward is None and (to.agreed is not None or other.agreed is not None):
-            self._lead(other.agreed, to, to.agreed)
+            self._lead(other, to)
             self.update_sending()
         return to.outward
 
@@ -238,11 +246,13 @@ class Junction:
             for passed in outward.push(packet, now):
                 self._send(other, passed, now)
             if outward.has_digits:
-                self._attendant.collect_digits(side)
+                self._tell_digits(side, outward, now)
             if other.tick_at is not None:
                 self._follow(other, now)
             elif outward.needs_ticks:
                 other.tick_at = now + TICK + _LEAD
+        if self._attendant.is_recording:
+            self._attendant.hear(side, packet, now)
         return False
 
     def _take_rtcp(self, strand: _Strand, plain: bytes, now: float) -> None:
@@ -252,6 +262,10 @@ class Junction:
             strand.outward.expect_loss(strand.reporter.far_loss)
             highest = highest_sequence(packets, strand.ssrc)
             strand.watch.report(highest, strand.outward.sequence, now)
+
+    def _tell_digits(self, side: Side, direction: Direction, now: float) -> None:
+        for digit, duration_ms in direction.digits():
+            self._attendant.digit(side, digit, duration_ms, now)
 
     def _send(self, strand: _Strand, packet: bytes, now: float) -> None:
         transmit = strand.end.send(packet, now) if strand.end is not None else None
@@ -305,9 +319,9 @@ class Junction:
         for packet in outward.tick(now):
             self._send(strand, packet, now)
         if outward.has_digits:
-            self._attendant.collect_digits(strand.side.other)
-        if self._attendant.is_busy:
-            self._attendant.tick()
+            self._tell_digits(strand.side.other, outward, now)
+        if self._attendant.is_playing:
+            self._attendant.check_players()
         if not outward.needs_ticks:
             strand.tick_at = None
         elif now < due + TICK:
@@ -321,7 +335,10 @@ class Junction:
             strand.tick_at = now + TICK
 
     def handle_timer(self, now: float) -> None:
-        """Report what is due; ticks are `tick`'s."""
+        """Report what is due, and do what we do ourselves; ticks are `tick`'s."""
+        due = self._attendant.deadline()
+        if due is not None and now >= due:
+            self._attendant.handle_timer(now)
         for strand in self._pair:
             due = strand.reporter.deadline()
             if due is not None and now >= due:
@@ -331,13 +348,11 @@ class Junction:
     def deadline(self) -> float | None:
         """When `handle_timer` is wanted next."""
         one, other = (strand.reporter.deadline() for strand in self._pair)
-        if one is None or other is None:
-            return other if one is None else one
-        return min(one, other)
+        return _earliest(one, other, self._attendant.deadline())
 
     def goodbye(self, now: float) -> None:
         """The last report to each side that was heard; what we did ourselves ends."""
-        self._attendant.close()
+        self._attendant.close(now)
         for strand in self._strands.values():
             if strand.watch.is_flowing and strand.agreed is not None:
                 farewell = strand.reporter.goodbye(now, self._sent(strand, now))
@@ -406,6 +421,10 @@ class Junction:
             jitter_ms=round(reception.jitter * 1000, 2),
             level_dbov=heard.level_dbov,
         )
+
+
+def _earliest(*times: float | None) -> float | None:
+    return min((time for time in times if time is not None), default=None)
 
 
 def _format(codec: SdpFormat, events: SdpFormat | None) -> Format:

@@ -9,12 +9,14 @@ servers are resolved here, where one may wait, and sent after the session was op
 """
 
 import asyncio
+import base64
 import itertools
 import logging
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 
@@ -42,12 +44,17 @@ from media.plane import (
     Play,
     Played,
     PlayEnd,
+    Record,
+    Recorded,
+    RecordEnd,
     Report,
     SessionSettings,
     Side,
     SoundFile,
 )
+from media.recording import Recording
 from media.shelf import Shelf
+from media.sound import unpack
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +67,7 @@ _MOST_UNWRITTEN = 1024 * 1024  # bytes that a worker may leave unread
 _LEAST_PORTS = 4  # what one session takes, and one that rests
 _RESOLVE_LIMIT = 0.8  # seconds; descriptions wait for a second in all
 _MOST_SERVERS = 4
+_FILE_LIMIT = 5.0  # seconds for a recording to be on the disk
 _STEADY = 5.0  # a worker that lived so long is replaced without delay
 _LONGEST_DELAY = 5.0
 
@@ -90,6 +98,7 @@ class LocalPlane:
         self._count = workers or os.cpu_count() or 1
         self._numbers = itertools.count(1)
         self._resolving: set[asyncio.Task[None]] = set()
+        self._writing: set[asyncio.Task[None]] = set()  # files of sessions that have ended
 
     async def start(self) -> None:
         """Bring the workers up; raises `OSError` with words for a person."""
@@ -115,6 +124,8 @@ class LocalPlane:
         for task in self._resolving:
             task.cancel()
         await asyncio.gather(*(slot.stop() for slot in self._slots))
+        if self._writing:
+            await asyncio.wait(self._writing, timeout=_FILE_LIMIT)
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -126,11 +137,11 @@ class LocalPlane:
         number = next(self._numbers)
         living = [s.worker for s in self._slots if s.worker is not None and s.worker.is_alive]
         if not living:
-            session = LocalSession(number, None, listener)
+            session = LocalSession(number, None, listener, self._writing)
             session.fail("The media engine is not running.")
             return session
         worker = min(living, key=lambda w: len(w.sessions))
-        session = LocalSession(number, worker, listener)
+        session = LocalSession(number, worker, listener, self._writing)
         worker.sessions[number] = session
         worker.tell(
             {
@@ -192,10 +203,19 @@ async def _resolve(server: Server) -> Message | None:
 class LocalSession:
     """One session as the user holds it; obeys `media.plane.MediaSession`."""
 
-    def __init__(self, number: int, worker: "_Worker | None", listener: Listener) -> None:
+    def __init__(
+        self,
+        number: int,
+        worker: "_Worker | None",
+        listener: Listener,
+        tasks: set[asyncio.Task[None]],
+    ) -> None:
         self._number = number
         self._worker = worker
         self._listener = listener
+        self._tasks = tasks  # the plane's, which waits for them when it stops
+        self._recordings: deque[Recording] = deque()  # the worker ends them in this order
+        self._finishing: set[asyncio.Task[None]] = set()
         self._is_closing = False
         self._is_closed = False
 
@@ -213,9 +233,9 @@ class LocalSession:
         self.tell("candidates", side=side.value, candidates=texts)
 
     def perform(self, order: Order) -> None:
+        if self._worker is None or self._is_closing:
+            return  # which was said already
         if isinstance(order, Play) and isinstance(order.prompt, SoundFile):
-            if self._worker is None:
-                return
             try:
                 name = self._worker.shelf.provide(order.prompt.path)
             except SoundFileError as error:
@@ -223,6 +243,8 @@ class LocalSession:
                 asyncio.get_running_loop().call_soon(self.hear, failed)
                 return
             order = replace(order, prompt=SoundFile(name))
+        elif isinstance(order, Record):
+            self._recordings.append(Recording(order.path))
         self.tell("perform", **order_to_json(order))
 
     def close(self) -> None:
@@ -239,8 +261,63 @@ class LocalSession:
         if self._worker is not None and not self._is_closing:
             self._worker.tell({"op": verb, "session": self._number, **fields})
 
+    def capture(self, packets: list[bytes]) -> None:
+        """More of the recording that is under way."""
+        if self._recordings:
+            self._recordings[0].add(packets)
+
     def hear(self, event: MediaEvent) -> None:
-        """Hand an event to the listener."""
+        """Take an event of the worker; the end of a recording waits for its file, and the
+        session's for that."""
+        if isinstance(event, Recorded):
+            self._finish_later(event)
+        elif isinstance(event, Closed):
+            self._lose_recordings()
+            if self._finishing:
+                self._start(self._say_later(event, set(self._finishing)))
+            else:
+                self._say(event)
+        else:
+            self._say(event)
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _say_later(self, event: Closed, before: set[asyncio.Task[None]]) -> None:
+        await asyncio.wait(before)
+        self._say(event)
+
+    def _finish_later(self, event: Recorded) -> None:
+        if not self._recordings:
+            return
+        task = self._start(self._finish(self._recordings.popleft(), event))
+        self._finishing.add(task)
+        task.add_done_callback(self._finishing.discard)
+
+    async def _finish(self, recording: Recording, event: Recorded) -> None:
+        try:
+            async with asyncio.timeout(_FILE_LIMIT):
+                size, error = await recording.finish(keep=event.path is not None)
+        except TimeoutError:
+            size, error = 0, "The disk is too slow."
+        if event.path is None:
+            self._say(event)
+        elif error:
+            self._say(Recorded(None, RecordEnd.FAILED, text=error))
+        else:
+            self._say(replace(event, size=size))
+
+    def _lose_recordings(self) -> None:
+        """What the engine will not end any more is kept as far as it came."""
+        for recording in list(self._recordings):
+            text = "The media engine stopped."
+            lost = Recorded(recording.path, RecordEnd.FAILED, recording.seconds, text=text)
+            self._finish_later(lost)
+
+    def _say(self, event: MediaEvent) -> None:
         if self._is_closed:
             return
         self._is_closed = isinstance(event, Closed)
@@ -252,6 +329,7 @@ class LocalSession:
     def fail(self, text: str) -> None:
         """The worker is gone. From the loop, so that verbs never call back."""
         self._worker = None
+        self._lose_recordings()
         event: MediaEvent = Failed(Failure.ENGINE, text)
         if self._is_closing:
             event = Closed(Report())
@@ -397,16 +475,19 @@ class _Worker:
                     self._hear(message)
         except OSError:
             pass  # it died with something of ours unread
-        except (ControlError, KeyError) as error:
+        except (ControlError, KeyError, ValueError) as error:
             log.error("media worker %d cannot be understood: %r", self.pid, error)
         finally:
             await self._end()
 
     def _hear(self, message: Message) -> None:
-        if message["op"] != "event":
+        if message["op"] not in ("event", "captured"):
             return
         session = self.sessions.get(message["session"])
         if session is None:
+            return
+        if message["op"] == "captured":
+            session.capture(unpack(base64.b64decode(message["packets"])))
             return
         event = event_from_json(message)
         if isinstance(event, Closed):

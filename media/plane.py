@@ -159,7 +159,39 @@ class Expect:
     side: Side
 
 
-Order = Accept | Press | TakeDigit | Play | StopPlaying | Expect
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Store what is said as an Ogg Opus file (RFC 7845), one recording at a time; `Recorded` tells
+    of its end. Silence before, between and after is part of it.
+
+    Attributes:
+        path: where the file will be once it is whole; one that is there is replaced. Until then its
+            name begins with a dot and ends with ".part".
+        side: whom; None for both, mixed.
+        max_seconds: at most an hour.
+        max_bytes: of sound.
+        silence: seconds without a sound above -45 dBov after which it ends; None: never.
+        until_digit: a digit of `side` (of either, if it is None) ends it.
+    """
+
+    path: str
+    side: Side | None = None
+    max_seconds: float = 300.0
+    max_bytes: int = 8_000_000
+    silence: float | None = None
+    until_digit: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_seconds <= 3600 or self.max_bytes <= 0:
+            raise ValueError("a recording needs a limit, of an hour at most")
+
+
+@dataclass(frozen=True, slots=True)
+class StopRecording:
+    """End the recording."""
+
+
+Order = Accept | Press | TakeDigit | Play | StopPlaying | Record | StopRecording | Expect
 
 
 def _check_digit(digit: str) -> None:
@@ -371,6 +403,37 @@ class Played:
     text: str = ""
 
 
+class RecordEnd(Enum):
+    """Why a recording ended."""
+
+    STOPPED = "stopped"  # by order, or with the session
+    DIGIT = "digit"
+    SILENCE = "silence"
+    LIMIT = "limit"  # of seconds or bytes
+    FAILED = "failed"  # the file cannot be written, or the engine stopped
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A recording has ended, and its file is whole.
+
+    Attributes:
+        path: None if there is no file.
+        size: of the file, in bytes.
+        level_dbov: the mean level.
+        waveform: at most 100 values from 0 to 1024 for a voice message (MSC3246).
+        text: of a failure, in words for a person.
+    """
+
+    path: str | None
+    reason: RecordEnd
+    seconds: float = 0.0
+    size: int = 0
+    level_dbov: float | None = None
+    waveform: tuple[int, ...] = ()
+    text: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The session cannot go on. The user closes it; until then it holds its resources."""
@@ -405,6 +468,7 @@ MediaEvent = (
     | AudioBack
     | Digit
     | Played
+    | Recorded
     | Failed
     | Refused
     | Closed

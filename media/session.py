@@ -16,6 +16,7 @@ towards a browser that has it. What passes between the ends is the junction's.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from media.attendant import Captured
 from media.dtls import Certificate
 from media.ice.events import CloseStream, OpenStream, Transmit
 from media.ice.server import Server
@@ -51,7 +52,7 @@ GATHERING_LIMIT = 1.0  # seconds that a description for the browser waits for ST
 _WATCH_INTERVAL = 0.5
 _CANDIDATES_BEFORE_OFFER = 64
 
-Output = Transmit | OpenStream | CloseStream | MediaEvent
+Output = Transmit | OpenStream | CloseStream | Captured | MediaEvent
 
 
 @dataclass(frozen=True, slots=True)

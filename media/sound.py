@@ -29,21 +29,28 @@ class Sound:
 
     def add(self, packed: bytes) -> None:
         """Take more frames, as `pack` wrote them; raises `ValueError`."""
-        at = 0
-        while at < len(packed):
-            start = at + _LENGTH.size
-            if start > len(packed):
-                raise ValueError("a frame without its length")
-            (length,) = _LENGTH.unpack_from(packed, at)
-            at = start + length
-            if at > len(packed):
-                raise ValueError("a frame without its end")
-            self.frames.append(packed[start:at])
+        self.frames += unpack(packed)
 
 
 def pack(frames: list[bytes]) -> bytes:
     """Frames one behind the other, each with its length before it."""
     return b"".join(_LENGTH.pack(len(frame)) + frame for frame in frames)
+
+
+def unpack(packed: bytes) -> list[bytes]:
+    """What `pack` wrote; raises `ValueError`."""
+    frames = []
+    at = 0
+    while at < len(packed):
+        start = at + _LENGTH.size
+        if start > len(packed):
+            raise ValueError("a frame without its length")
+        (length,) = _LENGTH.unpack_from(packed, at)
+        at = start + length
+        if at > len(packed):
+            raise ValueError("a frame without its end")
+        frames.append(packed[start:at])
+    return frames
 
 
 class SoundSource:

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from media import codec
+from media.attendant import Captured
 from media.control import (
     ControlError,
     Message,
@@ -42,7 +43,7 @@ from media.ice.server import Server
 from media.plane import Closed, Failed, Failure, IceCandidate, MediaEvent, Report, Side
 from media.port import Ports
 from media.session import Ground, Output, Session
-from media.sound import Sound
+from media.sound import Sound, pack
 from media.stream import Stream
 from media.webrtc import LocalSocket
 
@@ -355,6 +356,9 @@ class Worker:
             # Unreachable, or no room: a lost packet like any other.
             with contextlib.suppress(OSError):
                 entry.sockets[output.socket].sendto(output.data, output.destination)
+        elif isinstance(output, Captured):
+            packets = base64.b64encode(pack(output.packets)).decode()
+            self._tell({"op": "captured", "session": entry.number, "packets": packets})
         elif isinstance(output, OpenStream):
             self._open_stream(entry, output)
         elif isinstance(output, CloseStream):

@@ -4,10 +4,12 @@ from itertools import pairwise
 
 import pytest
 
+from media.attendant import Captured
 from media.codec import encoder
 from media.plane import (
     Accept,
     AnswerReady,
+    Closed,
     Digit,
     Failed,
     OfferReady,
@@ -15,14 +17,19 @@ from media.plane import (
     Played,
     PlayEnd,
     Press,
+    Record,
+    Recorded,
+    RecordEnd,
     SessionSettings,
     Side,
     SoundFile,
     StopPlaying,
+    StopRecording,
     TakeDigit,
     Tone,
     ToneSignal,
 )
+from media.recorder import SILENCE
 from media.sound import RATE, Sound, pack
 from tests.media.party import Browser
 from tests.media.session_lab import BROWSER, Lab
@@ -256,3 +263,93 @@ def test_a_phone_that_was_answered_by_us_is_heard() -> None:
     lab.talk(0.2)
     assert lab.of(Digit) == [Digit(Side.SDES, "5", 100)]
     assert [p.reason for p in lab.of(Played)] == [PlayEnd.DIGIT]
+
+
+# --- recording
+
+
+def captured(lab: Lab) -> list[bytes]:
+    return [packet for more in lab.of(Captured) for packet in more.packets]
+
+
+def test_what_a_side_says_is_recorded_and_told_with_its_outline() -> None:
+    lab = calling()
+    lab.session.perform(Record("/a.ogg", Side.WEBRTC), lab.now)
+    lab.talk(2.0)
+    assert captured(lab)[0] != SILENCE
+    lab.session.perform(StopRecording(), lab.now)
+    (recorded,) = lab.of(Recorded)
+    assert (recorded.path, recorded.reason) == ("/a.ogg", RecordEnd.STOPPED)
+    assert recorded.seconds == pytest.approx(2.0, abs=0.03)
+    assert len(captured(lab)) == pytest.approx(100, abs=1)
+    assert 90 <= len(recorded.waveform) <= 100
+    assert 250 < max(recorded.waveform) < 400
+    assert recorded.level_dbov is not None
+
+
+def test_both_are_recorded_without_harm_to_the_call() -> None:
+    lab = calling()
+    lab.session.perform(Record("/a.ogg"), lab.now)
+    lab.talk(1.0)
+    lab.session.close(lab.now)
+    (recorded,) = lab.of(Recorded)
+    assert recorded.seconds == pytest.approx(1.0, abs=0.03)
+    assert isinstance(lab.events[-1], Closed)
+    assert lab.browser.ear.frequency("opus", 111) == pytest.approx(1000, abs=1)
+    assert lab.pbx.ear.frequency("pcmu", 0) == pytest.approx(600, abs=1)
+
+
+def test_a_digit_ends_a_recording_if_wanted() -> None:
+    lab = calling()
+    lab.session.perform(Record("/a.ogg", Side.SDES, until_digit=True), lab.now)
+    lab.talk(0.5)
+    lab.session.perform(TakeDigit(Side.WEBRTC, "#", 100), lab.now)
+    assert lab.of(Recorded) == []
+    lab.session.perform(TakeDigit(Side.SDES, "#", 100), lab.now)
+    (recorded,) = lab.of(Recorded)
+    assert recorded.reason is RecordEnd.DIGIT
+
+
+def test_silence_and_limits_end_a_recording() -> None:
+    lab = calling()
+    lab.session.perform(Record("/a.ogg", Side.SDES, silence=1.0), lab.now)
+    lab.talk(0.5)
+    lab.spoken["pbx"] = False
+    lab.talk(1.5)
+    lab.session.perform(Record("/b.ogg", Side.WEBRTC, max_seconds=0.5), lab.now)
+    lab.talk(1.0)
+    reasons = [(r.path, r.reason) for r in lab.of(Recorded)]
+    assert reasons == [("/a.ogg", RecordEnd.SILENCE), ("/b.ogg", RecordEnd.LIMIT)]
+
+
+def test_a_second_recording_ends_the_first() -> None:
+    lab = calling()
+    lab.session.perform(Record("/a.ogg", Side.SDES), lab.now)
+    lab.talk(0.3)
+    lab.session.perform(Record("/b.ogg", Side.SDES), lab.now)
+    lab.talk(0.3)
+    lab.session.perform(StopRecording(), lab.now)
+    lab.session.perform(StopRecording(), lab.now)
+    assert [r.path for r in lab.of(Recorded)] == ["/a.ogg", "/b.ogg"]
+
+
+def test_a_phone_leaves_a_message_though_nobody_is_at_the_browser() -> None:
+    lab = Lab()
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    lab.session.perform(Accept(Side.SDES), lab.now)
+    lab.pbx.accept(lab.answer(Side.SDES))
+    lab.session.perform(Record("/a.ogg", Side.SDES), lab.now)
+    lab.spoken["browser"] = False
+    lab.talk(1.0, pbx="pcma")
+    lab.session.close(lab.now)
+    (recorded,) = lab.of(Recorded)
+    assert recorded.seconds == pytest.approx(1.0, abs=0.03)
+    assert max(recorded.waveform) > 250
+
+
+def test_without_terms_there_is_nobody_to_record() -> None:
+    lab = calling()
+    early = Lab()
+    early.session.perform(Record("/a.ogg"), lab.now)
+    (recorded,) = early.of(Recorded)
+    assert (recorded.path, recorded.reason) == (None, RecordEnd.FAILED)

@@ -35,6 +35,9 @@ from media.plane import (
     Played,
     PlayEnd,
     Press,
+    Record,
+    Recorded,
+    RecordEnd,
     Refused,
     Report,
     SessionSettings,
@@ -42,6 +45,7 @@ from media.plane import (
     SideReport,
     SoundFile,
     StopPlaying,
+    StopRecording,
     TakeDigit,
     Tone,
     ToneSignal,
@@ -56,6 +60,7 @@ EVENTS: list[MediaEvent] = [
     Flowing(Side.SDES),
     Digit(Side.WEBRTC, "#", 80),
     Played(Side.SDES, PlayEnd.FAILED, 1.5, "no such file"),
+    Recorded("/a.ogg", RecordEnd.LIMIT, 1.5, 3000, -30.5, (0, 1024)),
     Failed(Failure.NO_SRTP, "no \N{SNOWMAN}"),
     Refused(Side.SDES, Failure.NO_CODEC, "x"),
     Closed(Report(SideReport("opus/48000", level_dbov=-20.5), SideReport(), True, 0.5, None)),
@@ -93,6 +98,9 @@ ORDERS: list[Order] = [
     StopPlaying(Side.SDES),
     Accept(Side.SDES),
     Expect(Side.SDES),
+    Record("/a/b.ogg", Side.SDES, silence=2.5),
+    Record("/a/b.ogg", max_seconds=60.0, max_bytes=1000, until_digit=True),
+    StopRecording(),
 ]
 
 
@@ -114,6 +122,7 @@ def test_every_order_survives_the_channel(order: Order) -> None:
         {"order": "Press", "side": "sdes", "digit": "12"},
         {"order": "Play", "side": "sdes", "prompt": {"tone": "hum"}},
         {"order": "Play", "side": "sdes", "prompt": {"path": "x"}, "repeat": 0},
+        {"order": "Record", "path": "x", "max_seconds": 0},
     ],
 )
 def test_what_is_no_order_is_a_control_error(message: dict[str, object]) -> None:

@@ -138,6 +138,12 @@ class Call:
         self._browser_socket.close()
         self._pbx_socket.close()
 
+    async def talked(self, seconds: float) -> None:
+        """Both have spoken for so long from now on."""
+        until = self.frames + round(seconds / FRAME)
+        while self.frames < until:  # noqa: ASYNC110  # frames tell nobody
+            await asyncio.sleep(FRAME)
+
     async def hears_tones(self) -> None:
         """Each hears the other, within 1 Hz and 3 dB, once the machine lets us."""
         async with asyncio.timeout(30):
@@ -160,7 +166,7 @@ def _bound() -> socket.socket:
     return one
 
 
-def _pids(plane: LocalPlane) -> list[int]:
+def pids(plane: LocalPlane) -> list[int]:
     workers = [slot.worker for slot in plane._slots]
     return [w.pid for w in workers if w is not None and w.is_alive]
 
@@ -168,7 +174,7 @@ def _pids(plane: LocalPlane) -> list[int]:
 async def _replaced(plane: LocalPlane, count: int) -> None:
     """Wait until the plane has so many workers again."""
     async with asyncio.timeout(20):  # on a machine that has much else to do
-        while len(_pids(plane)) < count:  # noqa: ASYNC110  # the plane does not tell, on purpose
+        while len(pids(plane)) < count:  # noqa: ASYNC110  # the plane does not tell, on purpose
             await asyncio.sleep(0.01)
 
 
@@ -201,13 +207,13 @@ async def test_a_killed_worker_costs_its_own_calls_and_is_replaced() -> None:
         for call in calls:
             await call.connect()
         victim = calls[0]
-        pids = _pids(plane)
-        os.kill(pids[0], signal.SIGKILL)
+        before = pids(plane)
+        os.kill(before[0], signal.SIGKILL)
         failed = await victim.until(Failed)
         assert failed.failure is Failure.ENGINE
         await victim.hang_up()
         await _replaced(plane, 2)
-        assert pids[0] not in _pids(plane)
+        assert before[0] not in pids(plane)
         # The other call has not noticed, and the new worker takes the next one.
         third = Call(plane)
         await third.connect()
@@ -230,7 +236,7 @@ async def test_a_stopping_plane_closes_its_sessions() -> None:
         call = Call(plane)
         call.session.offer(Side.WEBRTC, call.browser.offer())
         await call.until(OfferReady)
-        pid = _pids(plane)[0]
+        pid = pids(plane)[0]
     assert [type(e) for e in call.events] == [OfferReady, Closed]
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -271,13 +277,13 @@ async def test_a_worker_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(local, "_PING_INTERVAL", 0.4)
     async with running() as plane:
         call = Call(plane)
-        (pid,) = _pids(plane)
+        (pid,) = pids(plane)
         os.kill(pid, signal.SIGSTOP)
         monkeypatch.setattr(local, "STOP_LIMIT", 0.2)
         assert (await call.until(Failed)).failure is Failure.ENGINE
         await call.hang_up()
         await _replaced(plane, 1)
-        assert _pids(plane) != [pid]
+        assert pids(plane) != [pid]
 
 
 async def test_servers_that_cannot_be_used_do_not_keep_a_call() -> None:

@@ -1,13 +1,20 @@
 """Orders through a real worker: files that are read for it, and what it says of them."""
 
+import os
+import signal
 from pathlib import Path
 
+import av
 import pytest
 
 from media.plane import (
+    Closed,
     Play,
     Played,
     PlayEnd,
+    Record,
+    Recorded,
+    RecordEnd,
     Side,
     SoundFile,
     StopPlaying,
@@ -15,7 +22,7 @@ from media.plane import (
     ToneSignal,
 )
 from tests.media.test_file import write_wav
-from tests.media.test_local import Call, running
+from tests.media.test_local import Call, pids, running
 
 
 async def test_a_file_and_a_tone_are_played_by_a_worker(tmp_path: Path) -> None:
@@ -45,4 +52,58 @@ async def test_a_file_that_is_missing_or_no_sound_is_told(tmp_path: Path) -> Non
         call.session.perform(Play(Side.SDES, SoundFile(str(tmp_path / "text.wav"))))
         played = await call.until(Played, 2)
         assert (played.reason, "cannot be read" in played.text) == (PlayEnd.FAILED, True)
+        await call.hang_up()
+
+
+async def test_a_recording_is_a_file_before_its_end_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.ogg"
+    async with running() as plane:
+        call = Call(plane)
+        await call.connect()
+        call.session.perform(Record(str(path), max_seconds=1.0))
+        recorded = await call.until(Recorded)
+        assert (recorded.path, recorded.reason) == (str(path), RecordEnd.LIMIT)
+        assert recorded.size == path.stat().st_size
+        with av.open(str(path)) as container:
+            assert container.streams.audio[0].codec_context.name in ("opus", "libopus")
+            seconds = sum(f.samples / f.sample_rate for f in container.decode(audio=0))
+        assert seconds == pytest.approx(recorded.seconds, abs=0.03)
+        await call.hang_up()
+
+
+async def test_hanging_up_waits_for_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.ogg"
+    async with running() as plane:
+        call = Call(plane)
+        await call.connect()
+        call.session.perform(Record(str(path), Side.WEBRTC))
+        await call.talked(0.5)
+        await call.hang_up()
+        assert [type(e) for e in call.events[-2:]] == [Recorded, Closed]
+        assert path.exists()
+
+
+async def test_what_a_dead_worker_recorded_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.ogg"
+    async with running() as plane:
+        call = Call(plane)
+        await call.connect()
+        call.session.perform(Record(str(path), Side.WEBRTC))
+        await call.talked(1.5)
+        os.kill(pids(plane)[0], signal.SIGKILL)
+        recorded = await call.until(Recorded)
+        assert recorded.reason is RecordEnd.FAILED
+        assert recorded.seconds >= 1.0
+        assert recorded.size == path.stat().st_size
+        await call.hang_up()
+
+
+async def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    async with running() as plane:
+        call = Call(plane)
+        await call.connect()
+        call.session.perform(Record(str(tmp_path / "none" / "a.ogg"), max_seconds=0.2))
+        recorded = await call.until(Recorded)
+        assert (recorded.path, recorded.reason) == (None, RecordEnd.FAILED)
+        assert "No such file" in recorded.text
         await call.hang_up()

@@ -1,0 +1,218 @@
+"""A recording as it is made: what one side says, or both mixed, as Opus packets.
+
+What a browser says is stored as it came, packet by packet; it is decoded beside that only to know
+how loud it is. Where a packet is missing stands one without content, which lets whoever plays it
+conceal the loss (RFC 6716 §3.2.1), and longer silence is a packet of silence. Everything else is
+decoded and encoded again. The packets are collected in `take`; who makes a file of them is outside.
+"""
+
+from math import log10
+
+from media.codec import CodecError, Decoder, common_rate, decoder
+from media.codec.opus import OpusEncoder
+from media.codec.pcm import audioop
+from media.format import Format
+from media.plane import RecordEnd, Side
+from media.rtp import RtpPacket
+from media.tape import DELAY, Piece, Tape
+from media.waveform import Waveform
+
+BITRATE = 24_000  # bit/s, of what is encoded here
+SILENCE = bytes((0xF8, 0xFF, 0xFE))  # 20 ms of it, for any Opus decoder
+_SLOT = 0.020
+_QUIET_DBOV = -45.0  # below is silence: a telephone line's noise is at -60, speech at -30
+_LEVEL_RATE = 8000
+_MOST_CONCEALED = 3  # missing pieces in a row; beyond, it is silence
+_EMPTY_20_MS = ((9, 12), (15, 16), (31, 32))  # 20 ms configurations of SILK, hybrid and CELT
+
+
+class Recorder:
+    """See the module's head.
+
+    Args:
+        sides: whom to record, with what each is expected to send.
+        max_seconds, max_bytes: where it ends by itself.
+        silence: seconds without a loud sound after which it does; None: never.
+    """
+
+    def __init__(
+        self,
+        *,
+        sides: dict[Side, Format],
+        max_seconds: float,
+        max_bytes: int,
+        silence: float | None,
+        now: float,
+    ) -> None:
+        self.end: RecordEnd | None = None
+        self.seconds = 0.0
+        self.size = 0  # bytes of packets
+        self._forms = sides
+        self._max_seconds = max_seconds
+        self._max_bytes = max_bytes
+        self._silence = silence
+        self._quiet_for = 0.0
+        self._energy = 0.0
+        self._measured = 0
+        self._waveform = Waveform()
+        self._packets: list[bytes] = []
+        self._tapes = {side: Tape(form, now) for side, form in sides.items()}
+        self._toc = SILENCE[0]
+        self._missing = 0  # pieces in a row
+        self._readers: dict[Side, _Reader] = {}
+        self._rate = 0
+        self._encoder: OpusEncoder | None = None
+
+    @property
+    def level_dbov(self) -> float | None:
+        """The mean level."""
+        return _dbov(self._energy / self._measured) if self._measured else None
+
+    @property
+    def waveform(self) -> tuple[int, ...]:
+        return self._waveform.values()
+
+    def push(self, side: Side, packet: RtpPacket, form: Format, now: float) -> None:
+        """Take a packet of sound."""
+        tape = self._tapes.get(side)
+        if tape is not None:
+            tape.push(packet, form, now)
+
+    def tick(self, now: float) -> None:
+        """To be called every 20 ms or so."""
+        if self.end is not None:
+            return
+        pieces = {side: tape.pull(now) for side, tape in self._tapes.items()}
+        if len(pieces) == 1:
+            for side, said in pieces.items():
+                for piece in said:
+                    self._store(side, piece)
+        else:
+            self._mix(pieces)
+        if self._silence is not None and self._quiet_for >= self._silence:
+            self.end = RecordEnd.SILENCE
+        if self.seconds >= self._max_seconds or self.size >= self._max_bytes:
+            self.end = RecordEnd.LIMIT
+
+    def finish(self, reason: RecordEnd, now: float) -> None:
+        """End it here, if it did not end itself."""
+        self.tick(now + DELAY)
+        if self.end is None:
+            self.end = reason
+
+    def take(self) -> list[bytes]:
+        """Packets since the last call of this."""
+        packets, self._packets = self._packets, []
+        return packets
+
+    # --- one side
+
+    def _store(self, side: Side, piece: Piece) -> None:
+        if piece.form.codec != "opus":
+            self._encode(side, piece)
+            return
+        reader = self._reader(side, piece.form, _LEVEL_RATE)
+        self._measure(reader.read(piece), _LEVEL_RATE)
+        if piece.payload:
+            self._toc, self._missing = piece.payload[0], 0
+            self._put(piece.payload, piece.seconds)
+        else:
+            self._missing += 1
+            lost = self._missing <= _MOST_CONCEALED
+            self._put(_empty(self._toc) if lost else SILENCE, piece.seconds)
+
+    def _encode(self, side: Side, piece: Piece) -> None:
+        rate = common_rate(piece.form.codec, "opus")
+        reader = self._reader(side, piece.form, rate)
+        reader.held += reader.read(piece)
+        self._encode_held(rate, [reader])
+
+    # --- both
+
+    def _mix(self, pieces: dict[Side, list[Piece]]) -> None:
+        forms = {side: said[-1].form for side, said in pieces.items() if said}
+        self._forms = {**self._forms, **forms}
+        one, other = (form.codec for form in self._forms.values())
+        rate = min(common_rate(one, other), 16000)
+        readers = []
+        for side, said in pieces.items():
+            for piece in said:
+                reader = self._reader(side, piece.form, rate)
+                reader.held += reader.read(piece)
+            readers.append(self._reader(side, self._forms[side], rate))
+        self._encode_held(rate, readers)
+
+    def _encode_held(self, rate: int, readers: "list[_Reader]") -> None:
+        if rate != self._rate or self._encoder is None:
+            self._rate, self._encoder = rate, OpusEncoder(rate, bitrate=BITRATE)
+        size = 2 * int(_SLOT * rate)
+        while all(len(reader.held) >= size for reader in readers):
+            pcm = bytes(size)
+            for reader in readers:
+                pcm = audioop.add(pcm, bytes(reader.held[:size]), 2)
+                del reader.held[:size]
+            self._measure(pcm, rate)
+            self._put(self._encoder.encode(pcm), _SLOT)
+
+    # --- parts
+
+    def _reader(self, side: Side, form: Format, rate: int) -> "_Reader":
+        reader = self._readers.get(side)
+        if reader is None or (reader.codec, reader.rate) != (form.codec, rate):
+            reader = self._readers[side] = _Reader(form.codec, rate)
+        return reader
+
+    def _put(self, packet: bytes, seconds: float) -> None:
+        self._packets.append(packet)
+        self.seconds += seconds
+        self.size += len(packet)
+
+    def _measure(self, pcm: bytes, rate: int) -> None:
+        size = 2 * int(_SLOT * rate)
+        for start in range(0, len(pcm), size):
+            slot = pcm[start : start + size]
+            level = audioop.rms(slot, 2)
+            self._energy += level * level
+            self._measured += 1
+            self._waveform.add(audioop.max(slot, 2))
+            quiet = _dbov(level * level) < _QUIET_DBOV
+            self._quiet_for = self._quiet_for + _SLOT if quiet else 0.0
+
+
+class _Reader:
+    """Pieces of one side to PCM."""
+
+    def __init__(self, codec: str, rate: int) -> None:
+        self.codec = codec
+        self.rate = rate
+        self.held = bytearray()
+        self._decoder: Decoder = decoder(codec, rate)
+        self._missing = _MOST_CONCEALED  # nothing to conceal yet
+
+    def read(self, piece: Piece) -> bytes:
+        samples = round(piece.seconds * self.rate)
+        if piece.payload:
+            try:
+                pcm = self._decoder.decode(piece.payload)
+            except CodecError:
+                return bytes(2 * samples)
+            self._missing = 0
+            return pcm
+        self._missing += 1
+        if self._missing > _MOST_CONCEALED:
+            return bytes(2 * samples)
+        return self._decoder.conceal(samples)
+
+
+def _empty(toc: int) -> bytes:
+    """A packet of 20 ms without content, of the same mode as another: it is concealed."""
+    config = toc >> 3
+    for empty, end in _EMPTY_20_MS:
+        if config < end:
+            return bytes((empty << 3,))
+    raise AssertionError("a configuration has five bits")
+
+
+def _dbov(power: float) -> float:
+    """In dB relative to the overload point; -127 stands for nothing (RFC 6465 §3)."""
+    return -127.0 if power < 1e-3 else max(-127.0, 10 * log10(power / 32768**2))
