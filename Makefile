@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 
 .PHONY: help venv unit storm search outage lint interop lab lab-setup test demo bench bench-sip fuzz replay \
-	flood clean bench-media bench-texts quality durable
+	flood strangers clean bench-media bench-texts quality durable
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -112,6 +112,9 @@ bench-media: $(LOCKED)-dev  ## the media plane beside rtpengine and aiortc; 8 mi
 
 flood: $(LOCKED)-dev  ## a minute of 200 INVITEs a second over TLS; a good call must ring, memory return
 	@$(RUN)/python -m tests.bench.sip_flood
+
+strangers: $(LOCKED)-dev  ## a hundred calls under fire, forgeries and replays by the hundred thousand; two minutes
+	@$(RUN)/python -m tests.bench.strangers
 
 clean:  ## remove what was built (not the lab's cache)
 	@rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

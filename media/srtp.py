@@ -26,6 +26,7 @@ import pylibsrtp  # also brings the library up
 from pylibsrtp._binding import ffi, lib
 
 MAX_PACKET_LENGTH = 1500
+MOST_SOURCES = 256  # of one far end; a phone has one, and a PBX that puts others through some more
 _TRAILER = 4 + 16 + 128  # SRTCP index, tag, MKI: the most that libsrtp ever appends
 
 _AUTHENTICATION_FAILED = 7  # srtp_err_status_t; the binding names only "ok"
@@ -97,6 +98,8 @@ class Srtp:
         "_local_digest",
         "_remote",
         "_remote_digest",
+        "_source",
+        "_sources",
         "not_authentic",
         "refused",
         "replayed",
@@ -116,6 +119,8 @@ class Srtp:
         self._remote_digest = _digest(remote_master)
         self._local = _open(self.suite, local_master, lib.ssrc_any_outbound)
         self._remote = _open(self.suite, remote_master, lib.ssrc_any_inbound)
+        self._source = b""
+        self._sources: set[bytes] = set()
         self._cdata = ffi.new("char[]", MAX_PACKET_LENGTH + _TRAILER)
         self._buffer = ffi.buffer(self._cdata)
         self._length = ffi.new("int *")
@@ -134,7 +139,7 @@ class Srtp:
 
     def unprotect(self, packet: bytes) -> bytes | None:
         """The RTP packet in an SRTP packet; None: not authentic, replayed or malformed."""
-        return self._run(lib.srtp_unprotect, self._remote, packet)
+        return self._take(lib.srtp_unprotect, packet, packet[8:12])
 
     def protect_rtcp(self, packet: bytes) -> bytes | None:
         """An SRTCP packet out of a compound RTCP packet of ours; None: must not be sent."""
@@ -142,7 +147,7 @@ class Srtp:
 
     def unprotect_rtcp(self, packet: bytes) -> bytes | None:
         """The RTCP packet in an SRTCP packet; None: not authentic, replayed or malformed."""
-        return self._run(lib.srtp_unprotect_rtcp, self._remote, packet)
+        return self._take(lib.srtp_unprotect_rtcp, packet, packet[4:8])
 
     def change_keys(
         self, local_master: bytes | bytearray, remote_master: bytes | bytearray
@@ -166,6 +171,8 @@ class Srtp:
             fresh = _open(self.suite, remote_master, lib.ssrc_any_inbound)
             ffi.release(self._remote)
             self._remote, self._remote_digest = fresh, remote
+            self._source = b""
+            self._sources.clear()
 
     def close(self) -> None:
         """Free the contexts, by which libsrtp overwrites their keys. Nothing passes any more."""
@@ -178,6 +185,20 @@ class Srtp:
     def discarded(self) -> int:
         """Packets that gave `None`, whatever the reason."""
         return self.not_authentic + self.replayed + self.refused
+
+    def _take(self, function: Any, packet: bytes, source: bytes) -> bytes | None:
+        """Open a packet of one of the far end's sources (SSRC). libsrtp keeps something of each for
+        ever, and looks through them one by one: who has the keys could fill it."""
+        if source == self._source:
+            return self._run(function, self._remote, packet)
+        if source not in self._sources and len(self._sources) >= MOST_SOURCES:
+            self.refused += 1
+            return None
+        plain = self._run(function, self._remote, packet)
+        if plain is not None:
+            self._source = source
+            self._sources.add(source)
+        return plain
 
     def _run(self, function: Any, context: Any, packet: bytes) -> bytes | None:
         size = len(packet)

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from media.rtp import build
-from media.srtp import SUITES, Srtp
+from media.srtp import MOST_SOURCES, SUITES, Srtp
 from tests.media import reference_srtp
 from tests.media.reference_srtp import ReferenceSrtp
 
@@ -298,3 +298,21 @@ def test_nothing_passes_once_the_keys_are_forgotten(suite: str) -> None:
     assert theirs.unprotect(secret) is None
     with pytest.raises(ValueError, match="closed"):
         ours.change_keys(bytes(44), bytes(44))
+
+
+def test_who_has_the_keys_cannot_fill_memory_with_sources() -> None:
+    ours, theirs = pair("AES_CM_128_HMAC_SHA1_80")
+    passed = 0
+    for source in range(MOST_SOURCES + 50):
+        secret = ours.protect(packet(1, ssrc=source))
+        report = ours.protect_rtcp(SENDER_REPORT[:4] + source.to_bytes(4) + SENDER_REPORT[8:])
+        assert secret is not None
+        assert report is not None
+        opened = theirs.unprotect_rtcp(report) is not None
+        assert opened == (theirs.unprotect(secret) is not None)
+        passed += opened
+    assert passed == MOST_SOURCES
+    assert theirs.refused == 100
+    secret = ours.protect(packet(2, ssrc=0))
+    assert secret is not None
+    assert theirs.unprotect(secret) == packet(2, ssrc=0)
