@@ -1,5 +1,5 @@
 """What a session does itself beside carrying the call: it plays to a side, records what is said,
-and presses digits.
+presses digits and collects them.
 
 The attendant stands beside the junction and uses its directions: what it plays takes the place of
 what the other side says, which goes on unheard. The junction calls it with every tick and every
@@ -9,10 +9,14 @@ digit; what happened waits in `poll`.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from media.collector import Collector
 from media.country import cadence
 from media.direction import Direction
 from media.format import Format
 from media.plane import (
+    Collect,
+    Collected,
+    CollectEnd,
     Digit,
     Order,
     Play,
@@ -24,6 +28,7 @@ from media.plane import (
     RecordEnd,
     Side,
     SoundFile,
+    StopCollecting,
     StopPlaying,
     StopRecording,
     TakeDigit,
@@ -34,7 +39,7 @@ from media.rtp import RtpPacket
 from media.sound import Sound, SoundSource
 from media.tone import ToneSource
 
-_RECORD_INTERVAL = 0.1  # seconds: packets wait for longer than that anyway
+_INTERVAL = 0.1  # seconds from one look at the recording and at patience to the next
 _PACKETS = 50  # of a recording that are handed on at once
 
 
@@ -45,7 +50,7 @@ class Captured:
     packets: list[bytes]
 
 
-AttendantOutput = Digit | Played | Recorded | Captured
+AttendantOutput = Digit | Played | Recorded | Captured | Collected
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +81,15 @@ class Attendant:
         self._sounds = sounds
         self._playing: dict[Side, _Playing] = {}
         self._recording: tuple[Record, Recorder] | None = None
-        self._record_at: float | None = None
+        self._look_at: float | None = None
         self._captured: list[bytes] = []
+        self._collecting: dict[Side, Collector] = {}
         self._outputs: list[AttendantOutput] = []
 
     @property
     def is_busy(self) -> bool:
         """Whether the sides that it serves count as connected, though nobody may speak to them."""
-        return bool(self._playing) or self._recording is not None
+        return bool(self._playing or self._collecting) or self._recording is not None
 
     @property
     def is_playing(self) -> bool:
@@ -105,13 +111,21 @@ class Attendant:
                 if (direction := self._toward(side.other)) is not None:
                     direction.take_digit(digit, duration_ms, now)
             case Play():
-                self._play(order)
+                self._play(order, now)
             case StopPlaying(side):
-                self._end_playing(side, PlayEnd.STOPPED)
+                self._end_playing(side, PlayEnd.STOPPED, now)
             case Record():
                 self._record(order, now)
             case StopRecording():
                 self._end_recording(RecordEnd.STOPPED, now)
+            case Collect(side):
+                self._end_collecting(side, CollectEnd.STOPPED)
+                prompting = side in self._playing
+                self._collecting[side] = Collector(order, now, is_prompting=prompting)
+            case StopCollecting(side):
+                self._end_collecting(side, CollectEnd.STOPPED)
+        if self._look_at is None and (self._recording is not None or self._collecting):
+            self._look_at = now + _INTERVAL
 
     def poll(self) -> list[AttendantOutput]:
         outputs, self._outputs = self._outputs, []
@@ -129,40 +143,51 @@ class Attendant:
         self._outputs.append(Digit(side, digit, duration_ms))
         playing = self._playing.get(side)
         if playing is not None and playing.order.until_digit:
-            self._end_playing(side, PlayEnd.DIGIT)
+            self._end_playing(side, PlayEnd.DIGIT, now)
+        if (collector := self._collecting.get(side)) is not None:
+            collector.digit(digit, now)
+            self._end_if_full(side, collector)
         if self._recording is not None:
             order = self._recording[0]
             if order.until_digit and order.side in (None, side):
                 self._end_recording(RecordEnd.DIGIT, now)
 
-    def check_players(self) -> None:
+    def check_players(self, now: float) -> None:
         """The directions have sent what a tick is for."""
         for side, playing in list(self._playing.items()):
             if playing.player.is_over:
                 error = playing.player.error
-                self._end_playing(side, PlayEnd.FAILED if error else PlayEnd.FINISHED, error)
+                reason = PlayEnd.FAILED if error else PlayEnd.FINISHED
+                self._end_playing(side, reason, now, error)
 
     def deadline(self) -> float | None:
-        """When `handle_timer` is wanted next."""
-        return self._record_at
+        """When `handle_timer` is wanted next; nothing but orders and that itself moves it."""
+        return self._look_at
 
     def handle_timer(self, now: float) -> None:
         """Do what is due."""
-        if self._record_at is not None and now >= self._record_at:
-            self._record_at = now + _RECORD_INTERVAL
-            self._go_on_recording(now)
+        if self._look_at is None or now < self._look_at:
+            return
+        if self._recording is not None:
+            self._go_on_recording(self._recording[1], now)
+        for side, collector in list(self._collecting.items()):
+            collector.handle_timer(now)
+            self._end_if_full(side, collector)
+        busy = self._recording is not None or self._collecting
+        self._look_at = now + _INTERVAL if busy else None
 
     def close(self, now: float) -> None:
         """The session ends."""
         self._end_recording(RecordEnd.STOPPED, now)
-        for side in list(self._playing):
-            self._end_playing(side, PlayEnd.STOPPED)
+        for side in Side:
+            self._end_playing(side, PlayEnd.STOPPED, now)
+            self._end_collecting(side, CollectEnd.STOPPED)
 
     # --- playing
 
-    def _play(self, order: Play) -> None:
+    def _play(self, order: Play, now: float) -> None:
         side = order.side
-        self._end_playing(side, PlayEnd.REPLACED)
+        self._end_playing(side, PlayEnd.REPLACED, now)
         direction = self._toward(side)
         if direction is None:
             text = "Nothing has been agreed on with that side yet."
@@ -179,12 +204,27 @@ class Attendant:
         self._playing[side] = playing
         direction.play(playing.player)
 
-    def _end_playing(self, side: Side, reason: PlayEnd, text: str = "") -> None:
+    def _end_playing(self, side: Side, reason: PlayEnd, now: float, text: str = "") -> None:
         playing = self._playing.pop(side, None)
-        if playing is not None:
-            playing.direction.play(None)
-            seconds = round(playing.player.seconds, 2)
-            self._outputs.append(Played(side, reason, seconds, text))
+        if playing is None:
+            return
+        playing.direction.play(None)
+        seconds = round(playing.player.seconds, 2)
+        self._outputs.append(Played(side, reason, seconds, text))
+        if reason is not PlayEnd.REPLACED and side in self._collecting:
+            self._collecting[side].prompt_ended(now)
+
+    # --- collecting
+
+    def _end_if_full(self, side: Side, collector: Collector) -> None:
+        if collector.end is not None:
+            self._end_collecting(side, collector.end)
+
+    def _end_collecting(self, side: Side, reason: CollectEnd) -> None:
+        collector = self._collecting.pop(side, None)
+        if collector is not None:
+            collected = Collected(side, collector.digits, reason, collector.terminator)
+            self._outputs.append(collected)
 
     # --- recording
 
@@ -204,12 +244,8 @@ class Attendant:
             now=now,
         )
         self._recording = order, recorder
-        self._record_at = now + _RECORD_INTERVAL
 
-    def _go_on_recording(self, now: float) -> None:
-        if self._recording is None:
-            return
-        recorder = self._recording[1]
+    def _go_on_recording(self, recorder: Recorder, now: float) -> None:
         recorder.tick(now)
         self._capture(recorder)
         if recorder.end is not None:
@@ -224,7 +260,7 @@ class Attendant:
     def _end_recording(self, reason: RecordEnd, now: float) -> None:
         if self._recording is None:
             return
-        (order, recorder), self._recording, self._record_at = self._recording, None, None
+        (order, recorder), self._recording = self._recording, None
         recorder.finish(reason, now)
         self._capture(recorder, 1)
         level = recorder.level_dbov

@@ -18,6 +18,9 @@ from media.plane import (
     AudioBack,
     AudioLost,
     Closed,
+    Collect,
+    Collected,
+    CollectEnd,
     Connected,
     Digit,
     Encryption,
@@ -42,6 +45,7 @@ from media.plane import (
     Side,
     SideReport,
     SoundFile,
+    StopCollecting,
     StopPlaying,
     StopRecording,
     TakeDigit,
@@ -65,6 +69,7 @@ _EVENTS: dict[str, type[MediaEvent]] = {
         Digit,
         Played,
         Recorded,
+        Collected,
         Failed,
         Refused,
         Closed,
@@ -80,6 +85,8 @@ _ORDERS: dict[str, type[Order]] = {
         StopPlaying,
         Record,
         StopRecording,
+        Collect,
+        StopCollecting,
         Expect,
     )
 }
@@ -165,6 +172,8 @@ def event_from_json(message: Message) -> MediaEvent:
         if message["event"] == "Recorded":
             fields["reason"] = RecordEnd(fields["reason"])
             fields["waveform"] = tuple(fields["waveform"])
+        if message["event"] == "Collected":
+            fields["reason"] = CollectEnd(fields["reason"])
         if "report" in fields:
             report = fields["report"]
             report["webrtc"] = SideReport(**report["webrtc"])

@@ -321,7 +321,7 @@ class Junction:
         if outward.has_digits:
             self._tell_digits(strand.side.other, outward, now)
         if self._attendant.is_playing:
-            self._attendant.check_players()
+            self._attendant.check_players(now)
         if not outward.needs_ticks:
             strand.tick_at = None
         elif now < due + TICK:

@@ -191,7 +191,51 @@ class StopRecording:
     """End the recording."""
 
 
-Order = Accept | Press | TakeDigit | Play | StopPlaying | Record | StopRecording | Expect
+@dataclass(frozen=True, slots=True)
+class Collect:
+    """Gather digits of `side`; `Collected` tells of them. Each is told as `Digit` too, and the
+    other side hears them as ever.
+
+    A second order for the same side ends the first. Patience begins when nothing is played to the
+    side; with `Play.until_digit` the first digit ends the prompt.
+
+    Attributes:
+        most: so many end it.
+        terminators: each of these ends it, and is not among the digits.
+        first_timeout: seconds for the first digit.
+        digit_timeout: seconds from one digit to the next.
+    """
+
+    side: Side
+    most: int = 32
+    terminators: str = "#"
+    first_timeout: float = 10.0
+    digit_timeout: float = 4.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.most <= 64:
+            raise ValueError("from 1 to 64 digits can be collected")
+
+
+@dataclass(frozen=True, slots=True)
+class StopCollecting:
+    """End gathering the digits of `side`."""
+
+    side: Side
+
+
+Order = (
+    Accept
+    | Press
+    | TakeDigit
+    | Play
+    | StopPlaying
+    | Record
+    | StopRecording
+    | Collect
+    | StopCollecting
+    | Expect
+)
 
 
 def _check_digit(digit: str) -> None:
@@ -434,6 +478,30 @@ class Recorded:
     text: str = ""
 
 
+class CollectEnd(Enum):
+    """Why no more digits are collected."""
+
+    FULL = "full"
+    TERMINATOR = "terminator"
+    TIMEOUT = "timeout"
+    STOPPED = "stopped"  # by order, by another `Collect`, or with the session
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What `Collect` gathered.
+
+    Attributes:
+        digits: perhaps none.
+        terminator: the digit that ended them, if one did.
+    """
+
+    side: Side
+    digits: str
+    reason: CollectEnd
+    terminator: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The session cannot go on. The user closes it; until then it holds its resources."""
@@ -469,6 +537,7 @@ MediaEvent = (
     | Digit
     | Played
     | Recorded
+    | Collected
     | Failed
     | Refused
     | Closed

@@ -10,6 +10,9 @@ from media.plane import (
     Accept,
     AnswerReady,
     Closed,
+    Collect,
+    Collected,
+    CollectEnd,
     Digit,
     Failed,
     OfferReady,
@@ -23,6 +26,7 @@ from media.plane import (
     SessionSettings,
     Side,
     SoundFile,
+    StopCollecting,
     StopPlaying,
     StopRecording,
     TakeDigit,
@@ -353,3 +357,107 @@ def test_without_terms_there_is_nobody_to_record() -> None:
     early.session.perform(Record("/a.ogg"), lab.now)
     (recorded,) = early.of(Recorded)
     assert (recorded.path, recorded.reason) == (None, RecordEnd.FAILED)
+
+
+# --- collecting digits
+
+
+def dial(lab: Lab, digits: str, pause: float = 0.3) -> None:
+    """The phone presses keys; each is told when it is released."""
+    for digit in digits:
+        lab.session.perform(TakeDigit(Side.SDES, digit, 100), lab.now)
+        lab.run(pause)
+
+
+def test_digits_are_collected_up_to_a_terminator() -> None:
+    lab = calling()
+    lab.session.perform(Collect(Side.SDES, terminators="#*"), lab.now)
+    dial(lab, "123*4")
+    assert lab.of(Collected) == [Collected(Side.SDES, "123", CollectEnd.TERMINATOR, "*")]
+    assert [d.digit for d in lab.of(Digit)] == list("123*4")
+
+
+def test_digits_are_collected_up_to_a_number() -> None:
+    lab = calling()
+    lab.session.perform(Collect(Side.SDES, most=4), lab.now)
+    dial(lab, "12345")
+    assert lab.of(Collected) == [Collected(Side.SDES, "1234", CollectEnd.FULL)]
+
+
+def test_digits_that_stop_are_collected() -> None:
+    lab = calling()
+    lab.session.perform(Collect(Side.SDES, digit_timeout=2.0), lab.now)
+    dial(lab, "12", pause=1.9)
+    assert lab.of(Collected) == []
+    lab.run(0.2)
+    assert lab.of(Collected) == [Collected(Side.SDES, "12", CollectEnd.TIMEOUT)]
+
+
+def test_nobody_presses_anything() -> None:
+    lab = calling()
+    lab.session.perform(Collect(Side.SDES, first_timeout=3.0), lab.now)
+    lab.run(2.9)
+    assert lab.of(Collected) == []
+    lab.run(0.2)
+    assert lab.of(Collected) == [Collected(Side.SDES, "", CollectEnd.TIMEOUT)]
+
+
+def test_patience_begins_when_the_prompt_has_ended() -> None:
+    lab = calling()
+    prompt = Play(Side.SDES, SoundFile("/hum"), repeat=3)
+    lab.session.perform(prompt, lab.now)
+    lab.session.perform(Collect(Side.SDES, first_timeout=1.0), lab.now)
+    lab.talk(2.5)
+    assert (len(lab.of(Played)), lab.of(Collected)) == (1, [])
+    lab.talk(0.5)
+    assert lab.of(Collected) == [Collected(Side.SDES, "", CollectEnd.TIMEOUT)]
+
+
+def test_the_first_digit_ends_a_prompt_and_is_collected() -> None:
+    lab = calling()
+    lab.session.perform(Play(Side.SDES, RINGBACK, None, until_digit=True), lab.now)
+    lab.session.perform(Collect(Side.SDES, most=2, first_timeout=0.1), lab.now)
+    lab.talk(1.0)
+    dial(lab, "42")
+    assert [p.reason for p in lab.of(Played)] == [PlayEnd.DIGIT]
+    assert lab.of(Collected) == [Collected(Side.SDES, "42", CollectEnd.FULL)]
+
+
+def test_collecting_can_be_stopped_or_begun_anew() -> None:
+    lab = calling()
+    lab.session.perform(Collect(Side.SDES), lab.now)
+    dial(lab, "1")
+    lab.session.perform(Collect(Side.SDES), lab.now)
+    dial(lab, "2")
+    lab.session.perform(StopCollecting(Side.SDES), lab.now)
+    lab.session.perform(StopCollecting(Side.SDES), lab.now)
+    lab.session.perform(Collect(Side.SDES), lab.now)
+    lab.session.close(lab.now)
+    collected = [(c.digits, c.reason) for c in lab.of(Collected)]
+    assert collected == [(digits, CollectEnd.STOPPED) for digits in ("1", "2", "")]
+
+
+def test_the_other_sides_digits_are_not_collected() -> None:
+    lab = calling()
+    lab.session.perform(Collect(Side.WEBRTC, first_timeout=1.0), lab.now)
+    dial(lab, "1")
+    lab.run(1.0)
+    assert lab.of(Collected) == [Collected(Side.WEBRTC, "", CollectEnd.TIMEOUT)]
+
+
+def test_an_attendant_takes_a_call_asks_and_is_answered() -> None:
+    """Nobody at the browser: the phone hears a prompt and presses keys in its media."""
+    lab = Lab(sounds={"/hum": hum()})
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    lab.session.perform(Accept(Side.SDES), lab.now)
+    lab.pbx.accept(lab.answer(Side.SDES))
+    lab.session.perform(Play(Side.SDES, SoundFile("/hum"), None, until_digit=True), lab.now)
+    lab.session.perform(Collect(Side.SDES, most=3), lab.now)
+    lab.spoken["browser"] = False
+    lab.talk(0.5, pbx="pcma")
+    for event in (7, 0, 7):
+        for packet in lab.voices["pbx"].digit(101, event, 800):
+            lab.put(lab.pbx.say(packet), lab.pbx.address)
+        lab.talk(0.2, pbx="pcma")
+    assert [p.reason for p in lab.of(Played)] == [PlayEnd.DIGIT]
+    assert lab.of(Collected) == [Collected(Side.SDES, "707", CollectEnd.FULL)]

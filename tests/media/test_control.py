@@ -22,6 +22,9 @@ from media.plane import (
     Accept,
     AnswerReady,
     Closed,
+    Collect,
+    Collected,
+    CollectEnd,
     Connected,
     Digit,
     Expect,
@@ -44,6 +47,7 @@ from media.plane import (
     Side,
     SideReport,
     SoundFile,
+    StopCollecting,
     StopPlaying,
     StopRecording,
     TakeDigit,
@@ -61,6 +65,7 @@ EVENTS: list[MediaEvent] = [
     Digit(Side.WEBRTC, "#", 80),
     Played(Side.SDES, PlayEnd.FAILED, 1.5, "no such file"),
     Recorded("/a.ogg", RecordEnd.LIMIT, 1.5, 3000, -30.5, (0, 1024)),
+    Collected(Side.WEBRTC, "123", CollectEnd.TERMINATOR, "#"),
     Failed(Failure.NO_SRTP, "no \N{SNOWMAN}"),
     Refused(Side.SDES, Failure.NO_CODEC, "x"),
     Closed(Report(SideReport("opus/48000", level_dbov=-20.5), SideReport(), True, 0.5, None)),
@@ -101,6 +106,8 @@ ORDERS: list[Order] = [
     Record("/a/b.ogg", Side.SDES, silence=2.5),
     Record("/a/b.ogg", max_seconds=60.0, max_bytes=1000, until_digit=True),
     StopRecording(),
+    Collect(Side.SDES, 4, "*#", 5.0, 2.0),
+    StopCollecting(Side.SDES),
 ]
 
 
@@ -123,6 +130,7 @@ def test_every_order_survives_the_channel(order: Order) -> None:
         {"order": "Play", "side": "sdes", "prompt": {"tone": "hum"}},
         {"order": "Play", "side": "sdes", "prompt": {"path": "x"}, "repeat": 0},
         {"order": "Record", "path": "x", "max_seconds": 0},
+        {"order": "Collect", "side": "sdes", "most": 0},
     ],
 )
 def test_what_is_no_order_is_a_control_error(message: dict[str, object]) -> None:

@@ -9,6 +9,9 @@ import pytest
 
 from media.plane import (
     Closed,
+    Collect,
+    Collected,
+    CollectEnd,
     Play,
     Played,
     PlayEnd,
@@ -18,6 +21,7 @@ from media.plane import (
     Side,
     SoundFile,
     StopPlaying,
+    TakeDigit,
     Tone,
     ToneSignal,
 )
@@ -106,4 +110,17 @@ async def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         recorded = await call.until(Recorded)
         assert (recorded.path, recorded.reason) == (None, RecordEnd.FAILED)
         assert "No such file" in recorded.text
+        await call.hang_up()
+
+
+async def test_digits_are_collected_by_a_worker() -> None:
+    async with running() as plane:
+        call = Call(plane)
+        await call.connect()
+        call.session.perform(Collect(Side.WEBRTC, most=2))
+        call.session.perform(TakeDigit(Side.WEBRTC, "4", 100))
+        call.session.perform(TakeDigit(Side.WEBRTC, "2", 100))
+        assert await call.until(Collected) == Collected(Side.WEBRTC, "42", CollectEnd.FULL)
+        call.session.perform(Collect(Side.WEBRTC, first_timeout=0.1))
+        assert (await call.until(Collected, 2)).reason is CollectEnd.TIMEOUT
         await call.hang_up()
