@@ -14,7 +14,7 @@ from asyncpg.pool import PoolConnectionProxy
 from bridge.db.interface import Connection, Database, DatabaseError, Result, Row, Work
 
 # More than the control process can keep busy.
-CONNECTIONS = 5
+CONNECTIONS = 20
 CONNECT_LIMIT = 5.0
 # A statement takes a millisecond; beyond this the server hangs.
 STATEMENT_LIMIT = 10.0

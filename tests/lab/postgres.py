@@ -12,13 +12,24 @@ from tests.lab.process import Process
 
 
 class Postgres:
-    """One empty server; it refuses to run as root, so root hands it to somebody else."""
+    """One empty server; it refuses to run as root, so root hands it to somebody else.
 
-    def __init__(self) -> None:
+    Args:
+        durable: whether it waits for the disk; most tests do not need to.
+    """
+
+    def __init__(self, *, durable: bool = False) -> None:
+        self._durable = durable
         # A socket's path is short, and its folder must be open to another user: not in the lab's.
         self._folder = Path(tempfile.gettempdir()) / f"ringback-lab-pg-{secrets.token_hex(4)}"
         self._prefix: list[str | Path] = []
         self._server: Process | None = None
+
+    @property
+    def pid(self) -> int:
+        """Of the process whose children serve connections."""
+        assert self._server is not None, "not started"
+        return self._server.pid
 
     @property
     def url(self) -> str:
@@ -47,8 +58,9 @@ class Postgres:
         self._server = Process(
             "PostgreSQL",
             [
-                *(*self._prefix, programs / "postgres", "-D", data, "-k", self._folder, "-F"),
+                *(*self._prefix, programs / "postgres", "-D", data, "-k", self._folder),
                 *("-c", "listen_addresses=", "-c", "shared_buffers=16MB"),
+                *(() if self._durable else ("-F",)),
             ],
             log=self._folder / "log",
             cwd=self._folder,
