@@ -1,7 +1,7 @@
 """Our session description for one side, as last sent (RFC 3264 §5, §8)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from media.sdp import Direction
 
@@ -17,7 +17,7 @@ class Description:
 
     session_id: int
     version: int = 1
-    text: str = ""
+    text: str = field(default="", repr=False)  # has keys in it
 
     def write(self, make: Callable[[], tuple[str, Direction]]) -> Direction:
         """Make it again; its version counts up if it became another one."""

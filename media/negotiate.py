@@ -15,7 +15,7 @@ answer against our offer, `*_offer` and `*_answer` write our text. What goes wro
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from media.plane import Failure
 from media.sdp import (
@@ -163,8 +163,8 @@ class WebrtcRemote:
 
     index: int
     mid: str
-    ufrag: str
-    pwd: str
+    ufrag: str = field(repr=False)
+    pwd: str = field(repr=False)
     candidates: tuple[str, ...]
     complete: bool
     fingerprints: tuple[Fingerprint, ...]
@@ -181,8 +181,8 @@ class WebrtcLocal:
 
     session_id: int
     version: int
-    ufrag: str
-    pwd: str
+    ufrag: str = field(repr=False)
+    pwd: str = field(repr=False)
     fingerprint: str
     candidates: tuple[str, ...]
     complete: bool
@@ -349,7 +349,7 @@ class SdesRemote:
     port: int
     rtcp: int | None
     direction: Direction
-    cryptos: tuple[str, ...]
+    cryptos: tuple[str, ...] = field(repr=False)
     formats: tuple[Format, ...]
     sections: tuple[Media, ...]
 

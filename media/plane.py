@@ -356,7 +356,7 @@ class OfferReady:
     """Send this offer to `side`."""
 
     side: Side
-    sdp: str
+    sdp: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +368,7 @@ class AnswerReady:
     """
 
     side: Side
-    sdp: str
+    sdp: str = field(repr=False)
     send: bool = True
 
 

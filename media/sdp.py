@@ -25,6 +25,11 @@ MAX_LINES = 2000
 MAX_FORMATS = 256  # of one m= line
 
 
+# Attributes whose values are keys or passwords. What is said of mistakes quotes numbers and codecs
+# at the most, since a mistake may have moved a key to wherever it was made.
+_SECRET = frozenset({"crypto", "ice-ufrag", "ice-pwd", "key-mgmt"})
+
+
 class SdpError(ValueError):
     """The text is not a session description, or lacks what was asked of it."""
 
@@ -70,7 +75,7 @@ def _one_line(text: str, what: str) -> None:
 
 def _word(text: str, what: str) -> None:
     if not text or any(c.isspace() for c in text):
-        raise SdpError(f"{what} is not one word: {text[:40]!r}")
+        raise SdpError(f"{what} is not one word")
     _one_line(text, what)
 
 
@@ -135,6 +140,10 @@ class Attribute:
     def parse(cls, text: str) -> Self:
         name, colon, value = text.partition(":")
         return cls(name, value if colon else None)
+
+    def __repr__(self) -> str:
+        shown = "…" if self.name in _SECRET and self.value else self.value
+        return f"<a={self.name}{'' if shown is None else f':{shown}'}>"
 
     def __str__(self) -> str:
         return self.name if self.value is None else f"{self.name}:{self.value}"
@@ -492,7 +501,7 @@ class _Reader:
 
     def read(self, line: str) -> None:
         if len(line) < 2 or line[1] != "=":
-            raise SdpError(f"not a line of a session description: {line[:40]!r}")
+            raise SdpError("a line that is none of a session description")
         if "\r" in line or "\0" in line:
             raise SdpError("control character in a line")
         self._take(line[0], line[2:])

@@ -16,6 +16,7 @@ import heapq
 import logging
 import math
 import os
+import resource
 import select
 import signal
 import socket
@@ -458,6 +459,7 @@ def _expedite(one: socket.socket) -> None:
 
 
 def main(arguments: list[str]) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no file with keys in it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(

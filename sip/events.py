@@ -5,7 +5,7 @@ others for the
 application. Events are frozen values; the objects that they carry (`Session`) take the verbs.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sip.uri import NameAddr, Uri
@@ -23,7 +23,7 @@ class Body:
     """An opaque body: the user agent carries it and never looks inside."""
 
     content_type: str
-    data: bytes
+    data: bytes = field(repr=False)  # keys, or what people write
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ descriptions pass through
 as opaque strings between a leg and the media session; nothing in here looks inside one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -46,7 +46,7 @@ class Offered:
         sdp: None when the caller wants an offer of ours and will answer that.
     """
 
-    sdp: str | None
+    sdp: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Ringing:
 class Progress:
     """Early media before the answer (SIP 183 with a body)."""
 
-    sdp: str
+    sdp: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Answered:
         sdp: the answer; None when the early answer of `Progress` stands.
     """
 
-    sdp: str | None
+    sdp: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +81,14 @@ class Reoffered:
         sdp: None when the party wants an offer of ours and will answer that.
     """
 
-    sdp: str | None
+    sdp: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class OfferAnswered:
     """A party answered the offer that we made within the call."""
 
-    sdp: str
+    sdp: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ _EARLY: Final = 16  # checks of the peer's that may wait for its description
 class IceCredentials:
     """A username fragment and its password (RFC 8839 §5.4)."""
 
-    ufrag: str
+    ufrag: str = field(repr=False)
     pwd: str = field(repr=False)
 
     @classmethod
@@ -63,7 +63,7 @@ class Pair:
     heard: bool = False
     confirmed_at: float | None = None
     nominated_at: float | None = None
-    frame: bytes = b""
+    frame: bytes = field(default=b"", repr=False)
     sent: int = 0
     sent_at: float = 0.0
     resend_at: float | None = None
