@@ -127,6 +127,11 @@ class Attendant:
         if self._look_at is None and (self._recording is not None or self._collecting):
             self._look_at = now + _INTERVAL
 
+    @property
+    def has_outputs(self) -> bool:
+        """Whether `poll` has any."""
+        return bool(self._outputs)
+
     def poll(self) -> list[AttendantOutput]:
         outputs, self._outputs = self._outputs, []
         return outputs

@@ -68,9 +68,10 @@ class Direction:
         self._stage: Relay | Transcoder | None = None
         self._source: Format | None = None
         self._sending = True
+        self.lane: Relay | None = None  # while packets may go the short way, `Relay.follow`
         self._keypad = Keypad(sink, sends=digits)
         self._player: Player | None = None
-        self._received = 0
+        self.received = 0
         self._discarded = 0  # counts of stages that are gone are added to these
         self._lost = 0
         self._late = 0
@@ -94,6 +95,7 @@ class Direction:
 
     def change(self, sources: Mapping[int, Format], sink: Format) -> None:
         """Go on with other formats on the same outgoing stream (a re-offer)."""
+        self.lane = None
         self._sources = dict(sources)
         self._event_clocks = {
             source.dtmf_payload_type: source.dtmf_clock
@@ -110,8 +112,13 @@ class Direction:
         self._outlet.clock_rate = sink.clock_rate
 
     def push(self, packet: RtpPacket, now: float) -> list[bytes]:
-        """Take one authentic packet; returns RTP packets to send at once (pass-through)."""
-        self._received += 1
+        """Take one authentic packet; returns RTP packets to send at once (pass-through).
+
+        The lane opens behind a packet that was passed on, and closes with whatever may change the
+        way of the next one.
+        """
+        self.lane = None
+        self.received += 1
         clock = self._event_clocks.get(packet.payload_type)
         if clock is not None:
             self._keypad.receive(packet, clock, now)
@@ -132,6 +139,7 @@ class Direction:
         elif self._keypad.busy or self._player is not None:
             self._leave_out(packet, now)
         elif stage is not None:
+            self.lane = stage
             return stage.push(packet, now)
         return []
 
@@ -172,20 +180,24 @@ class Direction:
 
     def press(self, digit: str, duration_ms: int = 100) -> None:
         """Send a digit of our own to the sink."""
+        self.lane = None
         self._keypad.press(digit, duration_ms)
 
     def take_digit(self, digit: str, duration_ms: int, now: float) -> None:
         """A digit of the sending side that was said beside its media (SIP INFO)."""
+        self.lane = None
         self._keypad.take(digit, duration_ms, now)
 
     def play(self, player: Player | None) -> None:
         """Let the sink hear something of ours in place of the source; None: the source again."""
+        self.lane = None
         if player is not self._player:
             self._player = player
             self._marker = True
 
     def set_sending(self, sending: bool) -> None:
         """Hold (False) or go on; while held nothing comes out, what comes in is thrown away."""
+        self.lane = None
         if sending and not self._sending:
             self._marker = True
         self._sending = self._keypad.sending = sending
@@ -221,7 +233,7 @@ class Direction:
         elif stage is not None:
             discarded += stage.discarded
         return Statistics(
-            packets_received=self._received,
+            packets_received=self.received,
             packets_sent=self._outlet.packets,
             octets_sent=self._outlet.octets,
             frames_lost=lost,

@@ -23,9 +23,10 @@ from media.format import Format, pass_through
 from media.ice.events import Transmit
 from media.negotiate import Agreed
 from media.plane import AudioBack, AudioLost, Expect, Flowing, Order, Side, SideReport
+from media.relay import Relay
 from media.rtcp import Reporter, Sent, highest_sequence
 from media.rtcp import parse as parse_rtcp
-from media.rtp import RtpError, RtpPacket, is_rtcp
+from media.rtp import HEADER, HEADER_LENGTH, RtpError, RtpPacket, is_rtcp
 from media.sdp import Direction as Flow
 from media.sdp import Format as SdpFormat
 from media.sound import Sound
@@ -114,6 +115,7 @@ class Junction:
         self._digits_in_media = digits_in_media
         self._strands = {side: self._make_strand(side, wall_offset) for side in Side}
         self._pair = tuple(self._strands.values())
+        self._ways = {side: (self._strands[side], self._strands[side.other]) for side in Side}
         self._attendant = Attendant(
             toward=self._toward, sources=lambda side: self._strands[side].sources, sounds=sounds
         )
@@ -219,7 +221,15 @@ class Junction:
 
     def take(self, side: Side, plain: bytes, now: float) -> bool:
         """An authentic packet of one side, in clear; returns whether `deadline` may have moved."""
-        strand = self._strands[side]
+        strand, other = self._ways[side]
+        outward = other.outward
+        lane = outward.lane if outward is not None else None
+        if outward is not None and lane is not None:
+            passed = self._follow(strand, lane, plain, now)
+            if passed is not None:
+                outward.received += 1
+                self._send(other, passed, now)
+                return False
         try:
             if is_rtcp(plain):
                 self._take_rtcp(strand, plain, now)
@@ -240,20 +250,32 @@ class Junction:
         if not strand.watch.is_flowing:
             self._outputs.append(Flowing(side))
         strand.watch.audio(packet, now)
-        other = self._strands[side.other]
-        outward = other.outward
         if outward is not None:
             for passed in outward.push(packet, now):
                 self._send(other, passed, now)
             if outward.has_digits:
                 self._tell_digits(side, outward, now)
             if other.tick_at is not None:
-                self._follow(other, now)
+                self._draw_tick(other, now)
             elif outward.needs_ticks:
                 other.tick_at = now + TICK + _LEAD
         if self._attendant.is_recording:
             self._attendant.hear(side, packet, now)
         return False
+
+    def _follow(self, strand: _Strand, lane: Relay, plain: bytes, now: float) -> bytes | None:
+        """The short way of a packet that is only passed on: no object is made of it. None: it has
+        to take the long one. Nearly all packets of a call without transcoding go here; it saves a
+        third of what Python costs them (tests.bench.media)."""
+        if plain[0] != 0x80 or len(plain) < HEADER_LENGTH or self._attendant.is_recording:
+            return None
+        _, second, sequence, timestamp, ssrc = HEADER.unpack_from(plain)
+        passed = lane.follow(plain, second, sequence, timestamp, ssrc, now)
+        if passed is not None:
+            octets, reporter = len(plain) - HEADER_LENGTH, strand.reporter
+            reporter.reception.receive(ssrc, sequence, timestamp, octets, reporter.clock_rate, now)
+            strand.watch.follow(sequence, now)
+        return passed
 
     def _take_rtcp(self, strand: _Strand, plain: bytes, now: float) -> None:
         packets = parse_rtcp(plain)
@@ -279,7 +301,9 @@ class Junction:
 
     def poll(self) -> list[JunctionOutput]:
         outputs, self._outputs = self._outputs, []
-        return outputs + self._attendant.poll()
+        if self._attendant.has_outputs:
+            outputs += self._attendant.poll()
+        return outputs
 
     # --- time
 
@@ -299,7 +323,7 @@ class Junction:
             if strand.tick_at is not None and now >= strand.tick_at:
                 self._play_out(strand, strand.tick_at, now)
 
-    def _follow(self, strand: _Strand, now: float) -> None:
+    def _draw_tick(self, strand: _Strand, now: float) -> None:
         """A packet came: move the ticks toward its like, and play out if a tick is nearly due."""
         due = strand.tick_at
         if due is None:

@@ -5,7 +5,7 @@ the loss it is.
 
 from media.format import Format
 from media.outlet import Outlet
-from media.rtp import RtpPacket, build, sequence_difference
+from media.rtp import HEADER, HEADER_LENGTH, RtpPacket, build, sequence_difference
 
 _MAX_GAP = 3000  # sequence numbers; beyond, the source has started anew
 _MAX_MISORDER = 100
@@ -20,6 +20,7 @@ class Relay:
     """
 
     def __init__(self, source: Format, sink: Format, outlet: Outlet) -> None:
+        self._source = source
         self._sink = sink
         self._outlet = outlet
         self._ssrc: int | None = None
@@ -70,6 +71,31 @@ class Relay:
                 fresh or packet.marker,
             )
         ]
+
+    def follow(
+        self, plain: bytes, second: int, sequence: int, timestamp: int, ssrc: int, now: float
+    ) -> bytes | None:
+        """The short way of a packet with a plain header of which `second`… have been read: what
+        leaves if it is the next one of the stream, else None and nothing has happened."""
+        if (
+            not self._anchored
+            or sequence != (self._newest + 1) & 0xFFFF
+            or ssrc != self._ssrc
+            or second & 0x7F != self._source.payload_type
+        ):
+            return None
+        self._taken = (self._taken << 1 | 1) & _TAKEN_MASK
+        self._newest = sequence
+        outlet = self._outlet
+        number = (sequence + self._sequence_offset) & 0xFFFF
+        when = (timestamp + self._timestamp_offset) & 0xFFFF_FFFF
+        outlet.sequence = (number + 1) & 0xFFFF
+        outlet.timestamp = when
+        outlet.at = now
+        outlet.packets += 1
+        outlet.octets += len(plain) - HEADER_LENGTH
+        marked = self._sink.payload_type | (second & 0x80)
+        return HEADER.pack(0x80, marked, number, when, outlet.ssrc) + plain[HEADER_LENGTH:]
 
     def _set_anchor(self, packet: RtpPacket, now: float) -> None:
         outlet = self._outlet

@@ -273,6 +273,26 @@ class Reception:
         self, ssrc: int, sequence: int, timestamp: int, octets: int, clock_rate: int, now: float
     ) -> None:
         """Count one authentic packet. `octets`: of its payload; `clock_rate`: of its timestamp."""
+        if ssrc != self.ssrc or sequence != (self._highest + 1) & 0xFFFF:
+            self._place(ssrc, sequence, timestamp)
+        else:
+            self._highest += 1  # the next one, as nearly always
+        self.packets_received += 1
+        self.octets_received += octets
+        self._received += 1
+        step = timestamp_difference(timestamp, self._last_timestamp)
+        if step == 0 and self._transit is not None:
+            return  # the same instant again: a telephone-event going on, not a measure of the path
+        media = self._last_media + step / clock_rate
+        transit = now - media
+        if self._transit is not None:
+            self.jitter += (abs(transit - self._transit) - self.jitter) / 16
+        self._transit = transit
+        self._last_timestamp = timestamp
+        self._last_media = media
+
+    def _place(self, ssrc: int, sequence: int, timestamp: int) -> None:
+        """Find the place of a packet that is not the next one."""
         if ssrc != self.ssrc:
             self._restart(ssrc, sequence, timestamp)
         ahead = sequence_difference(sequence, self._highest & 0xFFFF)
@@ -283,10 +303,6 @@ class Reception:
                 self._highest += ahead
         elif ahead < -_MAX_MISORDER:
             self._restart(ssrc, sequence, timestamp)
-        self.packets_received += 1
-        self.octets_received += octets
-        self._received += 1
-        self._follow_jitter(timestamp, clock_rate, now)
 
     @property
     def packets_lost(self) -> int:
@@ -324,18 +340,6 @@ class Reception:
         self._transit = None
         self._last_timestamp = timestamp
         self._last_media = 0.0
-
-    def _follow_jitter(self, timestamp: int, clock_rate: int, now: float) -> None:
-        step = timestamp_difference(timestamp, self._last_timestamp)
-        if step == 0 and self._transit is not None:
-            return  # the same instant again: a telephone-event going on, not a measure of the path
-        media = self._last_media + step / clock_rate
-        transit = now - media
-        if self._transit is not None:
-            self.jitter += (abs(transit - self._transit) - self.jitter) / 16
-        self._transit = transit
-        self._last_timestamp = timestamp
-        self._last_media = media
 
 
 # --- one side's RTCP

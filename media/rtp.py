@@ -15,7 +15,7 @@ from struct import Struct
 HEADER_LENGTH = 12
 MAX_PACKET_LENGTH = 1500  # no path we meet carries more in one datagram
 
-_HEADER = Struct("!BBHII")
+HEADER = Struct("!BBHII")
 _EXTENSION = Struct("!HH")
 
 
@@ -82,7 +82,7 @@ class RtpPacket:
         length = len(data)
         if length < HEADER_LENGTH:
             raise RtpError("shorter than an RTP header")
-        first, second, sequence, timestamp, ssrc = _HEADER.unpack_from(data)
+        first, second, sequence, timestamp, ssrc = HEADER.unpack_from(data)
         if first >> 6 != 2:
             raise RtpError("not RTP version 2")
         start, end = HEADER_LENGTH, length
@@ -106,7 +106,7 @@ def build(
 ) -> bytes:
     """The bytes of one packet without making an `RtpPacket` first."""
     second = payload_type | 0x80 if marker else payload_type
-    return _HEADER.pack(0x80, second, sequence, timestamp, ssrc) + payload
+    return HEADER.pack(0x80, second, sequence, timestamp, ssrc) + payload
 
 
 def _bounds(data: bytes, first: int, length: int) -> tuple[int, int]:

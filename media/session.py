@@ -542,6 +542,9 @@ class Session:
         self._go_on_if_gathered(self._webrtc, now)
 
     def _collect_audio(self, now: float) -> None:
+        if not self._unheard:
+            self._outputs += self._junction.poll()
+            return
         for output in self._junction.poll():
             if isinstance(output, Flowing):
                 self._unheard.discard(output.side)

@@ -61,6 +61,13 @@ class Watch:
         self.is_flowing = True
         self.heard_at = self._audio_at = now
 
+    def follow(self, sequence: int, now: float) -> None:
+        """The short form of `audio`: sound came, numbered right behind what came last."""
+        if now - self._audio_at > _PAUSE:
+            self._pauses = True
+        self._sequence = sequence
+        self.heard_at = self._audio_at = now
+
     def report(self, highest: int | None, sequence: int, now: float) -> None:
         """A report of the far end came.
 

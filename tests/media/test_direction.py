@@ -317,6 +317,44 @@ def test_the_same_codec_passes_untouched_and_at_once(codec: str) -> None:
     assert "relay" in repr(subject)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(-3, 4),  # steps of the sequence number
+            st.sampled_from([0, 0, 0, 0, 8, 101]),  # payload type
+            st.sampled_from([7, 7, 7, 7, 9]),  # source
+            st.booleans(),  # marker
+            st.sampled_from(["", "", "", "hold", "resume", "press"]),
+        ),
+        max_size=40,
+    )
+)
+def test_the_short_way_leads_to_the_same_place(
+    steps: list[tuple[int, int, int, bool, str]],
+) -> None:
+    form = FORMATS["pcmu"]
+    short, long = direction(form, form), direction(form, form)
+    number, now = 100, 0.0
+    for step, payload_type, ssrc, marker, act in steps:
+        for one in (short, long):
+            if act == "press":
+                one.press("5")
+            elif act:
+                one.set_sending(act == "resume")
+        number, now = number + step, now + 0.02
+        payload = bytes(160) if payload_type != 101 else b"\x05\x8a\x03\x20"
+        packet = RtpPacket(payload_type, number, number * 160, ssrc, payload, marker)
+        left = long.push(packet, now)
+        if short.lane is not None:
+            plain = bytes(packet)
+            passed = short.lane.follow(plain, plain[1], number, number * 160, ssrc, now)
+            if passed is not None:
+                assert [passed] == left
+                continue
+        assert short.push(packet, now) == left
+
+
 def test_loss_and_order_pass_as_they_are() -> None:
     subject = direction(FORMATS["pcmu"], FORMATS["pcmu"])
     packets = talk(FORMATS["pcmu"])
