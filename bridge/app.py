@@ -275,6 +275,7 @@ class Ringback:
             is_ours=ghosts.is_ours,
             user_exists=reception.user_exists,
             find_number=reception.find_number,
+            on_read=self._texting.receive_read,
             health=self._health,
         )
         self._reconciliation = Reconciliation(

@@ -211,7 +211,8 @@ class TrunkSection(Section):
         insecure_rtp: whether audio may pass unencrypted: where the trunk cannot do better, or
             always.
         suites: SRTP suites that we offer and accept, in order of preference.
-        delivery_receipts: send texts as message/cpim and ask whether they were delivered.
+        delivery_receipts: send texts as message/cpim and ask whether they were delivered and read.
+        read_receipts: tell those who ask when a user of the line has read their text.
         early_media: answer the Matrix call when the trunk sends audio before the answer, so that
             announcements are heard.
     """
@@ -242,6 +243,7 @@ class TrunkSection(Section):
     suites: Suites = SUITES
     early_media: bool = True
     delivery_receipts: bool = False
+    read_receipts: bool = False
 
     @property
     def encryption(self) -> Encryption:

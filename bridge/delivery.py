@@ -127,8 +127,10 @@ class Deliveries:
 
     async def _say(self, text: IncomingText) -> None:
         try:
-            state = await self._deliver(text)
-            done = partial(self._texts.done, text, state)
+            event_id = await self._deliver(text)
+            state = "refused" if event_id is None else "sent"
+            kept = event_id if self._is_watched(text) else None
+            done = partial(self._texts.done, text, state, event_id=kept)
             await persist("the end of a text", done, sleep=self._sleep)
         finally:
             self._under_way.discard((text.key, text.user_id))
@@ -138,11 +140,20 @@ class Deliveries:
             return {"msgtype": text.msgtype, "body": text.body}
         return await self._attachments.content(text.body, sender=sender)
 
-    async def _deliver(self, text: IncomingText) -> str:
-        """Say it in the portal, however long the homeserver is away; returns its last state."""
+    def _is_watched(self, text: IncomingText) -> bool:
+        """Whether it matters by which event a text was said: somebody is told that it is read."""
+        line = self._routing.line(text.line)
+        return line is not None and self._routing.trunks[line.trunk].read_receipts
+
+    async def _deliver(self, text: IncomingText) -> str | None:
+        """Say it in the portal, however long the homeserver is away.
+
+        Returns:
+            The event by which it was said; None if it is refused for good.
+        """
         line = self._routing.line(text.line)
         if line is None or text.user_id not in line.users:
-            return "refused"
+            return None
         delay = FIRST_DELAY
         moved = False
         while True:
@@ -160,7 +171,7 @@ class Deliveries:
                 sender = self._ghosts.speaker(number)
                 if text.sender:
                     sender = self._ghosts.user_id(PhoneNumber(text.sender))
-                await self._matrix.send_event(
+                event_id = await self._matrix.send_event(
                     portal.room_id,
                     "m.room.message",
                     await self._content(text, sender),
@@ -175,8 +186,8 @@ class Deliveries:
                 gone = error.errcode in ("M_FORBIDDEN", "M_NOT_FOUND")
                 if portal is None or moved or not gone:
                     log.warning("the homeserver refused a text for good: %s", error)
-                    return "refused"
+                    return None
                 moved = True  # the ghost is not in that room any more: a new one
                 await self._portals.forget(portal.room_id)
             else:
-                return "sent"
+                return event_id

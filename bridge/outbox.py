@@ -357,28 +357,44 @@ class Outbox:
                 del self._early[next(iter(self._early))]
             return
         if PhoneNumber(text.number).is_group:
-            self._tasks.start("tell of a lost text", self._tell_of_member(text, receipt))
+            self._tasks.start("tell of a group text", self._tell_of_member(text, receipt))
             return
         match receipt.state:
             case Delivery.FAILED if text.state not in ("failed", "delivered"):
                 await self._texts.done(text.event_id, "failed", keep_body=True)
                 reason = receipt.reason or wording.LOST
                 self._tasks.start("tell of a lost text", self._tell_lost(text, reason))
-            case Delivery.DELIVERED if text.state not in ("failed", "delivered"):
+            case Delivery.DELIVERED | Delivery.READ if text.state not in ("failed", "delivered"):
                 await self._texts.done(text.event_id, "delivered")
                 shown = self._show(text, "SUCCESS", delivered=True)
                 self._tasks.start("show that a text arrived", shown)
             case _:
                 pass  # a step on the way, or what is known already
+        if receipt.state is Delivery.READ and text.state != "failed":
+            reader = PhoneNumber(text.number)
+            self._tasks.start("show that a text was read", self._show_read(text, reader))
+
+    async def _show_read(self, text: OutgoingText, reader: PhoneNumber) -> None:
+        """Let a ghost's read receipt stand on the text; nothing hangs on it."""
+        portal = self._portals.by_room(text.room_id)
+        if portal is None or reader not in portal.number.members:
+            return
+        ghost = self._ghosts.user_id(reader)
+        try:
+            await self._matrix.mark_read(text.room_id, text.message_id, user=ghost)
+        except MatrixError as error:
+            log.info("it could not be shown that a text was read: %s", error)
 
     async def _tell_of_member(self, text: OutgoingText, receipt: Receipt) -> None:
         """What became of a text at one of its group: it may be with the others all the same, so
         that it is not sent again, and what one has is not delivered to all."""
-        if receipt.state is not Delivery.FAILED:
-            return
         line = self._routing.line(text.line)
         region = None if line is None else line.region
         member = read_number(receipt.to, self._routing.writing(text.road), region)
+        if receipt.state is Delivery.READ:
+            await self._show_read(text, member)
+        if receipt.state is not Delivery.FAILED:
+            return
         who = member if receipt.to else PhoneNumber(text.number)
         words = wording.text_refused(who, receipt.reason or wording.LOST)
         await self._reply(text, words, about=f"text lost {receipt.to}")

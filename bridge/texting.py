@@ -27,11 +27,12 @@ from bridge.delivery import ATTACHMENT, Deliveries
 from bridge.ghost import Ghosts
 from bridge.handout import FOR_READERS, Handouts
 from bridge.matrix.client import MatrixClient, MatrixError
-from bridge.matrix.events import FILE_TYPES, Reaction, RoomEvent, Text
+from bridge.matrix.events import FILE_TYPES, Reaction, ReadReceipt, RoomEvent, Text
 from bridge.matrix.file import RoomFile
 from bridge.numbers import PhoneNumber, group_of
 from bridge.outbox import Outbox, now_ms, way_name
 from bridge.portal import Portal, Portals
+from bridge.reading import Reading, keep_wanted
 from bridge.road.kind import kind_of
 from bridge.road.road import Arrival, Receipt, Writing
 from bridge.road.settings import SIP
@@ -130,6 +131,14 @@ class Texting:
             attachments=attachments,
             senders=self._senders,
             strangers=self.strangers,
+            tasks=self._tasks,
+            sleep=sleep,
+        )
+        self._reading = Reading(
+            portals=portals,
+            routing=routing,
+            texts=incoming,
+            trunks=trunks,
             tasks=self._tasks,
             sleep=sleep,
         )
@@ -327,6 +336,10 @@ class Texting:
 
     # --- phone to room
 
+    def receive_read(self, receipt: ReadReceipt) -> None:
+        """Take a user's read receipt; returns at once."""
+        self._reading.receive(receipt)
+
     def receive_sip(
         self, trunk: str, event: MessageReceived | MessageSent | MessageNotified
     ) -> None:
@@ -369,6 +382,11 @@ class Texting:
             said.insert(0, _Said(f"sender:{trunk}:{event.key}", doubt, "m.notice"))
         copies = _copies(line, remote.number, remote.name, said, users=line.users)
         copies = copies if body.strip() else []
+        if self._routing.trunks[trunk].read_receipts:
+            wanted = keep_wanted(trunk, event.wanted)
+            copies = [
+                replace(copy, wanted=wanted if copy.msgtype == "m.text" else "") for copy in copies
+            ]
         try:
             fresh = await self._deliveries.store(copies)
         except DatabaseAway as error:

@@ -77,6 +77,8 @@ class IncomingText:
         state: "waiting", "sent", "refused", "folded" (too many came at once), or "told" (folded,
             and its reader knows).
         sender: who of the group that `number` is; "" elsewhere, and for a notice.
+        wanted: what its sender wants to be told when it is read; "" for nothing. It is written, and
+            not read with the rest.
     """
 
     key: str
@@ -90,6 +92,7 @@ class IncomingText:
     seq: int = 0
     state: str = "waiting"
     sender: str = ""
+    wanted: str = field(default="", repr=False)
 
     @property
     def party(self) -> Party:
@@ -321,8 +324,8 @@ class IncomingTexts:
             for text in texts:
                 seq = await connection.fetchval(
                     "INSERT INTO text_in"
-                    " (key, user_id, line, number, name, msgtype, body, state, created_ms, sender)"
-                    " VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', $8, $9)"
+                    " (key, user_id, line, number, name, msgtype, body, state, created_ms, sender,"
+                    " wanted) VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', $8, $9, $10)"
                     " ON CONFLICT (key, user_id) DO NOTHING RETURNING seq",
                     text.key,
                     text.user_id,
@@ -333,6 +336,7 @@ class IncomingTexts:
                     text.body,
                     text.created_ms,
                     text.sender,
+                    text.wanted or None,
                 )
                 if seq is not None:
                     fresh.append(replace(text, seq=seq))
@@ -396,14 +400,50 @@ class IncomingTexts:
         )
         return sorted((_incoming(row) for row in rows), key=lambda text: text.seq)
 
-    async def done(self, text: IncomingText, state: str) -> None:
-        """It is "sent", or "refused" by the homeserver for good."""
+    async def done(self, text: IncomingText, state: str, *, event_id: str | None = None) -> None:
+        """It is "sent", or "refused" by the homeserver for good.
+
+        Args:
+            event_id: by which it was said, where `read` shall find it.
+        """
         await self._database.execute(
-            "UPDATE text_in SET state = $3, body = NULL WHERE key = $1 AND user_id = $2",
+            "UPDATE text_in SET state = $3, body = NULL, event_id = $4"
+            " WHERE key = $1 AND user_id = $2",
             text.key,
             text.user_id,
             state,
+            event_id,
         )
+
+    async def read(self, party: Party, event_id: str) -> list[str] | None:
+        """A user has read everything up to the text that an event says.
+
+        Returns:
+            What senders want to be told of that, each given out once; None if no text is known by
+            that event.
+        """
+
+        async def forget(connection: Connection) -> list[str] | None:
+            last = await connection.fetchval(
+                "SELECT seq FROM text_in WHERE event_id = $1 AND user_id = $2",
+                event_id,
+                party.user_id,
+            )
+            if last is None:
+                return None
+            rows = await connection.fetch(
+                "SELECT key, wanted FROM text_in WHERE line = $1 AND number = $2 AND user_id = $3"
+                " AND wanted IS NOT NULL AND state = 'sent' AND seq <= $4 ORDER BY seq",
+                *_key(party),
+                last,
+            )
+            for row in rows:  # the copies of the line's other users too
+                await connection.execute(
+                    "UPDATE text_in SET wanted = NULL WHERE key = $1", row["key"]
+                )
+            return [row["wanted"] for row in rows]
+
+        return await self._database.commit(forget)
 
     async def prune(self, *, now_ms: int) -> None:
         await self._database.execute(

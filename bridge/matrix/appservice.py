@@ -32,7 +32,7 @@ from aiohttp import web
 from bridge.db.inbox import InboxEvent
 from bridge.db.interface import DatabaseAway
 from bridge.db.patience import persist
-from bridge.matrix.events import RoomEvent, parse_event
+from bridge.matrix.events import ReadReceipt, RoomEvent, parse_event, parse_receipts
 from bridge.matrix.registration import PROTOCOLS
 from bridge.setting import Endpoint
 from bridge.task import Tasks
@@ -47,6 +47,8 @@ _BATCH = 100
 # Between two looks at a database that failed.
 _DATABASE_PAUSE = 1.0
 _PRUNE_PAUSE = 24 * 3600.0
+# What is not of a room's history: as the specification calls it, and as Synapse did before 1.156.
+_EPHEMERAL = ("ephemeral", "de.sorunome.msc2409.ephemeral")
 
 Handler = Callable[[RoomEvent], Awaitable[None]]
 UserQuery = Callable[[str], Awaitable[bool]]
@@ -104,6 +106,7 @@ class Appservice:
         user_exists: asked about a user of our namespace that the homeserver does not know; makes
             the ghost if there shall be one.
         find_number: the ghost's user id for a number as somebody typed it; None if it is none.
+        on_read: told of public read receipts, if the registration asks for them; returns at once.
         health: for `/health`.
         sleep: waits for a database that is away; replaced by tests.
     """
@@ -118,6 +121,7 @@ class Appservice:
         is_ours: Callable[[str], bool] = lambda sender: False,
         user_exists: UserQuery = _nobody,
         find_number: NumberQuery = _no_number,
+        on_read: Callable[[ReadReceipt], None] | None = None,
         health: Callable[[], Health] = lambda: Health(True),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -128,6 +132,7 @@ class Appservice:
         self._is_ours = is_ours
         self._user_exists = user_exists
         self._find_number = find_number
+        self._on_read = on_read
         self._health = health
         self._sleep = sleep
         self._is_in_doubt = False
@@ -235,7 +240,19 @@ class Appservice:
         if not isinstance(events, list):
             return _error(400, "M_BAD_JSON", "events is not a list")
         await self.take(request.match_info["txn_id"], events)
+        self._take_receipts(body)
         return web.json_response({})
+
+    def _take_receipts(self, body: Mapping[str, object]) -> None:
+        """Hand on what was read. It is worth less than a text, and is not stored."""
+        for key in _EPHEMERAL:
+            pushed = body.get(key)
+            if self._on_read is None or not isinstance(pushed, list):
+                continue
+            for receipt in (receipt for raw in pushed for receipt in parse_receipts(raw)):
+                if not self._is_ours(receipt.user):
+                    self._on_read(receipt)
+            return  # both names are of the same
 
     async def take(self, name: str, events: Sequence[object]) -> int:
         """Store events and hand on those that are new; when this returns they are on the disk.

@@ -412,6 +412,11 @@ class MatrixClient:
         body = {"reason": reason} if reason else {}
         await self._request("leave", "POST", path, body=body, user=user)
 
+    async def mark_read(self, room_id: str, event_id: str, *, user: str) -> None:
+        """Let everybody see that one of our users has read up to an event."""
+        path = f"{_CLIENT}/rooms/{_quoted(room_id)}/receipt/m.read/{_quoted(event_id)}"
+        await self._request("mark read", "POST", path, body={}, user=user)
+
     async def invite(self, room_id: str, user: str, *, sender: str | None = None) -> None:
         """Invite a user; refused with M_FORBIDDEN if the user is in the room."""
         path = f"{_CLIENT}/rooms/{_quoted(room_id)}/invite"

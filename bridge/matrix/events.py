@@ -30,6 +30,8 @@ _MAX_ID = 255
 _MAX_CANDIDATES = 100
 _MAX_CANDIDATE = 1024
 _DEFAULT_LIFETIME_MS = 60_000
+# Of one event; a homeserver sends those of a room together.
+_MAX_RECEIPTS = 1000
 # The longest lifetime that we believe. Nheko says two minutes; nothing rings for an hour.
 _MAX_LIFETIME_MS = 3_600_000
 
@@ -212,6 +214,15 @@ class Reaction:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadReceipt:
+    """Of `m.receipt`: a user has read a room up to an event."""
+
+    room_id: str
+    event_id: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
 class Membership:
     """`m.room.member`: what became of `user` in the room.
 
@@ -376,6 +387,23 @@ def parse_reaction(event: RoomEvent) -> Reaction | None:
     if not isinstance(key, str) or not key.strip() or len(key) > _MAX_ID:
         return None
     return Reaction(to, _encodable(key))
+
+
+def parse_receipts(raw: object) -> list[ReadReceipt]:
+    """Read an `m.receipt` as the homeserver pushes it: public receipts, threads left out; nothing
+    for what is none or cannot be read."""
+    event = _mapping(raw)
+    room_id = _identifier(event.get("room_id"))
+    if event.get("type") != "m.receipt" or room_id is None:
+        return []
+    found: list[ReadReceipt] = []
+    for event_id, kinds in _mapping(event.get("content")).items():
+        for user, receipt in _mapping(_mapping(kinds).get("m.read")).items():
+            thread = _mapping(receipt).get("thread_id")
+            ids = _identifier(event_id), _identifier(user)
+            if None not in ids and thread in (None, "main") and len(found) < _MAX_RECEIPTS:
+                found.append(ReadReceipt(room_id, event_id, user))
+    return found
 
 
 def parse_redaction(event: RoomEvent) -> str | None:

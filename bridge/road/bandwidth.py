@@ -40,7 +40,7 @@ _STATES = {
     "message-sending": Delivery.SENT,  # MMS: on its way to the carrier
     "message-sent": Delivery.SENT,
     "message-delivered": Delivery.DELIVERED,
-    "message-read": Delivery.DELIVERED,
+    "message-read": Delivery.READ,
     "message-failed": Delivery.FAILED,
 }
 _MOST_EVENTS = 100

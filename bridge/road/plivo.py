@@ -46,7 +46,7 @@ _STATES = {
     "queued": Delivery.TAKEN,
     "sent": Delivery.SENT,
     "delivered": Delivery.DELIVERED,
-    "read": Delivery.DELIVERED,
+    "read": Delivery.READ,
     "undelivered": Delivery.FAILED,
     "failed": Delivery.FAILED,
     "rejected": Delivery.FAILED,

@@ -125,6 +125,7 @@ class Delivery(Enum):
     TAKEN = "taken"  # the provider has it
     SENT = "sent"  # the phone network has it
     DELIVERED = "delivered"
+    READ = "read"  # somebody has seen it
     FAILED = "failed"
 
 

@@ -65,7 +65,7 @@ _STATES = {
     "sending": Delivery.TAKEN,
     "sent": Delivery.SENT,
     "delivered": Delivery.DELIVERED,
-    "read": Delivery.DELIVERED,
+    "read": Delivery.READ,
     "undelivered": Delivery.FAILED,
     "failed": Delivery.FAILED,
     "canceled": Delivery.FAILED,

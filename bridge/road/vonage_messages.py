@@ -45,7 +45,7 @@ TOLERANCE = 25 * 3600.0  # seconds: it repeats for 24 hours
 _STATES = {
     "submitted": Delivery.SENT,
     "delivered": Delivery.DELIVERED,
-    "read": Delivery.DELIVERED,
+    "read": Delivery.READ,
     "rejected": Delivery.FAILED,
     "undeliverable": Delivery.FAILED,
 }

@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 PLAIN = "text/plain;charset=UTF-8"
 ANSWER_LIMIT = 45.0  # beyond the agent's own 32 s: then something is wrong with us
-DELIVERY = frozenset({Wish.POSITIVE_DELIVERY, Wish.NEGATIVE_DELIVERY})
+RECEIPTS = frozenset({Wish.POSITIVE_DELIVERY, Wish.NEGATIVE_DELIVERY, Wish.DISPLAY})
 
 Leaving = Callable[[], Awaitable[None]]
 
@@ -146,7 +146,7 @@ class MessageWay:
                 now=trunk.now(),
                 sender=self._routing.presentation(line),
                 key=text.event_id,
-                wishes=DELIVERY if self.has_receipts else frozenset(),
+                wishes=RECEIPTS if self.has_receipts else frozenset(),
                 sent_at=_iso_time(text.created_ms),
             )
         except LocalError as error:
@@ -291,8 +291,10 @@ class RoadWay:
 def receipt_of(event: MessageNotified) -> Receipt | None:
     """A recipient's notification (RFC 5438) as a receipt; None for what is no news."""
     match event.status:
-        case Status.DELIVERED | Status.DISPLAYED:
+        case Status.DELIVERED:
             return Receipt(event.id, Delivery.DELIVERED)
+        case Status.DISPLAYED:
+            return Receipt(event.id, Delivery.READ)
         case Status.FAILED:
             return Receipt(event.id, Delivery.FAILED, wording.LOST)
         case _:

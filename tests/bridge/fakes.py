@@ -36,7 +36,7 @@ from sip.errors import LocalError
 from sip.events import Body, IncomingSession, Reason, SipWarning
 from sip.headers import Headers
 from sip.identity import read_identity
-from sip.imdn import Wish
+from sip.imdn import NotificationsWanted, Wish
 from sip.io.client import TrunkStatus
 from sip.presentation import ACCOUNT, Presentation
 from sip.session import Session
@@ -215,6 +215,7 @@ class FakeAgent:
         self.callers: list[Presentation] = []  # of invites, messages and answers
         self.wishes: list[tuple[frozenset[Wish], str]] = []  # of messages
         self.answers: list[tuple[str, int]] = []
+        self.displayed: list[NotificationsWanted] = []
         self.broken = False
 
     def invite(
@@ -252,6 +253,12 @@ class FakeAgent:
         self, id: str, status: int, *, now: float, sender: Presentation = ACCOUNT
     ) -> None:
         self.answers.append((id, status))
+        self.callers.append(sender)
+
+    def notify_displayed(
+        self, wanted: NotificationsWanted, *, now: float, sender: Presentation = ACCOUNT
+    ) -> None:
+        self.displayed.append(wanted)
         self.callers.append(sender)
 
 
@@ -299,6 +306,7 @@ class FakeMatrix:
         slow: seconds that a send takes.
         largest: octets of a file that it takes.
         uploads: files that it took.
+        read: read receipts that it took: room, event and user.
     """
 
     domain = "example.org"
@@ -320,6 +328,7 @@ class FakeMatrix:
         self.slow = 0.0
         self.largest = 1000
         self.uploads: list[tuple[str, bytes]] = []
+        self.read: list[tuple[str, str, str]] = []
         self._txns: set[tuple[str, str]] = set()
 
     @property
@@ -397,6 +406,10 @@ class FakeMatrix:
             self._txns.add((sender, txn_id))
             self.sent.append(Sent(room_id, sender, type, dict(content), txn_id))
         return f"$sent{len(self.sent)}"
+
+    async def mark_read(self, room_id: str, event_id: str, *, user: str) -> None:
+        await self._reach()
+        self.read.append((room_id, event_id, user))
 
     async def upload(self, data: bytes, content_type: str, *, name: str, user: str) -> str:
         await self._reach()

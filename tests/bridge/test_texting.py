@@ -21,7 +21,7 @@ from bridge.routing import Routing
 from bridge.texting import Texting
 from sip.events import Body, MessageNotified, MessageReceived, MessageSent
 from sip.identity import Identity, Verstat
-from sip.imdn import Kind, Status
+from sip.imdn import Kind, NotificationsWanted, Status
 from sip.presentation import Presentation
 from sip.uri import NameAddr, Uri
 from tests.bridge.fakes import FakeMatrix, FakeTrunk
@@ -41,6 +41,7 @@ class World:
         *,
         users: tuple[str, ...] = (ALICE,),
         delivery_receipts: bool = False,
+        read_receipts: bool = False,
     ) -> None:
         self.matrix = matrix
         self.trunk = FakeTrunk()
@@ -63,6 +64,7 @@ class World:
             username="ringback",
             password="secret",
             delivery_receipts=delivery_receipts,
+            read_receipts=read_receipts,
         )
         self.texting = Texting(
             matrix=matrix.real,
@@ -104,12 +106,15 @@ class World:
         type: str = "text/plain",
         to: str = "ringback",
         verstat: Verstat | None = None,
+        wanted: NotificationsWanted | None = None,
     ) -> None:
         sender = NameAddr.parse('"Carol" <sip:+493087654321@pbx.example.org>')
         target = NameAddr.parse(f"<sip:{to}@pbx.example.org>")
         uri = Uri.parse(f"sip:{to}@192.0.2.1")
         identity = Identity(sender, verstat=verstat)
-        event = MessageReceived(key, key, uri, target, sender, identity, Body(type, body))
+        event = MessageReceived(
+            key, key, uri, target, sender, identity, Body(type, body), wanted=wanted
+        )
         self.texting.receive_sip("home", event)
 
     def outcome(self, id: str, status: int, *, answered: bool = True) -> None:
@@ -269,7 +274,8 @@ async def test_a_receipt_settles_a_doubt(database: Database) -> None:
     await world.write(portal, "hello")
     await until(lambda: world.trunk.fake.messages)
     wishes, sent_at = world.trunk.fake.wishes[0]
-    assert {wish.value for wish in wishes} == {"positive-delivery", "negative-delivery"}
+    asked = {"positive-delivery", "negative-delivery", "display"}
+    assert {wish.value for wish in wishes} == asked
     assert sent_at.endswith("+00:00")
     world.outcome("m0", 408, answered=False)
     await told_states(database, ["doubt"])

@@ -167,7 +167,7 @@ class Lab:
             trunk("tag32"),
             trunk("sha256"),
             *(trunk(name, codecs=codecs) for name, codecs in CODECS.items()),
-            peer_trunk(self.peer, self.authority),
+            peer_trunk(self.peer, self.authority, read_receipts=True),
         ]
         lines = [
             line("house", "ringback", users("alice"), number=HOUSE, called=["ringback", HOUSE]),

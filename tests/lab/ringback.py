@@ -104,6 +104,7 @@ class Ringback:
             "id": self.name,
             "url": config["appservice"]["url"],
             "sender_localpart": self.name,
+            "receive_ephemeral": True,
         }
         for space, local in zip(
             registration["namespaces"]["users"], (f"{self.prefix}.+", self.name), strict=True

@@ -17,6 +17,7 @@ from bridge.db.upgrade import (
     v08_senders,
     v09_files,
     v10_groups,
+    v11_read,
 )
 
 upgrade_table = UpgradeTable(database_name="Ringback's database")
@@ -30,3 +31,4 @@ upgrade_table.register(v07_folded.upgrade, description="texts that are not said 
 upgrade_table.register(v08_senders.upgrade, description="what is known of senders")
 upgrade_table.register(v09_files.upgrade, description="files that leave with texts")
 upgrade_table.register(v10_groups.upgrade, description="who writes in a group")
+upgrade_table.register(v11_read.upgrade, description="who wants to know of a text being read")

@@ -12,7 +12,7 @@ import pytest
 from bridge.db.inbox import MOST_ATTEMPTS, Inbox, InboxEvent
 from bridge.db.interface import Database
 from bridge.matrix.appservice import Appservice, Health
-from bridge.matrix.events import RoomEvent
+from bridge.matrix.events import ReadReceipt, RoomEvent
 from bridge.setting import Endpoint
 
 TOKEN = "hs-token"
@@ -498,3 +498,26 @@ async def test_nothing_of_an_event_is_logged(
     assert "set aside" in caplog.text
     assert "canary" not in caplog.text
     assert TOKEN not in caplog.text
+
+
+# --- what is read
+
+
+@pytest.mark.parametrize("names", [("ephemeral",), ("de.sorunome.msc2409.ephemeral",), ()])
+async def test_read_receipts_of_people_are_handed_on(
+    database: Database, names: tuple[str, ...]
+) -> None:
+    users = {"@alice:x": {"ts": 1}, "@ghost:x": {"ts": 1}}
+    receipt = {"type": "m.receipt", "room_id": "!a:x", "content": {"$1": {"m.read": users}}}
+    typing = {"type": "m.typing", "room_id": "!a:x", "content": {"user_ids": ["@alice:x"]}}
+    read: list[ReadReceipt] = []
+    more = {"on_read": read.append, "is_ours": lambda user: user == "@ghost:x"}
+    async with running(Inbox(database), Bridge(), **more) as homeserver:
+        body: dict[str, Any] = {"events": []}
+        body |= {name: [typing, 7, receipt] for name in names}
+        status, _ = await homeserver.ask("PUT", f"{V1}/transactions/1", body=body)
+        odd, _ = await homeserver.ask(
+            "PUT", f"{V1}/transactions/2", body={"events": [], "ephemeral": {"a": 1}}
+        )
+    assert (status, odd) == (200, 200)
+    assert read == [ReadReceipt("!a:x", "$1", "@alice:x")] * len(names)

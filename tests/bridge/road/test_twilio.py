@@ -108,6 +108,7 @@ def test_pictures_are_read(road: Twilio) -> None:
         ("queued", "", Delivery.TAKEN, ""),
         ("sent", "", Delivery.SENT, ""),
         ("delivered", "", Delivery.DELIVERED, ""),
+        ("read", "", Delivery.READ, ""),
         ("undelivered", "30003", Delivery.FAILED, "the phone cannot be reached at the moment"),
         ("failed", "30999", Delivery.FAILED, "error 30999"),
         ("failed", "", Delivery.FAILED, "failed"),

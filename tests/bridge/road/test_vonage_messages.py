@@ -117,6 +117,7 @@ def test_several_pictures_are_read(road: VonageMessages) -> None:
     [
         (status("submitted"), Receipt(ID, Delivery.SENT)),
         (status("delivered"), Receipt(ID, Delivery.DELIVERED)),
+        (status("read"), Receipt(ID, Delivery.READ)),
         (
             status("rejected", error={"title": 1260, "detail": "Destination unreachable"}),
             Receipt(ID, Delivery.FAILED, "Destination unreachable"),
