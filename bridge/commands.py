@@ -98,14 +98,14 @@ class Commands:
         return "\n".join(f"{usage}: {command.what}" for usage, command in _usages())
 
     async def call(self, request: Request) -> str | None:
-        line, number, refusal = self._read(request, request.words)
+        line, number, refusal = self._read(request, *self._named_line(request))
         if refusal is not None:
             return refusal
         portal = await self._portals.open(line, number, request.user)
         return f"To call {number.show()}, press the voice call button in {self._link(portal)}"
 
     async def anonymous(self, request: Request) -> str | None:
-        line, number, refusal = self._read(request, request.words)
+        line, number, refusal = self._read(request, *self._named_line(request))
         if refusal is not None:
             return refusal
         portal = await self._portals.open(line, number, request.user)
@@ -119,17 +119,19 @@ class Commands:
         return self._calls.transfer(request.user, request.words, room_id=request.room_id)
 
     async def text(self, request: Request) -> str | None:
-        to, _, body = request.words.partition(" ")
+        named, words = self._named_line(request)
+        to, _, body = words.partition(" ")
         if not body.strip():
             return "Say: text NUMBER MESSAGE (the number without spaces)."
-        line, numbers = self._routing.lines_of(request.user)[0], []
+        numbers, lines = [], []
         for one in to.split(","):
-            _, number, refusal = self._read(request, one, by_text=True)
+            line, number, refusal = self._read(request, named, one, by_text=True)
             if refusal is not None:
                 return refusal
             numbers.append(number)
+            lines.append(line)
         await self._texting.submit(
-            line.name,
+            lines[0].name,
             group_of(numbers),
             body.strip(),
             event_id=request.event_id,
@@ -158,12 +160,22 @@ class Commands:
     def _link(self, portal: Portal) -> str:
         return f"https://matrix.to/#/{portal.room_id}?via={self._server}"
 
+    def _named_line(self, request: Request) -> tuple[LineSection | None, str]:
+        """The line of the user's that the first word names, and what follows; None and everything
+        where it names none."""
+        first, _, rest = request.words.partition(" ")
+        for line in self._routing.lines_of(request.user):
+            if line.name == first and rest.strip():
+                return line, rest.strip()
+        return None, request.words
+
     def _read(
-        self, request: Request, text: str, *, by_text: bool = False
+        self, request: Request, named: LineSection | None, text: str, *, by_text: bool = False
     ) -> tuple[LineSection, PhoneNumber, str | None]:
-        """The user's first line, the number, and why it may not be called or texted."""
-        line = self._routing.lines_of(request.user)[0]
-        number = self._routing.read(text, line)
+        """The line, the number, and why it may not be called or texted."""
+        lines = self._routing.lines_of(request.user)
+        number = self._routing.read(text, named or lines[0])
+        line = named or self._portals.line_between(request.user, number, lines)
         refusal = self._routing.refusal(line, number, request.user, by_text=by_text)
         return line, number, refusal.text if refusal is not None else None
 
@@ -184,11 +196,15 @@ class Command:
 
 COMMANDS: Mapping[str, Command] = {
     "help": Command(Commands.help, "", "what I can do"),
-    "call": Command(Commands.call, "NUMBER", "opens the room where you can call a number"),
+    "call": Command(
+        Commands.call,
+        "[LINE] NUMBER",
+        "opens the room where you can call a number; on another of your lines if you name it",
+    ),
     "anonymous": Command(Commands.anonymous, "NUMBER", "the same, without showing your number"),
     "text": Command(
         Commands.text,
-        "NUMBER MESSAGE",
+        "[LINE] NUMBER MESSAGE",
         "sends a text message; to a group, with commas between its numbers, where the line can",
     ),
     "retry": Command(

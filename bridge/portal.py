@@ -12,6 +12,7 @@ The portal of a group text has the bot and the ghosts of all members in it, and 
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,6 +88,21 @@ class Portals:
         """The newest room of this user with this number on this line."""
         found = self._by_party.get((line, number.text, user))
         return found[-1] if found else None
+
+    def line_between(
+        self, user: str, number: PhoneNumber, lines: Sequence[LineSection]
+    ) -> LineSection:
+        """The line on which a user speaks with a number: that of their newest room, so that an
+        answer does not come from another number of ours; else the user's first.
+
+        Args:
+            lines: of the user.
+        """
+        by_name = {line.name: line for line in lines}
+        for portal in reversed(self._by_room.values()):
+            if portal.number == number and portal.user == user and portal.line in by_name:
+                return by_name[portal.line]
+        return lines[0]
 
     async def open(
         self,

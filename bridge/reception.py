@@ -247,8 +247,9 @@ class Reception:
             if len(members) > 2:
                 await self._leave(room_id, ghost, reason=wording.NO_GROUPS)
                 return
-        portal = await self._portals.adopt(room_id, lines[0].name, number, user)
-        log.info("%s has a new chat on line %s", number.short(), lines[0].name)
+        line = self._portals.line_between(user, number, lines)
+        portal = await self._portals.adopt(room_id, line.name, number, user)
+        log.info("%s has a new chat on line %s", number.short(), line.name)
         try:
             await self._catch_up(portal, ghost)
         except MatrixError as error:

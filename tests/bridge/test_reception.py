@@ -38,7 +38,7 @@ ROOM = "!dm:example.org"
 class World:
     """Everything that the composition root would build, on one database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *others: LineSection) -> None:
         self.matrix = FakeMatrix()
         self.trunk = FakeTrunk()
         matrix = self.matrix.real
@@ -53,7 +53,7 @@ class World:
         section = TrunkSection(
             name="home", domain="pbx.example.org", username="ringback", password="secret"
         )
-        routing = Routing(lines=(line,), trunks={"home": section})
+        routing = Routing(lines=(line, *others), trunks={"home": section})
         trunks = {"home": self.trunk}
         ghosts = Ghosts(matrix=matrix, table=GhostTable(database), prefix="tel_")
         self.portals = Portals(matrix=matrix, ghosts=ghosts, table=PortalTable(database))
@@ -382,6 +382,52 @@ async def test_text_sends_and_says_how_it_went(world: World) -> None:
     await world.until(lambda: world.matrix.sent)
     assert world.matrix.notices() == ["Sent to +1 555-123-4567."]
     assert world.matrix.sent[0].sender == BOT
+
+
+OFFICE = LineSection(
+    name="office", trunk="home", number="+15557654321", called=("x",), region="US", users=(ALICE,)
+)
+
+
+@pytest.fixture
+async def two_lines(database: Database) -> AsyncIterator[World]:
+    made = World(database, OFFICE)
+    await made.bot.start()
+    await made.member(BOT, "invite", room="!bot:x")
+    yield made
+    await made.texting.stop()
+    await made.exchange.stop()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("+15551234567 Hello", "+493012345678"),
+        ("house +15551234567 Hello", "+493012345678"),
+        ("office +15551234567 Hello", "+15557654321"),
+    ],
+)
+async def test_a_text_leaves_on_the_line_that_is_named(
+    two_lines: World, words: str, line: str
+) -> None:
+    assert await two_lines.tell_bot(f"text {words}") is None
+    await two_lines.until(lambda: two_lines.trunk.fake.messages)
+    assert two_lines.trunk.fake.messages[0][1:] == ("sip:+15551234567@pbx.example.org", "Hello")
+    assert two_lines.trunk.fake.callers[-1].user == line
+
+
+async def test_who_has_a_room_on_a_line_is_spoken_with_on_that_line(two_lines: World) -> None:
+    await two_lines.portals.adopt("!old:example.org", "office", NUMBER, ALICE)
+    assert await two_lines.tell_bot("text +15551234567 Hello") is None
+    await two_lines.until(lambda: two_lines.trunk.fake.messages)
+    assert two_lines.trunk.fake.callers[-1].user == "+15557654321"
+    await two_lines.member(GHOST, "invite", is_direct=True)
+    portal = two_lines.portals.by_room(ROOM)
+    assert portal is not None
+    assert portal.line == "office"
+    answer = await two_lines.tell_bot("call house +15551234567")
+    assert answer is not None
+    assert two_lines.portals.find("house", NUMBER, ALICE) is not None
 
 
 async def test_status_shows_the_users_lines(world: World) -> None:
