@@ -70,6 +70,15 @@ async def old(folder: Path, ports: Ports, authority: Authority) -> AsyncIterator
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def equipped(folder: Path, ports: Ports, authority: Authority) -> AsyncIterator[Asterisk]:
+    """Asterisk of today with every suite of SRTP."""
+    pbx = Asterisk(folder / "equipped", ports, authority, MODERN, every_suite=True)
+    await pbx.start()
+    yield pbx
+    await pbx.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def proxies(
     folder: Path, ports: Ports, authority: Authority, modern: Asterisk
 ) -> AsyncIterator[dict[str, Kamailio]]:

@@ -22,6 +22,8 @@ from tests.lab.process import eventually
 REQUIRED, PREFERRED, OFF = Encryption
 STOCK = "AES_CM_128_HMAC_SHA1_80"
 
+every_suite = pytest.mark.parametrize("suite", SUITES)
+
 
 class Lines:
     """Makes ends of calls, and closes them."""
@@ -113,6 +115,44 @@ async def test_offers_of_asterisk(
     await phone.ended(incoming.session)
 
 
+# --- Asterisk with what Debian leaves out
+
+
+@every_suite
+async def test_asterisk_with_every_suite_answers_with_each(
+    equipped: Asterisk, phones: Phones, lines: Lines, suite: str
+) -> None:
+    phone = await phones.standing(equipped, "first")
+    assert await _calls(phone, lines.make(REQUIRED, (suite,))) == suite
+    await equipped.quiet()
+
+
+async def test_of_all_suites_asterisk_takes_our_first(
+    equipped: Asterisk, phones: Phones, lines: Lines
+) -> None:
+    phone = await phones.standing(equipped, "first")
+    assert await _calls(phone, lines.make()) == next(iter(SUITES))
+    await equipped.quiet()
+
+
+@pytest.mark.parametrize("suite", [None, "AEAD_AES_256_GCM", "AES_256_CM_HMAC_SHA1_80"])
+async def test_asterisk_with_every_suite_offers_them(
+    equipped: Asterisk, phones: Phones, lines: Lines, suite: str | None
+) -> None:
+    """By itself it wants AES-128 first; with less allowed we take what is left."""
+    phone = await phones.standing(equipped, "first")
+    line, since = lines.make(REQUIRED, (suite,) if suite else tuple(SUITES)), phone.mark
+    call = await equipped.call("first", exten="1000")
+    incoming = await phone.rung(since=since)
+    phone.do(incoming.session.answer, line.take(incoming.offer))
+    await phone.expect(SessionConfirmed, lambda event: event.session is incoming.session)
+    await line.echoes()
+    assert line.cipher == (suite or STOCK)
+    await call.hang_up()
+    await phone.ended(incoming.session)
+    await equipped.quiet()
+
+
 # --- rtpengine, which knows every suite
 
 
@@ -122,9 +162,6 @@ async def rtpengine(folder: Path, ports: Ports) -> AsyncIterator[Rtpengine]:
     await engine.start()
     yield engine
     await engine.stop()
-
-
-every_suite = pytest.mark.parametrize("suite", SUITES)
 
 
 async def _speak(one: AudioLine, other: AudioLine) -> None:

@@ -100,7 +100,12 @@ class SipMessage:
 
 
 class Asterisk:
-    """One PBX with its accounts."""
+    """One PBX with its accounts.
+
+    Args:
+        suites: of Debian, where it comes from.
+        every_suite: of SRTP, instead of those that Debian builds in.
+    """
 
     def __init__(
         self,
@@ -110,6 +115,7 @@ class Asterisk:
         accounts: tuple[Account, ...],
         *,
         suites: tuple[str, ...] = cache.SUITES,
+        every_suite: bool = False,
     ) -> None:
         self.folder = folder
         self.domain = DOMAIN
@@ -120,6 +126,7 @@ class Asterisk:
         self.newest_port, self.mutual_port, self._ami_port = (ports.pick() for _ in range(3))
         self._rtp = ports.pick_range(200)
         self._root = foreign.root(suites)
+        self._every_suite = every_suite
         self._authority = authority
         self._etc = folder / "etc"
         self._passwords = {account.name: account.password for account in accounts}
@@ -313,7 +320,7 @@ class Asterisk:
         )
         self._values = {
             "ROOT": self._root,
-            "MODULES": modules,
+            "MODULES": self._with_every_suite(modules) if self._every_suite else modules,
             "ETC": self._etc,
             "STATE": self.folder,
             "RECORDINGS": self.folder / "recordings",
@@ -337,6 +344,16 @@ class Asterisk:
         for name in EMPTY_CONFIGS:
             (self._etc / f"{name}.conf").write_text("[general]\n")
         self._write_accounts()
+
+    def _with_every_suite(self, modules: Path) -> Path:
+        """The same modules, but SRTP with AES-256 and GCM, which Debian leaves out."""
+        ours = self.folder / "modules"
+        ours.mkdir(exist_ok=True)
+        for module in modules.iterdir():
+            if module.name != "res_srtp.so":
+                (ours / module.name).symlink_to(module)
+        (ours / "res_srtp.so").symlink_to(cache.srtp_module(self._root))
+        return ours
 
     def _filled(self, template: Path) -> str:
         return re.sub(r"@([A-Z_]+)@", lambda m: str(self._values[m[1]]), template.read_text())

@@ -43,6 +43,11 @@ def root(suites: tuple[str, ...]) -> Path | None:
     return None
 
 
+def srtp_module(root: Path) -> Path:
+    """The module of the Asterisk in `root` that knows every suite of SRTP."""
+    return root.with_name(f"{root.name}-res_srtp.so")
+
+
 def page_bundle() -> Path:
     """The browser's page as one script; its name says what it was made from."""
     made_from = b"".join(path.read_bytes() for path in PAGE_SOURCES)

@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -169,23 +170,25 @@ def asterisk(suites: tuple[str, ...] = cache.SUITES) -> str:
     raise Missing("\n  ".join(failures))
 
 
+# A mirror's copy of a moving suite may be older than its Valid-Until; its signature is checked all
+# the same.
+MMDEBSTRAP = (
+    "--quiet",
+    "--variant=apt",
+    '--aptopt=Acquire::Check-Valid-Until "false"',
+    '--aptopt=APT::Install-Recommends "false"',
+    "--dpkgopt=path-exclude=/usr/share/man/*",
+    "--dpkgopt=path-exclude=/usr/share/locale/*",
+    "--dpkgopt=path-exclude=/usr/share/doc/*",
+)
+
+
 def unpack(suite: str, root: Path) -> None:
     """Put the suite's Asterisk and SIPp with all that they link to under `root`."""
     part = root.with_suffix(".part")
     shutil.rmtree(part, ignore_errors=True)
     names = (*PBX_PACKAGES, *EXTRA_PBX_PACKAGES.get(suite, ()))
-    # A mirror's copy of a moving suite may be older than its Valid-Until; its signature is
-    # checked all the same.
-    settings = (
-        "--quiet",
-        "--variant=apt",
-        '--aptopt=Acquire::Check-Valid-Until "false"',
-        '--aptopt=APT::Install-Recommends "false"',
-        "--dpkgopt=path-exclude=/usr/share/man/*",
-        "--dpkgopt=path-exclude=/usr/share/locale/*",
-        "--dpkgopt=path-exclude=/usr/share/doc/*",
-        f"--include={','.join(names)}",
-    )
+    settings = (*MMDEBSTRAP, f"--include={','.join(names)}")
     if os.geteuid() == 0:
         run("mmdebstrap", "--mode=root", *settings, suite, part, mirror())
     else:
@@ -202,6 +205,54 @@ def unpack(suite: str, root: Path) -> None:
     policy.chmod(0o755)
     shutil.rmtree(root, ignore_errors=True)  # of an earlier set-up, with less in it
     part.rename(root)
+    cache.srtp_module(root).unlink(missing_ok=True)  # it may be of another version
+
+
+BUILD_PACKAGES = (
+    "asterisk-dev", "gcc", "libc6-dev", "libsrtp2-dev", "libssl-dev", "dpkg-dev", "xz-utils",
+)  # fmt: skip
+BUILD = """
+cd /root
+apt-get source --download-only -qq asterisk
+mkdir source
+tar xJf asterisk_*.orig.tar.xz -C source --strip-components=1 --wildcards \\
+    '*/res/res_srtp.c' '*/res/srtp/*' '*/include/asterisk/*_srtp.h'
+gcc -O2 -fPIC -shared -pthread -D_GNU_SOURCE -DAST_MODULE='"res_srtp"' \\
+    -DAST_MODULE_SELF_SYM=__internal_res_srtp_self -DENABLE_SRTP_AES_192 -DENABLE_SRTP_AES_256 \\
+    -DENABLE_SRTP_AES_GCM -Isource/include -Isource/res -o res_srtp.so source/res/res_srtp.c \\
+    -lsrtp2 -lcrypto -lm
+"""
+
+
+def every_suite() -> str:
+    """Debian builds Asterisk without AES-256 and GCM for SDES, which are options of its source.
+    That one module is built again with them, from Debian's source, in a root that is thrown away.
+    """
+    root = cache.root(cache.SUITES)
+    if root is None:
+        raise Missing("there is no Asterisk to build it for; see above")
+    module = cache.srtp_module(root)
+    if module.exists():
+        return "there"
+    suite = root.name.removeprefix("asterisk-")
+    sources = [f"{kind} {mirror()} {suite} main" for kind in ("deb", "deb-src")]
+    with tempfile.TemporaryDirectory(dir=cache.folder()) as work:
+        (Path(work) / "build.sh").write_text(BUILD)
+        hooks = ("copy-in build.sh /root", 'chroot "$1" sh -e /root/build.sh',
+                 "copy-out /root/res_srtp.so .")  # fmt: skip
+        run(
+            "mmdebstrap",
+            f"--mode={'root' if os.geteuid() == 0 else 'unshare'}",
+            *MMDEBSTRAP,
+            f"--include={','.join(BUILD_PACKAGES)}",
+            *(f"--customize-hook={hook}" for hook in hooks),
+            suite,
+            "/dev/null",
+            *sources,
+            cwd=work,
+        )
+        (Path(work) / "res_srtp.so").rename(module)
+    return "built"
 
 
 def mirror() -> str:
@@ -257,6 +308,7 @@ def page() -> str:
 STEPS: tuple[tuple[str, Callable[[], str]], ...] = (
     ("Debian packages", packages),
     ("Asterisk", asterisk),
+    ("Asterisk's other suites of SRTP", every_suite),
     ("Asterisk of old", lambda: asterisk(cache.OLD_SUITES)),
     ("browser page", page),
 )
