@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 
 .PHONY: help venv unit storm search outage lint interop lab lab-setup test demo bench bench-sip fuzz replay \
-	flood strangers clean bench-media bench-texts quality durable
+	flood strangers clean bench-media bench-texts quality durable lab-network
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -46,7 +46,7 @@ $(RUN)/python:
 	@$(QUIET) "python environment" $(PYTHON) -m venv $(VENV)
 
 unit: $(LOCKED)-dev  ## unit tests, under a minute
-	@$(RUN)/python -m pytest -n auto --ignore tests/lab --ignore tests/interop --ignore tests/outage
+	@$(RUN)/python -m pytest -n auto --ignore tests/lab --ignore tests/interop --ignore tests/outage --ignore tests/network
 
 storm: $(LOCKED)-dev  ## a thousand virtual storms over two SIP user agents; STORM="FIRST COUNT" for others
 	@$(RUN)/python -m tests.sip.storm $(STORM)
@@ -74,6 +74,9 @@ interop: lab-setup  ## our user agent against Asterisk, Kamailio and others; doc
 
 lab: lab-setup  ## end-to-end tests with a real homeserver, PBX, browser and telephone
 	@$(RUN)/python -m pytest tests/lab
+
+lab-network: lab-setup  ## a phone that loses its network and gets another, in a network namespace of its own; two minutes
+	@unshare --map-root-user --net sh -c 'ip link set lo up && exec $(RUN)/python -m pytest -s tests/network'
 
 durable: lab-setup  ## a thousand texts each way while the bridge and the homeserver are killed; DURABLE="--database postgres"
 	@$(RUN)/python -m tests.lab.durable $(DURABLE)

@@ -61,8 +61,8 @@ log = logging.getLogger(__name__)
 PORTS = (40000, 40999)
 START_LIMIT = 10.0  # seconds for a worker to come up
 STOP_LIMIT = 3.0  # seconds for sessions, then for workers, to end
-_PING_INTERVAL = 5.0
-_UNANSWERED_PINGS = 2
+_PING_INTERVAL = 1.0
+_UNANSWERED_PINGS = 3
 _MOST_UNWRITTEN = 1024 * 1024  # bytes that a worker may leave unread
 _LEAST_PORTS = 4  # what one session takes, and one that rests
 _RESOLVE_LIMIT = 0.8  # seconds; descriptions wait for a second in all
@@ -346,12 +346,21 @@ class _Slot:
     def __init__(self, ports: tuple[int, int]) -> None:
         self.ports = ports
         self.worker: _Worker | None = None
+        self._count = 0
         self._task: asyncio.Task[None] | None = None
         self._is_stopping = False
 
     async def start(self) -> None:
-        self.worker = await _Worker.start(self.ports)
+        self.worker = await self._start()
         self._task = asyncio.create_task(self._keep(self.worker))
+
+    async def _start(self) -> "_Worker":
+        """Each begins in the half of the ports where the one before it did not: those that it left
+        behind rest meanwhile."""
+        first, last = self.ports
+        begin = first + self._count % 2 * ((last - first + 1) // 2 & ~1)
+        self._count += 1
+        return await _Worker.start(self.ports, begin)
 
     async def stop(self) -> None:
         self._is_stopping = True
@@ -383,7 +392,7 @@ class _Slot:
         while True:
             await asyncio.sleep(delay)
             try:
-                return await _Worker.start(self.ports)
+                return await self._start()
             except OSError as error:
                 delay = min(_LONGEST_DELAY, max(0.25, 2 * delay))
                 log.error("media worker cannot be started: %s", error)
@@ -412,7 +421,7 @@ class _Worker:
         return self._process.pid
 
     @classmethod
-    async def start(cls, ports: tuple[int, int]) -> "_Worker":
+    async def start(cls, ports: tuple[int, int], begin: int) -> "_Worker":
         """Start a process and wait until it is ready; raises `OSError`."""
         ours, theirs = socket.socketpair()
         level = logging.getLevelName(log.getEffectiveLevel())
@@ -438,7 +447,7 @@ class _Worker:
         if message["op"] != "ready":
             await worker._end()
             raise OSError("media worker speaks another language")
-        worker.tell({"op": "configure", "ports": ports})
+        worker.tell({"op": "configure", "ports": ports, "begin": begin})
         return worker
 
     async def _read_first(self) -> Message:
@@ -473,6 +482,9 @@ class _Worker:
                 unanswered = 0
                 for message in self._unframer.feed(data):
                     self._hear(message)
+            else:
+                log.error("media worker %d hangs", self.pid)
+                self._kill()
         except OSError:
             pass  # it died with something of ours unread
         except (ControlError, KeyError, ValueError) as error:

@@ -14,10 +14,18 @@ REST = 30.0
 
 
 class Ports:
-    """Ports from `first` to `last`, both included. Binding raises `OSError` when none is free."""
+    """Ports from `first` to `last`, both included. Binding raises `OSError` when none is free.
 
-    def __init__(self, first: int, last: int, rest: float = REST) -> None:
-        self._free = dict.fromkeys(range(first, last + 1))
+    Args:
+        begin: the one that is taken first, of the range; then they go round.
+        rest: seconds.
+    """
+
+    def __init__(
+        self, first: int, last: int, *, begin: int | None = None, rest: float = REST
+    ) -> None:
+        start = first if begin is None else begin
+        self._free = dict.fromkeys((*range(start, last + 1), *range(first, start)))
         self._resting: deque[tuple[float, int]] = deque()
         self._rest = rest
 

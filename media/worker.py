@@ -153,7 +153,8 @@ class Worker:
     def _on_message(self, message: Message, now: float) -> None:
         match message["op"]:
             case "configure":
-                self._ports = Ports(message["ports"][0], message["ports"][1])
+                first, last = message["ports"]
+                self._ports = Ports(first, last, begin=message["begin"])
             case "sound":
                 self._take_sound(message)
             case "forget":  # whoever plays it has it still

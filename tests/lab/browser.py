@@ -24,6 +24,7 @@ ORIGIN = (
     "http://localhost"  # a secure context by its name; nothing listens there, the driver answers
 )
 RATE = 48_000
+LOOPBACK = "--allow-loopback-in-peer-connection"
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -47,7 +48,7 @@ FLAGS = [
     "--autoplay-policy=no-user-gesture-required",
     "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream",
-    "--allow-loopback-in-peer-connection",
+    LOOPBACK,
 ]
 NO_FEATURES = (
     "LocalNetworkAccessChecks,WebRtcHideLocalIpsWithMdns,Translate,OptimizationHints,MediaRouter"
@@ -56,9 +57,14 @@ NO_NAMES = "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost"
 
 
 class Browser:
-    """One Chromium whose microphone plays a tone."""
+    """One Chromium whose microphone plays a tone.
 
-    def __init__(self, folder: Path, *, tone: float = TONE) -> None:
+    Args:
+        loopback: whether calls may go over 127.0.0.1; else over the machine's other addresses.
+    """
+
+    def __init__(self, folder: Path, *, tone: float = TONE, loopback: bool = True) -> None:
+        self._flags = [flag for flag in FLAGS if loopback or flag != LOOPBACK]
         self._folder = folder
         self._tone = tone
         self._playwright: Playwright | None = None
@@ -75,7 +81,7 @@ class Browser:
         self._chromium = await self._playwright.chromium.launch(
             executable_path=program,
             args=[
-                *FLAGS,
+                *self._flags,
                 f"--disable-features={NO_FEATURES}",
                 f"--host-resolver-rules={NO_NAMES}",
                 f"--use-file-for-fake-audio-capture={voice}",

@@ -17,7 +17,7 @@ from tests.lab.asterisk import Asterisk
 from tests.lab.certificate import Authority
 from tests.lab.matrix import MatrixUser
 from tests.lab.peer import Peer
-from tests.lab.ports import Ports
+from tests.lab.ports import HOST, Ports
 from tests.lab.postgres import Postgres
 from tests.lab.provider import Provider
 from tests.lab.ringback import Ringback, line, pbx_trunk, peer_trunk
@@ -50,10 +50,15 @@ class Part(Protocol):
 
 
 class Lab:
-    """`async with Lab(folder) as lab`: everything is up, every trunk registered."""
+    """`async with Lab(folder) as lab`: everything is up, every trunk registered.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        media: the address that the bridges' audio comes to.
+    """
+
+    def __init__(self, folder: Path, *, media: str = HOST) -> None:
         self.folder = folder
+        self._media = media
         self.ports = Ports()
         self.authority = Authority(folder / "certificates")
         self.turn = Turn(folder / "turn", self.ports)
@@ -150,6 +155,7 @@ class Lab:
             lines=lines[1],
             database=database,
             more=more,
+            media=self._media,
         )
 
     def _main_lines(self) -> tuple[Settings, Settings]:

@@ -33,8 +33,10 @@ class Ringback:
         lines: Sequence[Mapping[str, Any]],
         database: str = "sqlite:ringback.db",
         more: Mapping[str, Any] | None = None,
+        media: str = HOST,
     ) -> None:
         self.folder = folder
+        self._media = media
         self.name = name
         self.domain = domain
         self.port = ports.pick()
@@ -95,7 +97,7 @@ class Ringback:
             "ghost_prefix": self.prefix,
         }
         first, last = self.media_ports[0], self.media_ports[-1]
-        media = {"listen": HOST, "ports": f"{first}-{last}", "workers": 1}
+        media = {"listen": self._media, "ports": f"{first}-{last}", "workers": 1}
         drain = {"drain_seconds": 0, **self._settings}
         self.write({**config, **drain, "media": media, "log": {"level": "debug"}})
         registration = yaml.safe_load(self.registration.read_text())

@@ -212,11 +212,12 @@ class Pbx:
     def sdp(self, crypto_line: Crypto) -> str:
         self._version += 1
         host, port = self.address
+        version = "IP6" if ":" in host else "IP4"
         lines = [
             "v=0",
-            f"o=- 9 {self._version} IN IP4 {host}",
+            f"o=- 9 {self._version} IN {version} {host}",
             "s=pbx",
-            f"c=IN IP4 {host}",
+            f"c=IN {version} {host}",
             "t=0 0",
             f"m=audio {port} RTP/SAVP " + " ".join(f.split()[0] for f in self.formats),
             f"a=crypto:{crypto_line}",

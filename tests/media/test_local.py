@@ -43,8 +43,8 @@ def _ports(count: int) -> tuple[int, int]:
 
 
 @asynccontextmanager
-async def running(workers: int = 1, ports: int = 40) -> AsyncIterator[LocalPlane]:
-    plane = LocalPlane(listen=(HOST,), ports=_ports(ports), workers=workers)
+async def running(workers: int = 1, ports: int = 40, host: str = HOST) -> AsyncIterator[LocalPlane]:
+    plane = LocalPlane(listen=(host,), ports=_ports(ports), workers=workers)
     await plane.start()
     try:
         yield plane
@@ -55,15 +55,17 @@ async def running(workers: int = 1, ports: int = 40) -> AsyncIterator[LocalPlane
 class Call:
     """A session of the plane, with a browser and a PBX on sockets of their own."""
 
-    def __init__(self, plane: LocalPlane, settings: SessionSettings | None = None) -> None:
+    def __init__(
+        self, plane: LocalPlane, settings: SessionSettings | None = None, host: str = HOST
+    ) -> None:
         self.events: list[MediaEvent] = []
         self._news = asyncio.Event()
         self.session: LocalSession = plane.open(settings or SessionSettings(), self._hear)
-        self._browser_socket, self._pbx_socket = _bound(), _bound()
+        self._browser_socket, self._pbx_socket = _bound(host), _bound(host)
         self.browser = Browser(
-            offers=True, address=self._browser_socket.getsockname(), now=time.monotonic()
+            offers=True, address=self._browser_socket.getsockname()[:2], now=time.monotonic()
         )
-        self.pbx = Pbx(address=self._pbx_socket.getsockname())
+        self.pbx = Pbx(address=self._pbx_socket.getsockname()[:2])
         self.frames = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -83,14 +85,22 @@ class Call:
 
     async def connect(self) -> None:
         """The browser calls the PBX; both speak from then on."""
-        self.session.offer(Side.WEBRTC, self.browser.offer())
+        self.session.offer(Side.WEBRTC, self.to_us(self.browser.offer()))
         offer = await self.until(OfferReady)
         self.session.answer(Side.SDES, self.pbx.answer(offer.sdp))
         answer = await self.until(AnswerReady)
-        self.browser.accept(answer.sdp, time.monotonic())
+        self.browser.accept(self.to_browser(answer.sdp), time.monotonic())
         self._task = asyncio.create_task(self._live())
         await self.until(Connected)
         await self.until(Flowing, 2)
+
+    def to_us(self, sdp: str) -> str:
+        """What arrives of a description of the browser's."""
+        return sdp
+
+    def to_browser(self, sdp: str) -> str:
+        """What arrives of one of ours."""
+        return sdp
 
     async def _live(self) -> None:
         loop = asyncio.get_running_loop()
@@ -115,7 +125,7 @@ class Call:
 
     def _read_browser(self) -> None:
         data, source = self._browser_socket.recvfrom(2048)
-        self.browser.receive(data, source, time.monotonic())
+        self.browser.receive(data, source[:2], time.monotonic())
         self._flush()
 
     def _read_pbx(self) -> None:
@@ -159,9 +169,9 @@ class Call:
         return max(map(abs, pitch)) <= 1 and max(map(abs, level)) <= 3
 
 
-def _bound() -> socket.socket:
-    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    one.bind((HOST, 0))
+def _bound(host: str) -> socket.socket:
+    one = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    one.bind((host, 0))
     one.setblocking(False)
     return one
 
@@ -191,6 +201,15 @@ async def test_a_tone_is_heard_both_ways_through_a_worker() -> None:
         assert report.sdes.packets_received == pytest.approx(call.frames, abs=5)
         assert report.sdes.packets_lost == 0
         assert report.connected_after is not None
+
+
+async def test_ipv6_alone_serves_both_sides() -> None:
+    async with running(host="::1") as plane:
+        call = Call(plane, host="::1")
+        await call.connect()
+        await call.hears_tones()
+        assert call.pbx.far[0] == "::1"
+        await call.hang_up()
 
 
 async def test_an_offer_is_made_for_a_trunk_that_asks_for_it() -> None:

@@ -35,6 +35,13 @@ def test_a_pair_is_even_and_odd(first: int, held: list[socket.socket]) -> None:
     assert _numbers(held) == [first + 2, first + 3]
 
 
+def test_it_may_begin_in_the_middle_and_goes_round(first: int, held: list[socket.socket]) -> None:
+    ports = Ports(first, first + 3, begin=first + 2)
+    held += ports.bind_pair(HOST, 0.0)
+    held += ports.bind_pair(HOST, 0.0)
+    assert _numbers(held) == [first + 2, first + 3, first, first + 1]
+
+
 def test_leftovers_go_to_single_sockets(first: int, held: list[socket.socket]) -> None:
     ports = Ports(first, first + 2)
     held += ports.bind_each([HOST, "127.0.0.2"], 0.0)

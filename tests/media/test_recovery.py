@@ -154,6 +154,20 @@ def test_an_answer_that_is_no_use_is_refused_and_the_old_path_may_come_back(what
     assert lab.until_heard() <= 3
 
 
+@pytest.mark.parametrize("direction", ["out", "in"])
+@pytest.mark.parametrize("address", [(BROWSER[0], 61000), ("10.0.0.99", 61000)])
+def test_a_new_binding_of_the_nat_is_followed_without_a_restart(
+    direction: str, address: tuple[str, int]
+) -> None:
+    lab = Moving(direction)
+    for seconds in (5.0, 5.7, 6.4):
+        lab.talk(seconds)
+        host, port = address
+        address = lab.browser_at[0] = host, port + 1  # what was sent to the old one is lost
+        assert lab.until_heard() <= 3
+    assert not lab.offers()
+
+
 # --- both offer at once
 
 

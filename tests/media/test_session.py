@@ -474,6 +474,19 @@ def test_new_key_and_address_of_the_pbx_are_followed(lab: Lab) -> None:
     heard_tones(lab, ("opus", 111), ("pcma", 8))
 
 
+def test_another_codec_of_the_pbx_is_followed(lab: Lab) -> None:
+    lab.call_in()
+    lab.run(0.5)
+    lab.talk(0.6, pbx="pcma")
+    lab.pbx.formats = ("0 PCMU/8000",)
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    lab.pbx.accept(lab.answers(Side.SDES)[-1].sdp)
+    before = lab.voices["pbx"]
+    lab.voices["pbx"] = Voice("pcmu", 0, 1000.0, before.sequence, before.timestamp)
+    lab.talk(0.8)
+    heard_tones(lab, ("opus", 111), ("pcmu", 0))
+
+
 def test_bad_re_offer_is_refused_and_the_call_goes_on(lab: Lab) -> None:
     lab.call_out()
     lab.run(0.5)

@@ -54,7 +54,7 @@ def worker() -> Iterator[Worker]:
 def _configured() -> Message:
     """With a range of ports that is very probably free."""
     first = random.randrange(33000, 34900)
-    return {"op": "configure", "ports": [first, first + 99]}
+    return {"op": "configure", "ports": [first, first + 99], "begin": first}
 
 
 def _opened(number: int, **changes: object) -> Message:

@@ -4,10 +4,8 @@ import os
 import select
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,57 +13,16 @@ import pytest
 from media.ice.agent import IceAgent
 from media.ice.events import CloseStream, Connected, OpenStream, Transmit
 from media.ice.server import Server
-from tests.lab.certificate import Authority
-from tests.lab.ports import HOST, Ports, free
+from tests.lab.ports import HOST
+from tests.media.coturn import Coturn, serving
 
 pytestmark = pytest.mark.lab
 
 
-@dataclass(frozen=True)
-class Coturn:
-    port: int
-    tls_port: int
-    authority: Path
-
-
 @pytest.fixture(scope="module")
 def coturn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coturn]:
-    folder = tmp_path_factory.mktemp("coturn")
-    ports = Ports()
-    port, tls_port, relays = ports.pick(), ports.pick(), ports.pick_range(50)
-    authority = Authority(folder)
-    certificate = authority.issue("turn", ("turn.lab.test",))
-    settings = [
-        f"listening-ip={HOST}",
-        f"relay-ip={HOST}",
-        f"listening-port={port}",
-        f"tls-listening-port={tls_port}",
-        f"min-port={relays[0]}",
-        f"max-port={relays[-1]}",
-        "realm=lab.test",
-        "lt-cred-mech",
-        "user=lab:lab-turn",
-        f"cert={certificate.certificate}",
-        f"pkey={certificate.key}",
-        "fingerprint",
-        "allow-loopback-peers",
-        "no-cli",
-        f"userdb={folder / 'turn.sqlite'}",
-        f"pidfile={folder / 'pid'}",
-        "log-file=stdout",
-    ]
-    config = folder / "turnserver.conf"
-    config.write_text("\n".join(settings) + "\n")
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(["turnserver", "-c", config], stdout=log, stderr=log)
-    limit = time.monotonic() + 10
-    while free(port) or free(tls_port):
-        assert process.poll() is None, (folder / "log").read_text()
-        assert time.monotonic() < limit, (folder / "log").read_text()
-        time.sleep(0.05)
-    yield Coturn(port, tls_port, authority.certificate)
-    process.terminate()
-    process.wait(10)
+    with serving(tmp_path_factory.mktemp("coturn")) as coturn:
+        yield coturn
 
 
 class End:

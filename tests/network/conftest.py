@@ -1,0 +1,84 @@
+"""The lab in a network namespace of its own, where a phone's network can be taken away.
+
+`make lab-network` makes the namespace: these tests change the addresses of the machine that they
+run on, and refuse one that has any.
+"""
+
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.lab.browser import Browser, Phone
+from tests.lab.lab import Lab
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.lab)
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+def ip(*arguments: str) -> str:
+    done = subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+class Network:
+    """The phone's one interface, whose addresses come and go; the bridge's audio is elsewhere.
+
+    A browser without a network sends from wherever it can: on one machine, from the very address
+    that it sends to. That way is closed.
+    """
+
+    bridge = "198.18.78.1"  # RFC 2544: nobody's
+
+    def __init__(self) -> None:
+        self._count = 1
+        self._address: str | None = None
+
+    def join(self) -> None:
+        """A new address, as in another network."""
+        self._count += 1
+        self._address = f"198.18.77.{self._count}/24"
+        ip("address", "add", self._address, "dev", "phone")
+
+    def leave(self) -> None:
+        """No network at all."""
+        if self._address is not None:
+            ip("address", "delete", self._address, "dev", "phone")
+            self._address = None
+
+
+@pytest.fixture(scope="session")
+def network() -> Iterator[Network]:
+    names = [line.split()[1] for line in ip("-oneline", "address").splitlines()]
+    assert set(names) == {"lo"}, "not in a namespace of its own: use `make lab-network`"
+    ip("link", "add", "phone", "type", "veth", "peer", "name", "tower")
+    for name in ("phone", "tower"):
+        ip("link", "set", name, "up")
+    ip("address", "add", f"{Network.bridge}/24", "dev", "tower")
+    closed = ("-p", "udp", "-s", Network.bridge, "-d", Network.bridge, "-j", "DROP")
+    subprocess.run(["iptables", "-A", "INPUT", *closed], check=True)
+    network = Network()
+    network.join()
+    yield network
+    ip("link", "delete", "phone")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def lab(network: Network, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
+    async with Lab(tmp_path_factory.mktemp("lab", numbered=False), media=network.bridge) as lab:
+        yield lab
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def phone(lab: Lab) -> Phone:
+    browser = Browser(lab.folder / "browser", loopback=False)
+    await lab.up(browser)
+    return await browser.phone(lab.synapse.url, "alice", "alice-secret")
