@@ -29,11 +29,15 @@ def ip(*arguments: str) -> str:
     return done.stdout
 
 
+def drop(*what: str) -> None:
+    subprocess.run(["iptables", "-A", "INPUT", "-p", "udp", *what, "-j", "DROP"], check=True)
+
+
 class Network:
     """The phone's one interface, whose addresses come and go; the bridge's audio is elsewhere.
 
     A browser without a network sends from wherever it can: on one machine, from the very address
-    that it sends to. That way is closed.
+    that it sends to, and to a TURN server on the loopback. These ways are closed.
     """
 
     bridge = "198.18.78.1"  # RFC 2544: nobody's
@@ -63,8 +67,7 @@ def network() -> Iterator[Network]:
     for name in ("phone", "tower"):
         ip("link", "set", name, "up")
     ip("address", "add", f"{Network.bridge}/24", "dev", "tower")
-    closed = ("-p", "udp", "-s", Network.bridge, "-d", Network.bridge, "-j", "DROP")
-    subprocess.run(["iptables", "-A", "INPUT", *closed], check=True)
+    drop("-s", Network.bridge, "-d", Network.bridge)
     network = Network()
     network.join()
     yield network
@@ -74,6 +77,7 @@ def network() -> Iterator[Network]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def lab(network: Network, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lab]:
     async with Lab(tmp_path_factory.mktemp("lab", numbered=False), media=network.bridge) as lab:
+        drop("--dport", str(lab.turn.port))
         yield lab
 
 

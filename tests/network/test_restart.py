@@ -66,7 +66,8 @@ async def test_a_phone_that_changes_its_network_twice_keeps_its_call(
         await asyncio.sleep(AWAY - 1)
         await call.forget()
         await asyncio.sleep(1)
-        assert not (await call.heard()).heard(TONE), "the phone has a network yet"
+        heard = (await call.heard()).heard(TONE)
+        assert not heard, f"the phone has a network yet: {await call.stats()}"
         network.join()
         took.append(await echoed(call, within=25))
         await asyncio.sleep(3)
