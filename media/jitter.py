@@ -9,10 +9,13 @@ Three things that sound alike are kept apart, since each needs another answer:
   sequence numbers do not), or has stopped, or has not begun.
 
 One lost packet never holds up the next. How much delay is aimed at follows the lateness of the
-packets: a slow estimate of its 97th percentile, relative to the fastest packet of the last
-seconds, which also keeps up with a clock that drifts. Delay goes up by LATE frames, and at the
-start of each spell of sound; `surplus` tells how much could be cut, and whoever plays the sound
-cuts it where it cannot be heard.
+packets, relative to the fastest packet of the last seconds, which also keeps up with a clock that
+drifts: a slow estimate of its 97th percentile, or what it was at its worst of late, whichever is
+more. The worst is believed at once and forgotten over half a minute, for stalls come in company. Where packets get lost, the aim is a frame at least, so that the next packet is here with
+its copy of the lost one. Delay goes up by LATE frames, and at the start of each spell of sound;
+`surplus` and `deficit` tell how much there is too much or too little, and whoever plays the sound
+shortens or stretches it where that cannot be heard. What a stall has held up is played, not thrown
+away, unless it is older than `MAX_DELAY`.
 
 Sequence numbers that carried no sound (telephone-events) are declared with `skip`, so that they
 are not taken for loss. Everything is bounded, and `now` comes from outside.
@@ -25,11 +28,14 @@ from media.rtp import RtpPacket, sequence_difference, timestamp_difference
 
 MIN_TARGET = 0.020
 MAX_TARGET = 0.200
+MAX_DELAY = 0.300  # what is older, when a jam dissolves, is thrown away
 CAPACITY = 64  # packets
 
 _QUANTILE = 0.97
 _QUANTILE_STEP = 0.010  # seconds: how fast the estimate moves
 _MARGIN = 0.005
+_PEAK_FALL = 0.001  # of the worst lateness, forgotten with each packet: half in 14 s
+_COPY_TIME = 1500  # packets after a loss, in which the next packet is waited for
 _WINDOW = 100  # packets in each half of the window for the fastest
 _WAIT_WINDOW = 25  # frames in each half of the window for the shortest wait
 _LATE_LIMIT = 0.100  # seconds of LATE, after which it is SILENCE
@@ -96,6 +102,8 @@ class PlayoutBuffer:
         self._clock_rate = clock_rate
         self._ssrc: int | None = None
         self._lateness = 0.0  # estimate of the percentile, seconds
+        self._peak = 0.0  # the worst of late, seconds
+        self._copies = 0  # packets, for which room is kept for copies
         self._frame = 0.020
         self._clear()
 
@@ -116,7 +124,8 @@ class PlayoutBuffer:
     @property
     def target(self) -> float:
         """Delay aimed at for the fastest packet, in seconds."""
-        return min(MAX_TARGET, max(MIN_TARGET, self._lateness + _MARGIN))
+        least = MIN_TARGET if not self._copies else max(MIN_TARGET, self._frame + _MARGIN)
+        return min(MAX_TARGET, max(least, max(self._lateness, self._peak) + _MARGIN))
 
     @property
     def delay(self) -> float:
@@ -130,6 +139,11 @@ class PlayoutBuffer:
         if self._next is None:
             return 0.0
         return max(0.0, min(self._lag - self.target, self._shortest_wait.value))
+
+    @property
+    def deficit(self) -> float:
+        """Seconds of delay that are missing to the target; 0 or more."""
+        return 0.0 if self._next is None else max(0.0, self.target - self._lag)
 
     # --- in
 
@@ -203,6 +217,12 @@ class PlayoutBuffer:
         else:
             self._lateness -= _QUANTILE_STEP * (1.0 - _QUANTILE)
         self._lateness = min(MAX_TARGET, max(0.0, self._lateness))
+        if lateness > self._peak:
+            self._peak = min(MAX_TARGET, lateness)
+        else:
+            self._peak -= _PEAK_FALL * self._peak
+        if self._copies:
+            self._copies -= 1
 
     def _drop_oldest(self) -> None:
         number = min(self._entries)
@@ -262,12 +282,13 @@ class PlayoutBuffer:
             if entry.packet is None:
                 self._take(first)
                 continue
-            if now - entry.arrival < self.target - _EARLY:
+            behind = now - entry.media - self._fastest.value
+            if self._done < 0:
+                behind = now - entry.arrival  # it may be the packet that is late, and not the rest early
+            if behind < self.target - _EARLY:
                 return False
-            if self._newest_media - entry.media > self.target + self._frame:
-                self._take(first)  # a jam has dissolved: go on with what is recent
-                self.discarded += 1
-                continue
+            if behind > MAX_DELAY:
+                first, entry = self._clear_jam(now)
             self._count_gap(first, entry.media)
             self._next, self._next_media = first, entry.media
             self._late_run = 0
@@ -275,6 +296,17 @@ class PlayoutBuffer:
             return True
         self._next = None
         return False
+
+    def _clear_jam(self, now: float) -> tuple[int, _Entry]:
+        """A long jam has dissolved: go on with what is recent, which is returned."""
+        newest = max(self._entries)
+        for number in sorted(self._entries):
+            entry = self._entries[number]
+            if number == newest or now - entry.media - self._fastest.value <= self.target:
+                break
+            self._take(number)
+            self.discarded += 1
+        return number, entry
 
     def _count_gap(self, first: int, media: float) -> None:
         """After a rest: what had seemed late may have been lost, or a pause had begun."""
@@ -299,6 +331,7 @@ class PlayoutBuffer:
             self._next, self._done = first, first - 1  # and it will be held until its time
             return self._advance(now)
         self.lost += 1
+        self._copies = _COPY_TIME
         self._step()
         if self._late_run:
             self._late_run -= 1  # its time has been filled already, when it seemed to be only late

@@ -281,7 +281,7 @@ class Junction:
         packets = parse_rtcp(plain)
         strand.reporter.receive(packets, now)
         if strand.outward is not None:
-            strand.outward.expect_loss(strand.reporter.far_loss)
+            strand.outward.expect_loss(strand.reporter.expected_loss)
             highest = highest_sequence(packets, strand.ssrc)
             strand.watch.report(highest, strand.outward.sequence, now)
 

@@ -28,6 +28,7 @@ INTERVAL = 5.0
 MAX_ROUND_TRIP = 60.0  # a longer one is a far end that fills in the field wrongly
 
 _LONGEST = 4096  # bytes of a compound packet: more than any datagram of a call
+_REMEMBERED = 0.8  # of the loss of before, with each report: one without loss does not end the need
 _CNAME = 1
 _NTP_EPOCH = 2_208_988_800  # 1970 in seconds since 1900
 _MAX_DROPOUT = 3000  # packets; beyond it the source has started anew (RFC 3550 A.1)
@@ -375,6 +376,7 @@ class Reporter:
     round_trip: float | None = None
     far_loss: float = 0.0  # share of our packets that the far end lost in its last interval
     far_jitter: float = 0.0  # seconds, in the far end's eyes
+    expected_loss: float = 0.0  # of packets to come: the last interval's, or what is left of worse ones
     _due: float | None = None
     _last_report: int = 0
     _last_report_at: float = 0.0
@@ -410,6 +412,7 @@ class Reporter:
 
     def _hear(self, block: ReportBlock, now: float) -> None:
         self.far_loss = block.fraction_lost / 256
+        self.expected_loss = max(self.far_loss, _REMEMBERED * self.expected_loss)
         self.far_jitter = block.jitter / self.clock_rate
         if block.last_report == 0:
             return

@@ -3,13 +3,19 @@ for each tick of 20 ms. Both codecs run at one rate of PCM, so that there is no 
 """
 
 from media.codec import CodecError, common_rate, decoder, encoder
-from media.codec.pcm import audioop, fade, fade_in, shorten
+from media.codec.pcm import audioop, fade, fade_in, shorten, stretch
 from media.format import Format
 from media.jitter import Outcome, PlayoutBuffer
 from media.outlet import SLOT
 from media.rtp import RtpPacket
 
-_SURPLUS = 0.025  # seconds of needless delay, from where on it is cut
+_SURPLUS = 0.040  # seconds of needless delay, from where on pauses are shortened
+_GREAT_SURPLUS = 0.060  # and speech as well, a little at a time
+_DEFICIT = 0.010  # seconds of missing delay, from where on pauses are stretched
+_GREAT_DEFICIT = 0.015  # and speech
+_SPARED = 3  # frames of speech between two that are shortened or stretched
+_PAUSE = 0.1  # of the loudness of speech: what is under it is a pause
+_FORGET = 0.998  # of the loudness of speech that is known, with each frame
 _REST_PIECES = 50  # a sender that rests says so again every 400 ms
 _DTX_PAYLOAD = 2  # bytes of Opus: nothing but "I am silent"
 
@@ -36,6 +42,8 @@ class Transcoder:
         self._rest = 0  # pieces of noise still to make, since the sender announced silence
         self._energy = 0.0
         self._measured = 0
+        self._loudness = 0.0  # of speech, of late
+        self._spared = 0  # frames since one was shortened or stretched
 
     def __repr__(self) -> str:
         return f"buffer → {self._source.codec} → {self.rate} Hz → {self._sink.codec}"
@@ -126,6 +134,22 @@ class Transcoder:
         if self._silent:
             self._silent = False
             pcm = fade_in(pcm, self.rate)
-        if self._buffer.surplus > _SURPLUS and len(pcm) >= self._slot_bytes:
-            pcm = shorten(pcm, self.rate)
+        return self._fit(pcm, level)
+
+    def _fit(self, pcm: bytes, level: int) -> bytes:
+        """Bring the delay nearer to the buffer's target: at once in pauses, little by little in
+        speech."""
+        self._loudness = max(float(level), self._loudness * _FORGET)
+        self._spared += 1
+        if len(pcm) < self._slot_bytes:
+            return pcm
+        pause = level < _PAUSE * self._loudness
+        if not pause and self._spared <= _SPARED:
+            return pcm
+        if self._buffer.surplus > (_SURPLUS if pause else _GREAT_SURPLUS):
+            self._spared = 0
+            return shorten(pcm, self.rate)
+        if self._buffer.deficit > (_DEFICIT if pause else _GREAT_DEFICIT):
+            self._spared = 0
+            return stretch(pcm, self.rate)
         return pcm

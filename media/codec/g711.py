@@ -34,4 +34,6 @@ class G711Decoder:
         return self._concealer.keep(self._expand(payload, 2))
 
     def conceal(self, samples: int, following: bytes | None = None) -> bytes:
-        return self._concealer.conceal(samples)
+        if following is None:
+            return self._concealer.conceal(samples)
+        return self._concealer.lead_up(samples, self._expand(following, 2))

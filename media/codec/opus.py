@@ -22,11 +22,14 @@ from cffi import FFI
 from media.codec.base import CodecError
 
 RATES = (8000, 16000, 48000)
-BITRATE = 24_000  # bit/s: transparent to telephone speech in our measurements
+BITRATES: Mapping[int, int] = MappingProxyType({8000: 32_000, 16000: 40_000, 48000: 48_000})
+"""bit/s for each rate of PCM: what more would bring is not heard (docs/benchmarks.md)."""
+COPIES = 8_000  # bit/s more for copies of lost speech; with less, libopus leaves them out at times
 COMPLEXITY = 5  # 0.03 PESQ below 9, at two thirds of its time
 
 _MAX_PAYLOAD = 1275  # bytes (RFC 6716 §3.4)
 _MAX_DURATION_MS = 120
+_LEAST_LOSS = 0.01
 _DTX_PAYLOAD = 2  # bytes: an encoder that has nothing to say gives no more
 _NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 
@@ -109,7 +112,7 @@ class OpusEncoder:
         rate: int,
         fmtp: Mapping[str, str] = _NO_PARAMETERS,
         *,
-        bitrate: int = BITRATE,
+        bitrate: int | None = None,
         complexity: int = COMPLEXITY,
     ) -> None:
         if rate not in RATES:
@@ -124,14 +127,17 @@ class OpusEncoder:
         self._output = self._ffi.new("unsigned char[]", _MAX_PAYLOAD)
         self._bytes = self._ffi.buffer(self._output)
         self._dtx = fmtp.get("usedtx") == "1"
-        limit = _number(fmtp, "maxaveragebitrate", bitrate, 6000, 510_000)
+        self._fec = fmtp.get("useinbandfec") == "1"
+        self._copying = False
+        self._bitrate = BITRATES[rate] if bitrate is None else bitrate
+        self._limit = _number(fmtp, "maxaveragebitrate", 510_000, 6000, 510_000)
         playback = _number(fmtp, "maxplaybackrate", 48000, 8000, 48000)
         self._set(_SET_COMPLEXITY, complexity)
         self._set(_SET_SIGNAL, _SIGNAL_VOICE)
-        self._set(_SET_BITRATE, min(bitrate, limit))
+        self._set(_SET_BITRATE, min(self._bitrate, self._limit))
         self._set(_SET_MAX_BANDWIDTH, _bandwidth(playback))
         self._set(_SET_VBR, fmtp.get("cbr") != "1")
-        self._set(_SET_INBAND_FEC, fmtp.get("useinbandfec") == "1")
+        self._set(_SET_INBAND_FEC, self._fec)
         self._set(_SET_DTX, self._dtx)
 
     def encode(self, pcm: bytes) -> bytes:
@@ -144,6 +150,11 @@ class OpusEncoder:
 
     def expect_loss(self, fraction: float) -> None:
         """With `useinbandfec`, copies of speech are carried in the next packet from 1 % on."""
+        copying = self._fec and fraction >= _LEAST_LOSS
+        if copying is not self._copying:
+            self._copying = copying
+            wanted = self._bitrate + COPIES * copying
+            self._set(_SET_BITRATE, min(wanted, self._limit))
         self._set(_SET_PACKET_LOSS_PERC, max(0, min(100, round(fraction * 100))))
 
     def _set(self, request: int, value: int) -> None:

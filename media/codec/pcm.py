@@ -12,7 +12,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "'audioop' is deprecated", DeprecationWarning)
     import audioop
 
-__all__ = ["audioop", "crossfade", "fade", "fade_in", "find_lag", "shorten"]
+__all__ = ["audioop", "crossfade", "fade", "fade_in", "find_first_lag", "find_lag", "shorten", "stretch"]
 
 _SHORTEST_LAG = 0.0025  # seconds: a voice of 400 Hz
 _LONGEST_LAG = 0.015  # a voice of 66 Hz
@@ -20,6 +20,7 @@ _JOINT = 0.005
 _REFERENCE = 0.010  # how much must look alike for two places to be the same sound
 
 LAG_CONTEXT = _LONGEST_LAG + _REFERENCE  # seconds of sound that `find_lag` looks at
+FIRST_LAG_CONTEXT = _LONGEST_LAG + _JOINT  # and `find_first_lag`
 
 
 def fade(pcm: bytes, start: float, end: float) -> bytes:
@@ -65,6 +66,21 @@ def find_lag(pcm: bytes, rate: int) -> int:
     reference = int(_REFERENCE * rate)
     where = pcm[-2 * (longest + reference) : -2 * shortest]
     return longest - _find(pcm[-2 * reference :], where)
+
+
+def stretch(pcm: bytes, rate: int) -> bytes:
+    """The sound with one pitch period, or something like it, said twice; 20 ms or longer."""
+    shortest, joint = 2 * int(_SHORTEST_LAG * rate), 2 * int(_JOINT * rate)
+    latest = 2 * int((_LONGEST_LAG + _JOINT) * rate)
+    cut = shortest + 2 * _find(pcm[:joint], pcm[shortest:latest])
+    return pcm[:cut] + crossfade(pcm[cut : cut + joint], pcm[:joint]) + pcm[joint:]
+
+
+def find_first_lag(pcm: bytes, rate: int) -> int:
+    """How many samples on the beginning of `pcm` sounds most alike; as `find_lag`."""
+    shortest, longest = int(_SHORTEST_LAG * rate), int(_LONGEST_LAG * rate)
+    reference = int(_JOINT * rate)
+    return shortest + _find(pcm[: 2 * reference], pcm[2 * shortest : 2 * (longest + reference)])
 
 
 def _find(what: bytes, where: bytes) -> int:

@@ -1,0 +1,1 @@
+"""How calls sound on bad networks; see `__main__`."""

@@ -1,0 +1,110 @@
+"""A call through the audio path in virtual time: the same for every run, and thousands of times faster.
+
+What the sockets, SRTP and the worker's loop do is not in it; the runs beside other engines have that.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from media.codec import RATES, Encoder, common_rate, encoder
+from media.codec.opus import OpusEncoder
+from media.direction import Direction
+from media.format import Format
+from media.rtp import RtpPacket
+from media.transcode import Transcoder
+from tests.bench.quality.network import FRAME, Network
+from tests.bench.quality.speech import Talker, say
+
+LEAD = 1.0  # seconds of silence before the speech, in which a call finds its feet
+TAIL = 0.6
+BROWSER_FMTP = {"useinbandfec": "1"}
+FORMATS: Mapping[str, Format] = {
+    "opus": Format("opus", 111, 48000, 110, 48000, BROWSER_FMTP),
+    "g722": Format("g722", 9, 8000, 101),
+    "pcmu": Format("pcmu", 0, 8000, 101),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A packet and when it came."""
+
+    at: float
+    packet: RtpPacket
+
+
+def spoken(talker: Talker, codec: str, expected_loss: float) -> list[bytes]:
+    """The payloads that a far end sends: a browser knows the loss from our reports (RTCP)."""
+    rate = RATES[codec][0]
+    pcm = bytes(2 * int(LEAD * rate)) + say(talker, rate) + bytes(2 * int(TAIL * rate))
+    coder: Encoder
+    if codec == "opus":
+        coder = OpusEncoder(rate, BROWSER_FMTP, bitrate=32_000, complexity=9)  # as browsers set it
+    else:
+        coder = encoder(codec, rate, {})
+    coder.expect_loss(expected_loss)
+    size = 2 * int(FRAME * rate)
+    return [coder.encode(pcm[i : i + size]) for i in range(0, len(pcm), size)]
+
+
+def sent(payloads: Sequence[bytes], form: Format) -> list[RtpPacket]:
+    step = int(FRAME * form.clock_rate)
+    return [
+        RtpPacket(form.payload_type, 100 + i, 5000 + i * step, 77, payload, i == 0)
+        for i, payload in enumerate(payloads)
+    ]
+
+
+def impair(packets: Sequence[RtpPacket], network: Network, seed: int) -> list[Arrival]:
+    fates = network.fates(len(packets), seed)
+    arrivals = [
+        Arrival(i * FRAME + delay, packet)
+        for i, (packet, delay) in enumerate(zip(packets, fates, strict=True))
+        if delay is not None
+    ]
+    return sorted(arrivals, key=lambda arrival: arrival.at)
+
+
+def bridge(
+    arrivals: Sequence[Arrival], source: Format, sink: Format, expected_loss: float = 0.0
+) -> list[Arrival]:
+    """Through one direction of a call."""
+    direction = Direction(
+        sources={source.payload_type: source}, sink=sink, ssrc=1, sequence=1, timestamp=0
+    )
+    direction.set_sending(True)
+    direction.expect_loss(expected_loss)
+    left: list[Arrival] = []
+    waiting = list(reversed(arrivals))
+    end = arrivals[-1].at + 0.5
+    tick = 0.013  # the far end's clock and ours do not strike together
+    while tick < end:
+        while waiting and waiting[-1].at <= tick:
+            arrival = waiting.pop()
+            for data in direction.push(arrival.packet, arrival.at):
+                left.append(Arrival(arrival.at, RtpPacket.parse(data)))
+        for data in direction.tick(tick):
+            left.append(Arrival(tick, RtpPacket.parse(data)))
+        tick += FRAME
+    return left
+
+
+def heard(arrivals: Sequence[Arrival], form: Format, other: str) -> bytes:
+    """What a listener with a playout buffer, concealment and FEC makes of a stream, as PCM.
+
+    Args:
+        other: the codec that the sound had on its way, which decides the rate.
+    """
+    rate = common_rate(form.codec, other)
+    listener = Transcoder(form, FORMATS[other])
+    waiting = list(reversed(arrivals))
+    pcm = b""
+    tick = arrivals[0].at + 0.007
+    while tick < arrivals[-1].at + 0.4:
+        while waiting and waiting[-1].at <= tick:
+            arrival = waiting.pop()
+            listener.push(arrival.packet, arrival.at)
+        pcm += listener.pull(tick)[0]
+        tick += FRAME
+    assert listener.rate == rate, "the listener runs at the rate that both codecs have"
+    return pcm
