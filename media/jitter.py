@@ -3,19 +3,21 @@
 Three things that sound alike are kept apart, since each needs another answer:
 
 - LOST: the frame is missing and later ones are here. It will not come; conceal it, perhaps from
-  the copy that the next packet carries. - LATE: nothing is here, though sound was going on.
-  Stretch what was heard; the frame may still come, and is then played, not thrown away: that is
-  how the delay grows. - SILENCE: the sender has nothing to say (its timestamps jump and its
-  sequence numbers do not), or has stopped, or has not begun.
+  the copy that the next packet carries.
+- LATE: nothing is here, though sound was going on. Stretch what was heard; the frame may still
+  come, and is then played, not thrown away: that is how the delay grows.
+- SILENCE: the sender has nothing to say (its timestamps jump and its sequence numbers do not), or
+  has stopped, or has not begun.
 
 One lost packet never holds up the next. How much delay is aimed at follows the lateness of the
 packets, relative to the fastest packet of the last seconds, which also keeps up with a clock that
-drifts: a slow estimate of its 97th percentile, or what it was at its worst of late, whichever is
-more. The worst is believed at once and forgotten over half a minute, for stalls come in company. Where packets get lost, the aim is a frame at least, so that the next packet is here with
-its copy of the lost one. Delay goes up by LATE frames, and at the start of each spell of sound;
-`surplus` and `deficit` tell how much there is too much or too little, and whoever plays the sound
-shortens or stretches it where that cannot be heard. What a stall has held up is played, not thrown
-away, unless it is older than `MAX_DELAY`.
+drifts. It is a slow estimate of the 97th percentile, or what was the worst of late, whichever is
+more: the worst is believed at once and forgotten over half a minute, for stalls come in company.
+Where packets get lost, the aim is a frame at least, so that the next packet is here with its copy
+of the lost one. Delay goes up by LATE frames, and at the start of each spell of sound; `surplus`
+and `deficit` tell how much there is too much or too little, and whoever plays the sound shortens or
+stretches it where that is not heard. What a stall has held up is played, not thrown away, unless it
+is older than `MAX_DELAY`.
 
 Sequence numbers that carried no sound (telephone-events) are declared with `skip`, so that they
 are not taken for loss. Everything is bounded, and `now` comes from outside.
@@ -199,14 +201,17 @@ class PlayoutBuffer:
             self._clear()
             self._insert(packet, now, sound)
         else:
-            self._follow(now - self._media(packet.timestamp))
+            self._follow(now - self._media(packet.timestamp), is_stale=True)
 
     def _media(self, timestamp: int) -> float:
         step = timestamp_difference(timestamp, self._newest_timestamp)
         return self._newest_media + step / self._clock_rate
 
-    def _follow(self, transit: float) -> None:
-        """Move the estimate of lateness by one packet."""
+    def _follow(self, transit: float, *, is_stale: bool = False) -> None:
+        """Move the estimate of lateness by one packet.
+
+        A stale one may be from a sender that starts anew: it does not count as the worst.
+        """
         fastest = self._fastest
         if abs(transit - fastest.value) > _REBASE:
             fastest.clear()
@@ -217,7 +222,7 @@ class PlayoutBuffer:
         else:
             self._lateness -= _QUANTILE_STEP * (1.0 - _QUANTILE)
         self._lateness = min(MAX_TARGET, max(0.0, self._lateness))
-        if lateness > self._peak:
+        if lateness > self._peak and not is_stale:
             self._peak = min(MAX_TARGET, lateness)
         else:
             self._peak -= _PEAK_FALL * self._peak
@@ -283,9 +288,10 @@ class PlayoutBuffer:
                 self._take(first)
                 continue
             behind = now - entry.media - self._fastest.value
-            if self._done < 0:
-                behind = now - entry.arrival  # it may be the packet that is late, and not the rest early
-            if behind < self.target - _EARLY:
+            if self._done < 0:  # of a new stream not much is known: the first may be the late one
+                if now - entry.arrival < max(MIN_TARGET, self._lateness + _MARGIN) - _EARLY:
+                    return False
+            elif behind < self.target - _EARLY:
                 return False
             if behind > MAX_DELAY:
                 first, entry = self._clear_jam(now)

@@ -376,7 +376,9 @@ class Reporter:
     round_trip: float | None = None
     far_loss: float = 0.0  # share of our packets that the far end lost in its last interval
     far_jitter: float = 0.0  # seconds, in the far end's eyes
-    expected_loss: float = 0.0  # of packets to come: the last interval's, or what is left of worse ones
+    expected_loss: float = (
+        0.0  # of packets to come: the last interval's, or what is left of worse ones
+    )
     _due: float | None = None
     _last_report: int = 0
     _last_report_at: float = 0.0

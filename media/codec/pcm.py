@@ -12,7 +12,16 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "'audioop' is deprecated", DeprecationWarning)
     import audioop
 
-__all__ = ["audioop", "crossfade", "fade", "fade_in", "find_first_lag", "find_lag", "shorten", "stretch"]
+__all__ = [
+    "audioop",
+    "crossfade",
+    "fade",
+    "fade_in",
+    "find_first_lag",
+    "find_lag",
+    "shorten",
+    "stretch",
+]
 
 _SHORTEST_LAG = 0.0025  # seconds: a voice of 400 Hz
 _LONGEST_LAG = 0.015  # a voice of 66 Hz

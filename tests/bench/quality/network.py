@@ -1,7 +1,7 @@
 """Bad networks in a seed: which packets of a stream are lost, and how late the others come.
 
-Loss is random (each packet on its own) or bursty (Gilbert's model of two states, E. N. Gilbert 1960:
-in the bad one everything is lost, for three packets on average). Jitter is what a radio link does:
+Loss is random (each packet on its own) or bursty (Gilbert's two states: in the
+bad one everything is lost, for three packets on average). Jitter is what a radio link does:
 every packet a little late, and now and then a stall, after which all that waited comes at once.
 Order is kept, as almost every path keeps it.
 """
@@ -29,7 +29,9 @@ class Network:
     jitter: float = 0.0
 
     def __str__(self) -> str:
-        loss = f"{self.loss:.0%} {'bursty' if self.bursty else 'random'}" if self.loss else "no loss"
+        loss = (
+            f"{self.loss:.0%} {'bursty' if self.bursty else 'random'}" if self.loss else "no loss"
+        )
         return f"{loss}, {self.jitter * 1000:.0f} ms" if self.jitter else loss
 
     def fates(self, count: int, seed: int) -> list[float | None]:
@@ -38,7 +40,9 @@ class Network:
         speech = count - _WARM_UP
         lost = self._losses(speech, chance)
         while abs(sum(lost) - self.loss * speech) > 0.1 * self.loss * speech + 1:
-            lost = self._losses(speech, chance)  # eight seconds are short: have the share all the same
+            lost = self._losses(
+                speech, chance
+            )  # eight seconds are short: have the share all the same
         delays = self._delays(count, chance)
         return [
             None if gone else delay

@@ -3,10 +3,10 @@ imports nothing of ours.
 
     python score.py < jobs.jsonl > scores.jsonl
 
-A job: {"reference": path, "degraded": path, "rate": 8000 or 16000, "visqol": whether}; files are raw
-PCM. An answer, in the order of the jobs: {"pesq": MOS-LQO, "visqol": MOS-LQO or null, "delay": s}.
-PESQ is narrowband (ITU-T P.862.1) at 8 kHz, wideband (P.862.2) at 16. ViSQOL is at 16 kHz, in speech
-mode.
+A job: {"reference": path, "degraded": path, "rate": 8000 or 16000, "visqol": whether}, raw PCM in
+the files. An answer, in the order of the jobs: {"pesq": MOS-LQO, "visqol": MOS-LQO or null,
+"delay": s}. PESQ is narrowband (ITU-T P.862.1) at 8 kHz, wideband (P.862.2) at 16. ViSQOL is at
+16 kHz, in speech mode.
 """
 
 import contextlib
@@ -15,17 +15,24 @@ import json
 import os
 import sys
 from multiprocessing import Pool
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pesq import PesqError, pesq
 from scipy.signal import correlate, resample_poly
 
 _SEARCH_WINDOW = 15  # of ViSQOL's patches: the sounds are aligned beforehand
 
 
-def aligned(reference, degraded, rate):
+Sound = NDArray[np.float64]
+
+
+def aligned(reference: Sound, degraded: Sound, rate: int) -> tuple[Sound, float]:
     """The degraded sound cut to where the reference is, and its delay in seconds."""
-    energy = [np.sqrt(np.convolve(x**2, np.ones(rate // 100), "same")) for x in (reference, degraded)]
+    energy = [
+        np.sqrt(np.convolve(x**2, np.ones(rate // 100), "same")) for x in (reference, degraded)
+    ]
     sums = correlate(energy[1], energy[0], mode="valid", method="fft")
     lag = int(np.argmax(sums))
     low, high = max(0, lag - rate // 50), min(len(degraded) - len(reference), lag + rate // 50)
@@ -35,7 +42,7 @@ def aligned(reference, degraded, rate):
 
 
 @functools.cache
-def _visqol():
+def _visqol() -> Any:
     with open(os.devnull, "w") as void, contextlib.redirect_stderr(void):
         from visqol import VisqolApi
 
@@ -44,7 +51,7 @@ def _visqol():
     return api
 
 
-def score(job):
+def score(job: dict[str, Any]) -> dict[str, Any]:
     rate = job["rate"]
     reference, degraded = (
         np.fromfile(job[name], np.int16).astype(float) / 32768 for name in ("reference", "degraded")

@@ -34,15 +34,17 @@ TALKERS = (
         "man",
         "en-us+m3",
         38,
-        "The birch canoe slid on the smooth planks. ... Glue the sheet to the dark blue background. "
-        "... It is easy to tell the depth of a well. Four hours of steady work faced us.",
+        "The birch canoe slid on the smooth planks. ... Glue the sheet to the dark blue "
+        "background. ... It is easy to tell the depth of a well. Four hours of steady work faced "
+        "us.",
     ),
     Talker(
         "woman",
         "en-gb-x-rp+f2",
         62,
         "Rice is often served in round bowls. ... The juice of lemons makes fine punch. "
-        "... The box was thrown beside the parked truck. A large size in stockings is hard to sell.",
+        "... The box was thrown beside the parked truck. A large size in stockings is hard to "
+        "sell.",
     ),
     Talker(
         "young woman",

@@ -1,6 +1,6 @@
-"""A call through the audio path in virtual time: the same for every run, and thousands of times faster.
+"""A call through the audio path in virtual time: every run is the same, and takes no time.
 
-What the sockets, SRTP and the worker's loop do is not in it; the runs beside other engines have that.
+What sockets, SRTP and the worker's loop do is not in it; the runs beside other engines have that.
 """
 
 from collections.abc import Mapping, Sequence
