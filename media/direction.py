@@ -6,7 +6,8 @@ middle of a call: the format goes by the payload type of each packet. What leave
 the while (`Outlet`).
 
 Digits are received, told, and made anew for the far end (`Keypad`); the sound that comes with a
-digit is dropped, so that it is not heard twice.
+digit is dropped, so that it is not heard twice. Of a source that agreed on no telephone-events,
+digits are found in the sound (`ToneDetector`).
 
 Pure: packets are authentic RTP in and plain RTP out, `now` is given, nothing is random.
 """
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from math import log10
 
 from media.codec.pcm import fade_in
+from media.detector import ToneDetector
+from media.ear import Ear
 from media.format import Format, pass_through
 from media.keypad import Keypad
 from media.outlet import Outlet
@@ -71,6 +74,9 @@ class Direction:
         self.lane: Relay | None = None  # while packets may go the short way, `Relay.follow`
         self._keypad = Keypad(sink, sends=digits)
         self._player: Player | None = None
+        self._in_tones = False  # the source has no telephone-events: its digits are tones
+        self._detector: ToneDetector | None = None  # of those, in what is transcoded
+        self._ear: Ear | None = None  # and in what is not
         self.received = 0
         self._discarded = 0  # counts of stages that are gone are added to these
         self._lost = 0
@@ -132,6 +138,9 @@ class Direction:
         if source is not self._source:
             self._enter(source)
         stage = self._stage
+        if self._in_tones and not (self._sending and isinstance(stage, Transcoder)):
+            ear = self._ear = self._ear or Ear(source)
+            self._keypad.hear_tones(ear.push(packet.payload, now), now, passed=self._sending)
         if not self._sending or self._keypad.covers:
             self._leave_out(packet, now)
         elif isinstance(stage, Transcoder):
@@ -139,7 +148,7 @@ class Direction:
         elif self._keypad.busy or self._player is not None:
             self._leave_out(packet, now)
         elif stage is not None:
-            self.lane = stage
+            self.lane = None if self._in_tones else stage
             return stage.push(packet, now)
         return []
 
@@ -149,6 +158,8 @@ class Direction:
         A tick that comes late makes up for those that did not come, up to 100 ms.
         """
         self._keypad.poll(now)
+        if self._ear is not None and self._ear.active:
+            self._keypad.hear_tones(self._ear.poll(now), now, passed=self._sending)
         occupied = self._keypad.busy or self._player is not None
         if not isinstance(self._stage, Transcoder) and not occupied:
             return []
@@ -167,7 +178,9 @@ class Direction:
     def needs_ticks(self) -> bool:
         """Whether anything is done in `tick`; a relay works without."""
         stage, player = self._stage, self._player
-        return player is not None or isinstance(stage, Transcoder) or self._keypad.is_active
+        if player is not None or isinstance(stage, Transcoder) or self._keypad.is_active:
+            return True
+        return self._ear is not None and self._ear.active
 
     @property
     def has_digits(self) -> bool:
@@ -252,6 +265,9 @@ class Direction:
         else:
             self._stage = Transcoder(source, self._sink)
             self._stage.expect_loss(self._loss_expected)
+        self._in_tones = source.dtmf_payload_type is None
+        if self._in_tones and isinstance(self._stage, Transcoder):
+            self._detector = ToneDetector(self._stage.rate)
 
     def _retire(self) -> None:
         """Part with the stage, and keep its counts."""
@@ -266,6 +282,7 @@ class Direction:
             self._discarded += stage.discarded
         self._stage = None
         self._source = None
+        self._detector = self._ear = None
         self._pcm = b""
 
     def _leave_out(self, packet: RtpPacket, now: float) -> None:
@@ -279,6 +296,10 @@ class Direction:
         """What goes out in the present slot."""
         stage = self._stage
         pcm, sound = stage.pull(now) if isinstance(stage, Transcoder) else (b"", False)
+        detector = self._detector
+        if detector is not None and (sound or detector.active):
+            told, pcm = detector.listen(pcm)
+            self._keypad.hear_tones(told, now, passed=False)
         if self._keypad.busy:
             self._pcm = b""
             self._broken = True

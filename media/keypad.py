@@ -1,8 +1,9 @@
 """The digits of one direction: heard in whatever way its source says them, told once, and said anew
 in the way that its sink takes them.
 
-A digit may come as telephone-events in the media or, beside them, in a SIP INFO. Some PBXs say each
-digit both ways, so what is said beside the media counts only as long as the media bring none.
+A digit may come in the media, as telephone-events or, from a source that has none of those, as the
+tones that it stands for; or beside the media, in a SIP INFO. Some PBXs say each digit both ways, so
+what is said beside the media counts only as long as the media bring none.
 It leaves as telephone-events (RFC 4733) where the sink agreed on them, and else as the two tones
 that it stands for.
 """
@@ -35,7 +36,8 @@ class Keypad:
         self._voice: Voice | None = None
         self._receiver = DigitReceiver()
         self._told: list[tuple[str, int]] = []
-        self._in_media = False  # the source says digits in its media
+        self._in_media = False  # the source says digits as events
+        self._tone: tuple[str, float] | None = None  # the last one heard as tones, and when
         self._beside: tuple[str, float] | None = None  # the last one said otherwise, and when
         self._is_double = False  # the digit that goes on in the media was said otherwise before
 
@@ -66,28 +68,45 @@ class Keypad:
 
     def take(self, digit: str, duration_ms: int, now: float) -> None:
         """A digit that the source said beside its media."""
-        if self._in_media:
+        if self._in_media or _is_recent(self._tone, digit, now):
             return
         self._beside = (digit, now)
         self._tell(digit, duration_ms)
         if self.sending:
             self.press(digit, duration_ms)
 
+    def hear_tones(self, told: list[Pressed | Released], now: float, *, passed: bool) -> None:
+        """Take what was found in the sound of a source without telephone-events.
+
+        Args:
+            passed: the sound goes on to the sink with the tones in it.
+        """
+        for event in told:
+            if isinstance(event, Pressed):
+                self._is_double = _is_recent(self._beside, event.digit, now)
+                self._press(event.digit, wanted=not passed)
+            else:
+                self._release(event)
+            self._tone = (event.digit, now)
+
     def _hear(self, told: list[Pressed | Released], now: float) -> None:
         for event in told:
             if isinstance(event, Pressed):
-                self._is_double = not self._in_media and self._was_said(event.digit, now)
+                said = _is_recent(self._beside, event.digit, now)
+                self._is_double = said and not self._in_media
                 self._in_media = True
-                if self.sending and self._sends and not self._is_double:
-                    self._keys.press(event.digit)
-            elif not self._is_double:
-                self._tell(event.digit, event.duration_ms)
-                self._keys.release(event.duration_ms)
+                self._press(event.digit, wanted=True)
+            else:
+                self._release(event)
 
-    def _was_said(self, digit: str, now: float) -> bool:
-        return (
-            self._beside is not None and self._beside[0] == digit and now - self._beside[1] < _SAME
-        )
+    def _press(self, digit: str, *, wanted: bool) -> None:
+        if wanted and self.sending and self._sends and not self._is_double:
+            self._keys.press(digit)
+
+    def _release(self, event: Released) -> None:
+        if not self._is_double:
+            self._tell(event.digit, event.duration_ms)
+            self._keys.release(event.duration_ms)
 
     def _tell(self, digit: str, duration_ms: int) -> None:
         if len(self._told) < _MAX_DIGITS:
@@ -151,6 +170,10 @@ class Keypad:
         payload = self._voice.encode(pcm)
         marker = slot.begins
         return [outlet.send(self._sink.payload_type, payload, marker=marker)] if payload else []
+
+
+def _is_recent(said: tuple[str, float] | None, digit: str, now: float) -> bool:
+    return said is not None and said[0] == digit and now - said[1] < _SAME
 
 
 def _events(sink: Format) -> tuple[int | None, int]:
