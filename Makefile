@@ -98,10 +98,10 @@ fuzz: $(FUZZERS)  ## every parser of sip/ and media/, the agent and a call, SECO
 bench: lab-setup  ## set-up times and delays as distributions
 	@$(RUN)/python -m tests.bench
 
-PEERS := $(VENV)/peers
 bench-texts: $(LOCKED)-dev  ## texts through the whole bridge each way, on SQLite and PostgreSQL
 	@$(RUN)/python -m tests.bench.texts
 
+PEERS := $(VENV)/peers
 bench-sip: $(LOCKED)-dev  ## the SIP user agent beside others for Python
 	@[ -x $(PEERS)/bin/python ] || $(RUN)/python -m venv $(PEERS)
 	@$(QUIET) "other user agents" $(PEERS)/bin/python -m pip install --require-hashes -r requirements/peers.lock

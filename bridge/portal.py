@@ -142,7 +142,7 @@ class Portals:
         portal = Portal(room_id, line, number, user)
         self._keep(portal)
         self._unsaved[room_id] = PortalRow(room_id, line, number.text, user)
-        await self._try_to_save()
+        await self._try_to_save(room_id)
         return portal
 
     async def forget(self, room_id: str) -> None:
@@ -156,7 +156,7 @@ class Portals:
             else:
                 self._by_party.pop(party, None)
             self._unsaved[room_id] = None
-            await self._try_to_save()
+            await self._try_to_save(room_id)
 
     async def save(self) -> None:
         """Write what the database does not know yet.
@@ -164,17 +164,23 @@ class Portals:
         Raises:
             DatabaseAway: it is still away.
         """
-        for room_id, row in list(self._unsaved.items()):
-            if row is None:
-                await self._table.delete(room_id)
-            else:
-                await self._table.put(row)
-            if self._unsaved.get(room_id, row) is row:
-                self._unsaved.pop(room_id, None)
+        for room_id in list(self._unsaved):
+            await self._save(room_id)
 
-    async def _try_to_save(self) -> None:
+    async def _save(self, room_id: str) -> None:
+        if room_id not in self._unsaved:
+            return  # somebody else was quicker
+        row = self._unsaved[room_id]
+        if row is None:
+            await self._table.delete(room_id)
+        else:
+            await self._table.put(row)
+        if self._unsaved.get(room_id, row) is row:
+            self._unsaved.pop(room_id, None)
+
+    async def _try_to_save(self, room_id: str) -> None:
         try:
-            await self.save()
+            await self._save(room_id)
         except DatabaseAway as error:
             log.warning("portals are in memory alone, until the database is back: %s", error)
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bridge.db.interface import Connection, Database
+from bridge.db.interface import Connection, Database, Row
 
 log = logging.getLogger(__name__)
 
@@ -68,31 +68,32 @@ class Inbox:
                 name = hashlib.sha256(_dump(raw).encode()).hexdigest()
                 rows.setdefault(f"unreadable:{name}", ("", raw, "aside"))
 
-        async def insert(connection: Connection) -> list[InboxEvent]:
-            found: list[InboxEvent] = []
-            keys = list(rows)
-            for start in range(0, len(keys), _MOST_ROWS):
-                arguments: list[object] = []
-                places = []
-                for event_id in keys[start : start + _MOST_ROWS]:
-                    room_id, raw, state = rows[event_id]
-                    first = len(arguments) + 1
-                    places.append(f"({', '.join(f'${first + i}' for i in range(6))})")
-                    arguments += [event_id, room_id, txn_id[:255], _dump(raw), state, now_ms]
-                fresh = await connection.fetch(
-                    "INSERT INTO inbox (event_id, room_id, txn_id, payload, state, received_ms)"
-                    f" VALUES {', '.join(places)}"
-                    " ON CONFLICT (event_id) DO NOTHING RETURNING seq, event_id",
-                    *arguments,
-                )
-                for row in fresh:
-                    room_id, raw, state = rows[row["event_id"]]
-                    if state == "pending" and isinstance(raw, dict):
-                        found.append(InboxEvent(row["seq"], row["event_id"], room_id, raw, now_ms))
+        keys = list(rows)
+        statements = [
+            _insertion(
+                txn_id[:255], {key: rows[key] for key in keys[start : start + _MOST_ROWS]}, now_ms
+            )
+            for start in range(0, len(keys), _MOST_ROWS)
+        ]
 
-            return found
+        async def insert(connection: Connection) -> list[Row]:
+            return [
+                row
+                for query, arguments in statements
+                for row in await connection.fetch(query, *arguments)
+            ]
 
-        found = await self._database.commit(insert) if rows else []
+        fresh: list[Row] = []
+        if len(statements) == 1:
+            query, arguments = statements[0]
+            fresh = await self._database.write(query, *arguments)
+        elif statements:
+            fresh = await self._database.commit(insert)
+        found = []
+        for row in fresh:
+            room_id, raw, state = rows[row["event_id"]]
+            if state == "pending" and isinstance(raw, dict):
+                found.append(InboxEvent(row["seq"], row["event_id"], room_id, raw, now_ms))
         if aside := sum(state == "aside" for _, _, state in rows.values()):
             log.warning("%d events of a transaction have no usable id: set aside", aside)
         return sorted(found, key=lambda event: event.seq)
@@ -180,6 +181,24 @@ class Inbox:
         await self._database.execute(
             "DELETE FROM inbox WHERE state <> 'pending' AND received_ms < $1", now_ms - KEEP_MS
         )
+
+
+def _insertion(
+    txn_id: str, rows: Mapping[str, tuple[str, object, str]], now_ms: int
+) -> tuple[str, list[object]]:
+    """A statement that stores these events, and what goes into its places."""
+    arguments: list[object] = []
+    places = []
+    for event_id, (room_id, raw, state) in rows.items():
+        first = len(arguments) + 1
+        places.append(f"({', '.join(f'${first + i}' for i in range(6))})")
+        arguments += [event_id, room_id, txn_id, _dump(raw), state, now_ms]
+    query = (
+        "INSERT INTO inbox (event_id, room_id, txn_id, payload, state, received_ms)"
+        f" VALUES {', '.join(places)}"
+        " ON CONFLICT (event_id) DO NOTHING RETURNING seq, event_id"
+    )
+    return query, arguments
 
 
 def _dump(raw: object) -> str:

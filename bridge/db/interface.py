@@ -80,6 +80,21 @@ class Database(ABC):
             DatabaseAway: it was not done, or it is not known.
         """
 
+    async def change(self, query: str, key: str, *arguments: object) -> Row | None:
+        """One statement about one row, which may share its commit with others of its kind.
+
+        Args:
+            query: its first place and the first column that it returns are the row's key.
+
+        Returns:
+            What it returns; None if it did nothing.
+
+        Raises:
+            DatabaseAway: it was not done, or it is not known.
+        """
+        rows = await self.write(query, key, *arguments)
+        return rows[0] if rows else None
+
     @abstractmethod
     async def fetch(self, query: str, *arguments: object) -> list[Row]:
         """Read what is committed.
@@ -93,7 +108,11 @@ class Database(ABC):
         """Finish what was asked for, and close."""
 
     async def execute(self, query: str, *arguments: object) -> None:
-        """One statement in a transaction of its own."""
+        """One statement whose rows nobody wants; it may share its commit with others of its kind.
+
+        Raises:
+            DatabaseAway: it was not done, or it is not known.
+        """
         await self.write(query, *arguments)
 
     async def fetchrow(self, query: str, *arguments: object) -> Row | None:

@@ -107,8 +107,8 @@ class OutgoingTexts:
 
     async def store(self, text: OutgoingText) -> OutgoingText | None:
         """Keep a text; None if it is there already."""
-        rows = await self._database.write(_INSERT_OUT, *_values(text))
-        return replace(text, seq=rows[0]["seq"]) if rows else None
+        row = await self._database.change(_INSERT_OUT, text.event_id, *_values(text))
+        return None if row is None else replace(text, seq=row["seq"])
 
     async def again(self, text: OutgoingText, event_id: str, *, now_ms: int) -> OutgoingText | None:
         """Let a text that did not arrive leave again, as a departure with a key of its own.
@@ -137,14 +137,14 @@ class OutgoingTexts:
                 state="waiting",
                 road="",
             )
-            seq = await connection.fetchval(_INSERT_OUT, *_values(fresh))
-            if seq is None:
+            row = await connection.fetchrow(_INSERT_OUT, event_id, *_values(fresh))
+            if row is None:
                 return None
             await connection.execute(
                 f"UPDATE text_out SET state = 'again', {_FORGET} WHERE event_id = $1",
                 text.event_id,
             )
-            return replace(fresh, seq=seq)
+            return replace(fresh, seq=row["seq"])
 
         return await self._database.commit(depart)
 
@@ -210,14 +210,14 @@ class OutgoingTexts:
         Returns:
             False if its author has changed it or taken it back meanwhile: it must not leave so.
         """
-        marked = await self._database.write(
+        marked = await self._database.change(
             "UPDATE text_out SET state = 'sending', road = $2 WHERE event_id = $1"
-            " AND state IN ('waiting', 'sending') AND body = $3 RETURNING seq",
+            " AND state IN ('waiting', 'sending') AND body = $3 RETURNING event_id",
             text.event_id,
             road,
             text.body,
         )
-        return bool(marked)
+        return marked is not None
 
     async def waiting(self, text: OutgoingText) -> OutgoingText | None:
         """The bytes did not leave after all, or nobody tried.
@@ -225,14 +225,14 @@ class OutgoingTexts:
         Returns:
             The text as it is now; None if its author has taken it back.
         """
-        rows = await self._database.write(
+        row = await self._database.change(
             "UPDATE text_out SET state = 'waiting' WHERE event_id = $1"
-            " AND state IN ('waiting', 'sending') RETURNING body",
+            " AND state IN ('waiting', 'sending') RETURNING event_id, body",
             text.event_id,
         )
-        if not rows or rows[0]["body"] is None:
+        if row is None or row["body"] is None:
             return None
-        return replace(text, body=rows[0]["body"])
+        return replace(text, body=row["body"])
 
     async def done(
         self, event_id: str, state: str, *, remote_id: str = "", keep_body: bool = False
@@ -272,13 +272,13 @@ _INSERT_OUT = (
     "INSERT INTO text_out"
     " (event_id, room_id, line, number, body, state, created_ms, origin, file)"
     " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
-    " ON CONFLICT (event_id) DO NOTHING RETURNING seq"
+    " ON CONFLICT (event_id) DO NOTHING RETURNING event_id, seq"
 )
 
 
 def _values(text: OutgoingText) -> tuple[object, ...]:
+    """What `_INSERT_OUT` wants after the event id."""
     return (
-        text.event_id,
         text.room_id,
         text.line,
         text.number,
@@ -318,28 +318,17 @@ class IncomingTexts:
         Returns:
             Those that were not there already.
         """
+        if len(texts) == 1:  # of one user, as most lines have: it may share its commit
+            text = texts[0]
+            row = await self._database.change(_INSERT_IN, text.key, *_values_in(text))
+            return [] if row is None else [replace(text, seq=row["seq"])]
 
         async def insert(connection: Connection) -> list[IncomingText]:
             fresh = []
             for text in texts:
-                seq = await connection.fetchval(
-                    "INSERT INTO text_in"
-                    " (key, user_id, line, number, name, msgtype, body, state, created_ms, sender,"
-                    " wanted) VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', $8, $9, $10)"
-                    " ON CONFLICT (key, user_id) DO NOTHING RETURNING seq",
-                    text.key,
-                    text.user_id,
-                    text.line,
-                    text.number,
-                    text.name,
-                    text.msgtype,
-                    text.body,
-                    text.created_ms,
-                    text.sender,
-                    text.wanted or None,
-                )
-                if seq is not None:
-                    fresh.append(replace(text, seq=seq))
+                row = await connection.fetchrow(_INSERT_IN, text.key, *_values_in(text))
+                if row is not None:
+                    fresh.append(replace(text, seq=row["seq"]))
             return fresh
 
         return await self._database.commit(insert) if texts else []
@@ -451,12 +440,33 @@ class IncomingTexts:
         )
 
 
+_INSERT_IN = (
+    "INSERT INTO text_in"
+    " (key, user_id, line, number, name, msgtype, body, state, created_ms, sender, wanted)"
+    " VALUES ($1, $2, $3, $4, $5, $6, $7, 'waiting', $8, $9, $10)"
+    " ON CONFLICT (key, user_id) DO NOTHING RETURNING key, seq"
+)
 _INCOMING = "seq, key, user_id, line, number, name, msgtype, body, created_ms, state, sender"
 _FOLDED = "line = $1 AND number = $2 AND user_id = $3 AND state IN ('folded', 'told')"
 
 
 def _key(party: Party) -> tuple[str, str, str]:
     return party.line, party.number, party.user_id
+
+
+def _values_in(text: IncomingText) -> tuple[object, ...]:
+    """What `_INSERT_IN` wants after the key."""
+    return (
+        text.user_id,
+        text.line,
+        text.number,
+        text.name,
+        text.msgtype,
+        text.body,
+        text.created_ms,
+        text.sender,
+        text.wanted or None,
+    )
 
 
 def _incoming(row: Any) -> IncomingText:

@@ -497,6 +497,12 @@ class FaultyDatabase(Database):
     async def write(self, query: str, *arguments: object) -> list[Row]:
         return await self._ask(lambda: self.real.write(query, *arguments))
 
+    async def change(self, query: str, key: str, *arguments: object) -> Row | None:
+        return await self._ask(lambda: self.real.change(query, key, *arguments))
+
+    async def execute(self, query: str, *arguments: object) -> None:
+        await self._ask(lambda: self.real.execute(query, *arguments))
+
     async def fetch(self, query: str, *arguments: object) -> list[Row]:
         return await self._ask(lambda: self.real.fetch(query, *arguments))
 

@@ -442,7 +442,7 @@ async def test_a_store_that_fails_is_the_hooks_to_answer_for(
     async def fail(*args: Any) -> Any:
         raise DatabaseAway("disk full")
 
-    monkeypatch.setattr(database, "commit", fail)
+    monkeypatch.setattr(database, "change", fail)
     with pytest.raises(DatabaseAway):
         await world.texting.receive_hook("acme", [arrival()])
     assert world.matrix.sent == []

@@ -401,7 +401,7 @@ async def test_a_text_in_is_stored_before_it_is_acknowledged(
     world: World, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    commit = database.commit
+    commit = database.change
     answer = world.trunk.fake.answer_message
 
     async def watched(*args: Any) -> Any:
@@ -413,7 +413,7 @@ async def test_a_text_in_is_stored_before_it_is_acknowledged(
         order.append(f"answered {status}")
         answer(id, status, now=now, sender=sender)
 
-    monkeypatch.setattr(database, "commit", watched)
+    monkeypatch.setattr(database, "change", watched)
     monkeypatch.setattr(world.trunk.fake, "answer_message", answered)
     world.arrive("Grüße 👍".encode())
     await until(lambda: world.matrix.sent)
@@ -472,7 +472,7 @@ async def test_a_database_in_trouble_is_a_500_so_that_it_comes_again(
     async def broken(*args: Any) -> Any:
         raise DatabaseAway("disk full")
 
-    monkeypatch.setattr(database, "commit", broken)
+    monkeypatch.setattr(database, "change", broken)
     world.arrive(b"hello")
     await until(lambda: world.trunk.fake.answers)
     assert world.trunk.fake.answers == [("k1", 500)]
