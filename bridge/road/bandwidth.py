@@ -9,7 +9,6 @@ Out: JSON with the basic authentication of an API user; 202 says that it is queu
 the application's address, which a text cannot name. No idempotency key.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +16,8 @@ from urllib.parse import quote
 from bridge.road import payload
 from bridge.road.kind import CARDS, FILMS, MORE_PICTURES, PAPERS, PICTURES, SOUNDS
 from bridge.road.proof import basic, check_login, login_for
-from bridge.road.result import NO_REASON, by_status, refused
+from bridge.road.request import post_json
+from bridge.road.result import NO_REASON, read_outcome
 from bridge.road.road import (
     ApiAnswer,
     ApiRequest,
@@ -29,7 +29,6 @@ from bridge.road.road import (
     Limits,
     Outcome,
     Receipt,
-    Taken,
     Thanks,
     Unreadable,
 )
@@ -118,23 +117,17 @@ class Bandwidth:
         }
         if text.media:
             body["media"] = list(text.media)
-        return ApiRequest(
-            "POST",
-            f"{self._base}/users/{quote(self._account, safe='')}/messages",
-            {"Authorization": self._login, "Content-Type": "application/json"},
-            json.dumps(body).encode(),
-        )
+        url = f"{self._base}/users/{quote(self._account, safe='')}/messages"
+        return post_json(url, body, login=self._login)
 
     def outcome(self, answer: ApiAnswer) -> Outcome:
         """202 with the message, or a description, of a field where one is wrong."""
-        if (other := by_status(answer)) is not None:
-            return other
-        said = payload.document(answer.body)
-        if answer.status == 202:
-            return Taken(payload.text_at(said, "id"))
-        words = payload.text_at(said, "fieldErrors", 0, "description")
-        words = words or payload.text_at(said, "description")
-        return refused(answer, words)
+        return read_outcome(
+            answer,
+            statuses=(202,),
+            id=("id",),
+            words=(("fieldErrors", 0, "description"), ("description",)),
+        )
 
 
 def _arrival(event: Any) -> Arrival:

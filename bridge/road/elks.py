@@ -11,11 +11,11 @@ address in an MMS, which has no delivery report and needs a number that can do i
 
 import ipaddress
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlencode
 
 from bridge.road import payload
 from bridge.road.kind import PICTURES
 from bridge.road.proof import Network, basic, check_source, login_for
+from bridge.road.request import post_form
 from bridge.road.result import NO_REASON, by_status, refused
 from bridge.road.road import (
     ApiAnswer,
@@ -109,15 +109,8 @@ class Elks:
             fields["image"] = text.media[0]
         elif text.receipts is not None:
             fields["whendelivered"] = text.receipts
-        return ApiRequest(
-            "POST",
-            f"{self._base}/{'mms' if text.media else 'sms'}",
-            {
-                "Authorization": self._login,
-                "Content-Type": "application/x-www-form-urlencoded",
-            },
-            urlencode(fields).encode(),
-        )
+        kind = "mms" if text.media else "sms"
+        return post_form(f"{self._base}/{kind}", fields, login=self._login)
 
     def outcome(self, answer: ApiAnswer) -> Outcome:
         """200 with the message, or a status with a bare sentence."""

@@ -9,14 +9,14 @@ Out: JSON with access key and secret key; 202 names the record. Receipts come in
 that the next station has it, then what became of it. No idempotency key.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from bridge.road import payload
 from bridge.road.kind import PICTURES
 from bridge.road.proof import Network, basic, check_source
-from bridge.road.result import NO_REASON, by_status, refused
+from bridge.road.request import post_json
+from bridge.road.result import NO_REASON, read_outcome
 from bridge.road.road import (
     ApiAnswer,
     ApiRequest,
@@ -28,7 +28,6 @@ from bridge.road.road import (
     Limits,
     Outcome,
     Receipt,
-    Taken,
     Thanks,
     Unreadable,
 )
@@ -104,22 +103,13 @@ class Flowroute:
             body |= {"is_mms": True, "media_urls": list(text.media)}
         if text.receipts is not None:
             body["dlr_callback"] = text.receipts
-        return ApiRequest(
-            "POST",
-            f"{self._base}/messages",
-            {"Authorization": self._login, "Content-Type": "application/vnd.api+json"},
-            json.dumps(body).encode(),
-        )
+        url, kind = f"{self._base}/messages", "application/vnd.api+json"
+        return post_json(url, body, login=self._login, content_type=kind)
 
     def outcome(self, answer: ApiAnswer) -> Outcome:
         """202 with the record, or a list of errors."""
-        if (other := by_status(answer)) is not None:
-            return other
-        said = payload.document(answer.body)
-        if answer.status in (200, 202):
-            return Taken(payload.text_at(said, "data", "id"))
-        error = payload.at(said, "errors", 0)
-        return refused(answer, payload.text_at(error, "detail") or payload.text_at(error, "title"))
+        words = (("errors", 0, "detail"), ("errors", 0, "title"))
+        return read_outcome(answer, statuses=(200, 202), id=("data", "id"), words=words)
 
 
 def _arrival(id: str, message: Any, included: Sequence[Any] = ()) -> Arrival:

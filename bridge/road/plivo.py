@@ -13,7 +13,6 @@ first one as `ParentMessageUUID`. No idempotency key.
 import base64
 import hashlib
 import hmac
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
@@ -21,7 +20,8 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from bridge.road import payload
 from bridge.road.kind import CARDS, FILMS, PICTURES, SOUNDS
 from bridge.road.proof import basic
-from bridge.road.result import NO_REASON, by_status, refused
+from bridge.road.request import post_json
+from bridge.road.result import NO_REASON, read_outcome
 from bridge.road.road import (
     ApiAnswer,
     ApiRequest,
@@ -34,7 +34,6 @@ from bridge.road.road import (
     Limits,
     Outcome,
     Receipt,
-    Taken,
     Thanks,
     Unreadable,
     Writing,
@@ -105,21 +104,14 @@ class Plivo:
             body |= {"type": "mms", "media_urls": list(text.media)}
         if text.receipts is not None:
             body |= {"url": text.receipts, "method": "POST"}
-        return ApiRequest(
-            "POST",
-            f"{self._base}/Account/{quote(self._account, safe='')}/Message/",
-            {"Authorization": self._login, "Content-Type": "application/json"},
-            json.dumps(body).encode(),
-        )
+        url = f"{self._base}/Account/{quote(self._account, safe='')}/Message/"
+        return post_json(url, body, login=self._login)
 
     def outcome(self, answer: ApiAnswer) -> Outcome:
         """202 with an id for each part, or an error in words."""
-        if (other := by_status(answer)) is not None:
-            return other
-        said = payload.document(answer.body)
-        if answer.status in (200, 201, 202):
-            return Taken(payload.text_at(said, "message_uuid", 0))
-        return refused(answer, payload.text_at(said, "error"))
+        return read_outcome(
+            answer, statuses=(200, 201, 202), id=("message_uuid", 0), words=(("error",),)
+        )
 
     def _signed(self, hook: Hook, fields: Mapping[str, str]) -> bool:
         """Whether any signature of the best version that came fits; never an older one instead."""

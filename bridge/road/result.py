@@ -5,7 +5,10 @@ taken, ask again" and "nobody knows": a 503 or 429 is said before anything was d
 that answers 500, 502 or 504 may have handed the text on first.
 """
 
-from bridge.road.road import ApiAnswer, Later, Refused, Unsure
+from collections.abc import Sequence
+
+from bridge.road import payload
+from bridge.road.road import ApiAnswer, Later, Outcome, Refused, Taken, Unsure
 
 Failure = Later | Refused | Unsure
 
@@ -28,6 +31,28 @@ def by_status(answer: ApiAnswer) -> Failure | None:
             return Unsure(f"the provider answered {status}")
         case _:
             return None
+
+
+Path = Sequence[str | int]
+
+
+def read_outcome(
+    answer: ApiAnswer, *, statuses: Sequence[int], id: Path, words: Sequence[Path]
+) -> Outcome:
+    """What an answer in JSON means, of most providers.
+
+    Args:
+        statuses: of success.
+        id: where the provider's id of the text stands then.
+        words: where its words about a failure stand, the best place first.
+    """
+    if (other := by_status(answer)) is not None:
+        return other
+    said = payload.document(answer.body)
+    if answer.status in statuses:
+        return Taken(payload.text_at(said, *id))
+    found = (payload.text_at(said, *path) for path in words)
+    return refused(answer, next(filter(None, found), ""))
 
 
 def refused(answer: ApiAnswer, words: str = "") -> Refused:

@@ -7,13 +7,13 @@ Out: JSON with a personal access token, of an SMS extension (`s0`); the recipien
 that the portal has set for it. 204 and no id: nothing is heard of a text again.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
 from bridge.road import payload, window
 from bridge.road.proof import basic
+from bridge.road.request import post_json
 from bridge.road.result import by_status, refused
 from bridge.road.road import (
     ApiAnswer,
@@ -69,12 +69,7 @@ class Sipgate:
     def write(self, text: Departure) -> ApiRequest:
         """One text."""
         body = {"smsId": self._extension, "recipient": text.to[0], "message": text.body}
-        return ApiRequest(
-            "POST",
-            f"{self._base}/sessions/sms",
-            {"Authorization": self._login, "Content-Type": "application/json"},
-            json.dumps(body).encode(),
-        )
+        return post_json(f"{self._base}/sessions/sms", body, login=self._login)
 
     def outcome(self, answer: ApiAnswer) -> Outcome:
         """204 and nothing else."""

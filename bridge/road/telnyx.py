@@ -9,7 +9,6 @@ Out: JSON with a bearer key. No idempotency key for messages. A group text is al
 """
 
 import base64
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from bridge.road import payload
 from bridge.road.kind import CARDS, MORE_PICTURES, PICTURES
-from bridge.road.result import NO_REASON, by_status, refused
+from bridge.road.request import post_json
+from bridge.road.result import NO_REASON, read_outcome
 from bridge.road.road import (
     ApiAnswer,
     ApiRequest,
@@ -31,7 +31,6 @@ from bridge.road.road import (
     Limits,
     Outcome,
     Receipt,
-    Taken,
     Thanks,
     Unreadable,
 )
@@ -113,21 +112,13 @@ class Telnyx:
             body["media_urls"] = list(text.media)
         if text.receipts is not None:
             body["webhook_url"] = text.receipts
-        return ApiRequest(
-            "POST",
-            f"{self._base}/messages/group_mms" if group else f"{self._base}/messages",
-            {"Authorization": f"Bearer {self._api_key}", "Content-Type": "application/json"},
-            json.dumps(body).encode(),
-        )
+        path = "messages/group_mms" if group else "messages"
+        return post_json(f"{self._base}/{path}", body, login=f"Bearer {self._api_key}")
 
     def outcome(self, answer: ApiAnswer) -> Outcome:
         """200 with the message, or a list of errors."""
-        if (other := by_status(answer)) is not None:
-            return other
-        said = payload.document(answer.body)
-        if answer.status in (200, 201, 202):
-            return Taken(payload.text_at(said, "data", "id"))
-        return refused(answer, _error(said))
+        words = (("errors", 0, "detail"), ("errors", 0, "title"))
+        return read_outcome(answer, statuses=(200, 201, 202), id=("data", "id"), words=words)
 
     def _verify(self, hook: Hook, now: float) -> None:
         time = hook.headers.get("telnyx-timestamp", "")

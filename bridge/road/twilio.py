@@ -20,6 +20,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from bridge.road import payload, window
 from bridge.road.kind import CARDS, FILMS, PICTURES, SOUNDS
 from bridge.road.proof import basic, login_for
+from bridge.road.request import post_form
 from bridge.road.result import by_status
 from bridge.road.road import (
     ApiAnswer,
@@ -149,15 +150,8 @@ class Twilio:
         fields += [("MediaUrl", url) for url in text.media]
         if text.receipts is not None:
             fields.append(("StatusCallback", text.receipts))
-        return ApiRequest(
-            "POST",
-            f"{self._base}{self._messages}",
-            {
-                "Authorization": basic(self._account, self._token),
-                "Content-Type": "application/x-www-form-urlencoded",
-            },
-            urlencode(fields).encode(),
-        )
+        login = basic(self._account, self._token)
+        return post_form(f"{self._base}{self._messages}", fields, login=login)
 
     def outcome(self, answer: ApiAnswer) -> Outcome:
         """201 with the message, or an error with a code."""

@@ -14,10 +14,10 @@ Its list of texts goes by days, in a time zone that the account sets.
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode
 
 from bridge.road import payload, window
 from bridge.road.kind import PICTURES
+from bridge.road.request import post_form
 from bridge.road.result import by_status, refused
 from bridge.road.road import (
     ApiAnswer,
@@ -134,12 +134,7 @@ class VoipMs:
 
     def _request(self, fields: Mapping[str, str]) -> ApiRequest:
         login = {"api_username": self._username, "api_password": self._password}
-        return ApiRequest(
-            "POST",
-            self._base,
-            {"Content-Type": "application/x-www-form-urlencoded"},
-            urlencode(login | dict(fields)).encode(),
-        )
+        return post_form(self._base, login | dict(fields))
 
     def outcome(self, answer: ApiAnswer) -> Outcome:
         """200 whatever happened; the word in `status` says what."""

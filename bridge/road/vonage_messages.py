@@ -13,14 +13,14 @@ receipts to the one that the text names. No idempotency key.
 import base64
 import hashlib
 import hmac
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from bridge.road import payload
 from bridge.road.kind import PICTURES
 from bridge.road.proof import basic
-from bridge.road.result import NO_REASON, by_status, refused
+from bridge.road.request import post_json
+from bridge.road.result import NO_REASON, read_outcome
 from bridge.road.road import (
     ApiAnswer,
     ApiRequest,
@@ -33,7 +33,6 @@ from bridge.road.road import (
     Limits,
     Outcome,
     Receipt,
-    Taken,
     Thanks,
     Unreadable,
     Writing,
@@ -118,21 +117,12 @@ class VonageMessages:
             body |= {"channel": "sms", "message_type": "text", "text": text.body}
         if text.receipts is not None:
             body |= {"webhook_url": text.receipts, "webhook_version": "v1"}
-        return ApiRequest(
-            "POST",
-            f"{self._base}/messages",
-            {"Authorization": self._login, "Content-Type": "application/json"},
-            json.dumps(body).encode(),
-        )
+        return post_json(f"{self._base}/messages", body, login=self._login)
 
     def outcome(self, answer: ApiAnswer) -> Outcome:
         """202 with the id, or a problem (RFC 9457)."""
-        if (other := by_status(answer)) is not None:
-            return other
-        said = payload.document(answer.body)
-        if answer.status in (200, 202):
-            return Taken(payload.text_at(said, "message_uuid"))
-        return refused(answer, payload.text_at(said, "detail") or payload.text_at(said, "title"))
+        words = (("detail",), ("title",))
+        return read_outcome(answer, statuses=(200, 202), id=("message_uuid",), words=words)
 
     def _verify(self, hook: Hook, now: float) -> None:
         """Check the token (RFC 7515), and that it is of this body."""

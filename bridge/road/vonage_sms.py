@@ -16,9 +16,9 @@ import hmac
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
-from urllib.parse import urlencode
 
 from bridge.road import payload
+from bridge.road.request import post_form
 from bridge.road.result import NO_REASON, by_status, refused
 from bridge.road.road import (
     ApiAnswer,
@@ -139,12 +139,7 @@ class VonageSms:
         }
         if text.receipts is not None and len(text.receipts) <= _LONGEST_CALLBACK:
             fields |= {"callback": text.receipts, "status-report-req": "1"}
-        return ApiRequest(
-            "POST",
-            f"{self._base}/sms/json",
-            {"Content-Type": "application/x-www-form-urlencoded"},
-            urlencode(fields).encode(),
-        )
+        return post_form(f"{self._base}/sms/json", fields)
 
     def outcome(self, answer: ApiAnswer) -> Outcome:
         """200 whatever happened; each part has a status, and one that went makes it a text that
