@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from bridge import wording
 from bridge.config import LineSection
 from bridge.matrix.client import MatrixError
 from bridge.numbers import NotANumber, PhoneNumber, group_of
@@ -154,7 +155,8 @@ class Commands:
             status = self._trunks[line.trunk].status
             number = f", {PhoneNumber(line.number).show()}" if line.number else ""
             state = "up" if status.up else "down"
-            told.append(f"{line.name}{number}: {state} ({status.text})")
+            clear = wording.CLEAR.get(self._routing.trunks[line.trunk].insecure_rtp, "")
+            told.append(f"{line.name}{number}: {state} ({status.text}){clear}")
         return "\n".join(told)
 
     def _link(self, portal: Portal) -> str:

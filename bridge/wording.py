@@ -146,6 +146,11 @@ def call_in_ended(
     return None
 
 
+# What the state of a line says of its trunk's `insecure_rtp`.
+CLEAR: dict[str | None, str] = {
+    "fallback": "; calls may be unencrypted toward the phone system",
+    "only": "; calls are not encrypted toward the phone system",
+}
 UNENCRYPTED = (
     "Careful: this call is not encrypted between the bridge and the phone system. Whoever is on "
     "the way there can listen."

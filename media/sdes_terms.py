@@ -72,7 +72,7 @@ class SdesTerms:
     ) -> None:
         self.remote: SdesRemote | None = None
         self._codecs = tuple(codecs)
-        self._encryption = encryption
+        self._allowed = self._encryption = encryption
         self._suites = tuple(suites)
         self._address = address
         self._port = port
@@ -174,7 +174,8 @@ class SdesTerms:
         self.remote = remote
         if keys is not None:
             self._key = keys[0]
-            self._encryption = Encryption.REQUIRED  # a call that is encrypted stays so
+        # A call that is encrypted stays so, unless its first offer is answered by another phone.
+        self._encryption = self._allowed if keys is None else Encryption.REQUIRED
         return SdesSettled(remote, keys, agreed, direction)
 
     def _local(self) -> SdesLocal:

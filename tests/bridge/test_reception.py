@@ -53,7 +53,7 @@ class World:
         section = TrunkSection(
             name="home", domain="pbx.example.org", username="ringback", password="secret"
         )
-        routing = Routing(lines=(line, *others), trunks={"home": section})
+        self.routing = routing = Routing(lines=(line, *others), trunks={"home": section})
         trunks = {"home": self.trunk}
         ghosts = Ghosts(matrix=matrix, table=GhostTable(database), prefix="tel_")
         self.portals = Portals(matrix=matrix, ghosts=ghosts, table=PortalTable(database))
@@ -435,6 +435,17 @@ async def test_status_shows_the_users_lines(world: World) -> None:
     assert await world.tell_bot("status") == "house, +49 30 12345678: up (registered)"
     world.trunk.up, world.trunk.why = False, "no route"
     assert await world.tell_bot("lines") == "house, +49 30 12345678: down (no route)"
+
+
+@pytest.mark.parametrize(("setting", "said"), wording.CLEAR.items())
+async def test_status_says_where_calls_are_not_encrypted(
+    setting: str, said: str, world: World
+) -> None:
+    trunks = world.routing.trunks
+    for name, trunk in trunks.items():
+        trunks[name] = trunk.model_copy(update={"insecure_rtp": setting})
+    await world.member(BOT, "invite", room="!bot:x")
+    assert await world.tell_bot("status") == f"house, +49 30 12345678: up (registered){said}"
 
 
 async def test_strangers_are_told_once(world: World) -> None:

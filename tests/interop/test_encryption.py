@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from media.plane import Encryption
+from media.negotiate import NegotiationError
+from media.plane import Encryption, Failure
 from media.srtp import SUITES
 from sip.events import SessionAnswered, SessionConfirmed, SessionEnded
 from tests.interop.audio_line import AudioLine
 from tests.interop.conftest import Phones
+from tests.interop.kamailio import Kamailio
 from tests.interop.phone import Phone
 from tests.interop.rtpengine import Rtpengine
 from tests.lab.asterisk import Asterisk
+from tests.lab.baresip import Baresip
 from tests.lab.ports import Ports
 from tests.lab.process import eventually
 
@@ -151,6 +154,44 @@ async def test_asterisk_with_every_suite_offers_them(
     await call.hang_up()
     await phone.ended(incoming.session)
     await equipped.quiet()
+
+
+# --- baresip 1.0, which answers with what it likes
+
+
+@pytest.mark.parametrize(
+    ("suites", "cipher"),
+    [
+        (tuple(SUITES), "AEAD_AES_256_GCM"),
+        (("AES_CM_128_HMAC_SHA1_32",), "AES_CM_128_HMAC_SHA1_32"),
+        (("AES_256_CM_HMAC_SHA1_80",), None),
+    ],
+)
+async def test_baresip_answers_with_what_it_likes(
+    proxy: Kamailio,
+    phones: Phones,
+    lines: Lines,
+    telephone: Baresip,
+    suites: tuple[str, ...],
+    cipher: str | None,
+) -> None:
+    """What it does not know it answers with a suite of its own, and would then speak plain RTP."""
+    phone, line = await phones.standing(proxy, "first"), lines.make(REQUIRED, suites)
+    seen = len(telephone.events)
+    session = phone.dial("telephone", line.offer())
+    await telephone.expect("CALL_INCOMING", since=seen)
+    await telephone.accept()
+    answered = await phone.expect(SessionAnswered, lambda event: event.session is session)
+    if cipher is None:
+        with pytest.raises(NegotiationError) as refusal:
+            line.answered(answered.answer)
+        assert refusal.value.failure is Failure.NO_SRTP
+        assert line.cipher == ""
+    else:
+        line.answered(answered.answer)
+        assert line.cipher == cipher
+        await eventually(lambda: line.heard >= 10, within=3, what="sound")
+    await phone.hang_up(session)
 
 
 # --- rtpengine, which knows every suite

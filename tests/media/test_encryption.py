@@ -263,6 +263,19 @@ def test_an_answer_to_our_offer_in_an_encrypted_call_cannot_be_plain(policy: Enc
     world.finish({SRTP})
 
 
+def test_another_phone_may_answer_in_the_clear_after_encrypted_early_media() -> None:
+    """A forked call: what was heard first is not who answers. From then on it is a plain call."""
+    world = World(PREFERRED)
+    assert world.calls(OFFERS["best effort"]) == SRTP
+    world.session.answer(Side.SDES, world.trunk.describe(OFFERS["plain"]), world.now)
+    world.trunk.srtp = None
+    assert world.talk_silently() == CLEAR
+    assert world.is_re_offered(OFFERS["plain"]) == CLEAR
+    assert world.is_re_offered(OFFERS["best effort"]) == SRTP
+    assert world.is_re_offered(OFFERS["plain"]) == NOTHING
+    world.finish({SRTP, CLEAR})
+
+
 def test_nothing_plain_is_taken_in_an_encrypted_call() -> None:
     world = World(PREFERRED)
     assert world.is_called(OFFERS["best effort"]) == SRTP
