@@ -14,6 +14,7 @@ second; who has it already drops it as a replay. Only these repetitions follow `
 
 import datetime
 import hashlib
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -58,6 +59,26 @@ class Certificate:
         self.certificate = certificate
         digest = certificate.fingerprint(hashes.SHA256())
         self.fingerprint = digest.hex(":").upper()
+        self._contexts: dict[bool, SSL.Context] = {}
+
+    def context(self, *, client: bool) -> SSL.Context:
+        """What all associations under this certificate have in common, made once for each role:
+        one for each call would take 60 kB more of it."""
+        if client not in self._contexts:
+            self._contexts[client] = self._make_context(client)
+        return self._contexts[client]
+
+    def _make_context(self, client: bool) -> SSL.Context:
+        context = SSL.Context(SSL.DTLS_CLIENT_METHOD if client else SSL.DTLS_SERVER_METHOD)
+        context.set_options(SSL.OP_NO_QUERY_MTU | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET)
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # nothing is said after the handshake
+        context.set_cipher_list(_CIPHERS)
+        context.use_privatekey(self.key)
+        context.use_certificate(self.certificate)
+        context.set_tlsext_use_srtp(":".join(_PROFILES).encode())
+        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
+        return context
 
     @classmethod
     def generate(cls) -> Self:
@@ -136,7 +157,8 @@ class DtlsTransport:
         self._algorithm, self._wanted = _strongest(fingerprints)
         self._mismatch = False
         self._state = _State.NEW
-        self._connection = SSL.Connection(self._context(certificate))
+        self._connection = SSL.Connection(certificate.context(client=client))
+        self._connection.set_app_data(weakref.ref(self))  # a circle would outlive the call
         self._connection.set_ciphertext_mtu(_MTU)
         if client:
             self._connection.set_connect_state()
@@ -211,25 +233,9 @@ class DtlsTransport:
 
     # --- the library
 
-    def _context(self, certificate: Certificate) -> SSL.Context:
-        method = SSL.DTLS_CLIENT_METHOD if self._client else SSL.DTLS_SERVER_METHOD
-        context = SSL.Context(method)
-        context.set_options(SSL.OP_NO_QUERY_MTU | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET)
-        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        context.set_cipher_list(_CIPHERS)
-        context.use_privatekey(certificate.key)
-        context.use_certificate(certificate.certificate)
-        context.set_tlsext_use_srtp(":".join(_PROFILES).encode())
-        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, self._verify)
-        return context
-
-    def _verify(
-        self, connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int
-    ) -> bool:
-        """Called by the library per certificate and complaint; whoever signed it is of no
-        interest."""
-        if depth == 0 and not self._matches(certificate.to_cryptography()):
-            self._mismatch = True
+    def judge(self, certificate: x509.Certificate) -> bool:
+        """Whether the peer's certificate is the one of its description."""
+        self._mismatch = self._mismatch or not self._matches(certificate)
         return not self._mismatch
 
     def _matches(self, certificate: x509.Certificate) -> bool:
@@ -331,6 +337,16 @@ class DtlsTransport:
     def _fail(self, text: str) -> None:
         self._state = _State.OVER
         self._outputs.append(DtlsFailed(text))
+
+
+def _verify(
+    connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int
+) -> bool:
+    """Called by the library per certificate and complaint; whoever signed it is of no interest."""
+    transport = connection.get_app_data()()
+    if transport is None:
+        return False
+    return depth != 0 or bool(transport.judge(certificate.to_cryptography()))
 
 
 def _is_dtls(datagram: bytes) -> bool:

@@ -36,7 +36,8 @@ from media.watch import Watch
 TICK = 0.020
 _LEAD = 0.001  # seconds that a tick aims to come after its packet
 _EARLY = 0.002  # a tick may come so much before its time, with a packet
-_NUDGE = 0.000_05  # the most that one packet moves the ticks: 2.5 ms a second, more than any clock
+_NUDGE = 0.05  # share of the error by which one packet moves the ticks
+_MOST_NUDGE = 0.000_25  # seconds: 12 ms a second
 
 _NO_SOUNDS: Mapping[str, Sound] = MappingProxyType({})
 _NOWHERE = Format("pcmu", 0, 8000)  # stands for the terms of a side that has none yet
@@ -330,7 +331,7 @@ class Junction:
             return
         wait = due - now  # wanted: `_LEAD`, on the circle of one tick
         error = (wait - _LEAD + TICK / 2) % TICK - TICK / 2
-        due -= max(-_NUDGE, min(_NUDGE, error))
+        due -= max(-_MOST_NUDGE, min(_MOST_NUDGE, _NUDGE * error))
         strand.tick_at = due
         if 0 <= wait < _EARLY:  # one that is overdue comes when all packets that wait were taken
             self._play_out(strand, due, now)
