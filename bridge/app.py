@@ -56,6 +56,7 @@ from media.local import LocalPlane
 from media.plane import MediaPlane
 from sip.events import (
     DigitReceived,
+    DigitsRefused,
     Event,
     IncomingSession,
     MessageNotified,
@@ -407,6 +408,7 @@ class Ringback:
             case (
                 IncomingSession() | SessionProgressed() | SessionAnswered() | SessionConfirmed()
                 | SessionOffered() | SessionReanswered() | SessionEnded() | DigitReceived()
+                | DigitsRefused()
                 | TransferProgressed() | TransferEnded() | TransferRequested()
             ):  # fmt: skip
                 self._exchange.receive_sip(trunk, event)

@@ -211,6 +211,8 @@ class TrunkSection(Section):
         insecure_rtp: whether audio may pass unencrypted: where the trunk cannot do better, or
             always.
         suites: SRTP suites that we offer and accept, in order of preference.
+        digits: how the phone system is told of keys that are pressed: in the media, as
+            telephone-events or, where it takes none, as tones; or by SIP INFO.
         delivery_receipts: send texts as message/cpim and ask whether they were delivered and read.
         read_receipts: tell those who ask when a user of the line has read their text.
         early_media: answer the Matrix call when the trunk sends audio before the answer, so that
@@ -242,6 +244,7 @@ class TrunkSection(Section):
     insecure_rtp: Literal["fallback", "only"] | None = None
     suites: Suites = SUITES
     early_media: bool = True
+    digits: Literal["media", "info"] = "media"
     delivery_receipts: bool = False
     read_receipts: bool = False
 

@@ -156,6 +156,11 @@ UNENCRYPTED = (
     "the way there can listen."
 )
 
+DIGITS_REFUSED = (
+    "The phone system does not take the keys that you press. Whoever runs the bridge may try "
+    "`digits: media` for its trunk."
+)
+
 _AUDIO_LOST = {
     (Side.SDES, False): "Nothing is heard from the phone any more.",
     (Side.SDES, True): "The phone does not hear you any more.",

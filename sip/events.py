@@ -227,6 +227,14 @@ class DigitReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class DigitsRefused:
+    """The peer takes no digits by INFO; said once for a session, which goes on."""
+
+    session: "Session"
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEnded:
     """The session is over, said exactly once for each session.
 
@@ -409,6 +417,7 @@ Event = (
     | SessionOffered
     | SessionReanswered
     | DigitReceived
+    | DigitsRefused
     | SessionEnded
     | TransferProgressed
     | TransferEnded

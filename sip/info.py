@@ -6,7 +6,7 @@
 
 import re
 
-from sip.errors import RemoteError
+from sip.errors import LocalError, RemoteError
 from sip.events import Body
 from sip.multipart import media_type
 
@@ -45,6 +45,18 @@ def read_digit(body: Body) -> tuple[str, int]:
     if len(digit) != 1 or digit not in _DIGITS:
         raise RemoteError("no digit")
     return digit, _duration(fields.get("duration"))
+
+
+def write_digit(digit: str, duration_ms: int) -> Body:
+    """The body that says a digit, as every phone system reads it.
+
+    Raises:
+        LocalError: it is no digit.
+    """
+    if len(digit) != 1 or digit not in _DIGITS:
+        raise LocalError(f"not a digit: {digit!r}")
+    duration_ms = max(1, min(duration_ms, MAX_DURATION_MS))
+    return Body(DIGIT_TYPES[0], f"Signal={digit}\r\nDuration={duration_ms}\r\n".encode())
 
 
 def _duration(text: str | None) -> int:

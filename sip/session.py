@@ -26,10 +26,12 @@ from sip.arrival import Arrival
 from sip.change import Changes
 from sip.core import Core
 from sip.dialog import Dialog
+from sip.digits import DigitSender
 from sip.errors import LocalError, RemoteError
 from sip.events import (
     Body,
     DigitReceived,
+    DigitsRefused,
     IncomingSession,
     Reason,
     SessionAnswered,
@@ -41,7 +43,7 @@ from sip.events import (
 from sip.farewell import Farewell
 from sip.headers import reason_value, warning_value
 from sip.identity import read_identity
-from sip.info import read_digit
+from sip.info import read_digit, write_digit
 from sip.message import Message, Request, Response, body_of
 from sip.placement import Offered, Placement
 from sip.redirect import contacts_of
@@ -104,6 +106,7 @@ class Session:
         self._changes: Changes | None = None  # of the dialog
         self._replaced: Session | None = None  # ends with our answer
         self._transfers: Transfers | None = None
+        self._digits: DigitSender | None = None
         self._moved = False  # to another flow, before the peer could be told
         self._farewell = Farewell(core, done=lambda now: self._enter(State.TERMINATED, now))
 
@@ -238,6 +241,20 @@ class Session:
         elif self._changes is not None:
             self._changes.reject(status, now, headers=headers)
         self._touch()
+
+    def send_digit(self, digit: str, duration_ms: int, *, now: float) -> None:
+        """Say a digit beside the media: INFO with `application/dtmf-relay`. Digits keep their
+        order; `DigitsRefused` tells if the peer takes none so.
+
+        Raises:
+            LocalError: it is none of 0-9, *, #, A-D, or the session is not established.
+        """
+        body = write_digit(digit, duration_ms)
+        if not self.established or self._dialog is None:
+            raise LocalError("the session is not established")
+        if self._digits is None:
+            self._digits = DigitSender(self._core, self._dialog, refused=self._digits_refused)
+        self._digits.send(body, now)
 
     def transfer(
         self,
@@ -646,6 +663,10 @@ class Session:
                 self._changes.close(now)
 
     # --- small parts
+
+    def _digits_refused(self, status: int) -> None:
+        if not self.ended:
+            self._core.emit(DigitsRefused(self, status))
 
     def _transfer_usage(self) -> Transfers:
         if self._transfers is None:

@@ -23,7 +23,15 @@ from bridge import wording
 from bridge.call.call import Source, Stopped
 from bridge.call.events import EndReason
 from bridge.call.fork import ForkLeg
-from bridge.call.live import SEND_LIMIT, FromRoom, Left, LiveCall, SessionEvent, TrunkPort
+from bridge.call.live import (
+    SEND_LIMIT,
+    FromRoom,
+    Left,
+    LiveCall,
+    SessionEvent,
+    Trouble,
+    TrunkPort,
+)
 from bridge.call.matrix_leg import CallSend, MatrixLeg, stale
 from bridge.call.record import CallRecord
 from bridge.call.sip_leg import SipLeg
@@ -45,7 +53,6 @@ from bridge.routing import Remote, Routing
 from bridge.task import Tasks
 from bridge.txn import txn_id
 from media.plane import (
-    AudioLost,
     IceServer,
     MediaPlane,
     SessionSettings,
@@ -53,6 +60,7 @@ from media.plane import (
 )
 from sip.events import (
     Body,
+    DigitsRefused,
     IncomingSession,
     TransferEnded,
     TransferProgressed,
@@ -463,6 +471,7 @@ class Exchange:
             codecs=settings.codecs,
             encryption=settings.encryption,
             suites=settings.suites,
+            digits_in_media=settings.digits == "media",
         )
         live.open(self._plane, session_settings, ring_limit=ring_limit, early_media=early_media)
         live.log.info("%s, line %s, %s", live.record.direction, live.line.name, live.number.short())
@@ -519,12 +528,14 @@ class Exchange:
                 await self._portals.forget(send.room_id)
             raise
 
-    def _tell_meanwhile(self, live: LiveCall, what: Unencrypted | AudioLost) -> None:
+    def _tell_meanwhile(self, live: LiveCall, what: Trouble) -> None:
         leg = live.caller if isinstance(live.caller, MatrixLeg) else live.speaking
         if leg is None:
             return
         if isinstance(what, Unencrypted):
             self._say_soon(leg.room_id, wording.UNENCRYPTED, f"{leg.call_id} unencrypted")
+        elif isinstance(what, DigitsRefused):
+            self._say_soon(leg.room_id, wording.DIGITS_REFUSED, f"{leg.call_id} digits")
         else:
             text = wording.audio_lost(what)
             self._say_soon(leg.room_id, text, f"{leg.call_id} lost {what.side.value}")

@@ -26,6 +26,7 @@ from bridge.numbers import PhoneNumber
 from bridge.task import Tasks
 from media.plane import (
     AudioLost,
+    Digit,
     MediaEvent,
     MediaPlane,
     SessionSettings,
@@ -35,6 +36,7 @@ from media.plane import (
 from sip.agent import UserAgent
 from sip.events import (
     DigitReceived,
+    DigitsRefused,
     SessionAnswered,
     SessionConfirmed,
     SessionEnded,
@@ -63,8 +65,12 @@ SessionEvent = (
     | SessionReanswered
     | SessionEnded
     | DigitReceived
+    | DigitsRefused
     | TransferRequested
 )
+
+# What a call's user is told of while it lasts.
+Trouble = Unencrypted | AudioLost | DigitsRefused
 
 
 class TrunkPort(Protocol):
@@ -143,7 +149,7 @@ class LiveCall:
         trunk: TrunkPort,
         deliver: Callable[[CallSend], Awaitable[None]],
         find: Callable[[], Awaitable[tuple[MatrixLeg, ...]]] | None,
-        tell: Callable[["LiveCall", Unencrypted | AudioLost], None],
+        tell: Callable[["LiveCall", Trouble], None],
         clock: Callable[[], float],
     ) -> None:
         self.record = record
@@ -207,6 +213,7 @@ class LiveCall:
     ) -> None:
         """Open the media session and join the two legs on it."""
         self._is_open = True
+        self._digits_by_info = not settings.digits_in_media
         self._media = plane.open(settings, self.post)
         self.call = Call(
             id=self.record.id,
@@ -296,6 +303,10 @@ class LiveCall:
                     self._tell(item)
                 if isinstance(item, AudioLost) and self.speaking is not None:
                     self._tell_once(item)
+                if isinstance(item, Digit) and item.side is Side.WEBRTC and self._digits_by_info:
+                    self.sip_leg.press(item.digit, item.duration_ms, now)
+            case DigitsRefused():
+                self._tell(item)
             case _:
                 if isinstance(item, SessionAnswered):
                     self.record.mark("ok_received", now)

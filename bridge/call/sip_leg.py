@@ -201,6 +201,11 @@ class SipLeg:
         other = None if joined is None else joined.session
         self.session.transfer(target, now=now, replaces=other)
 
+    def press(self, digit: str, duration_ms: int, now: float) -> None:
+        """Tell the phone of a key beside the media; before the answer it has no ear for it."""
+        if self.session is not None and self._established and not self._over:
+            self.session.send_digit(digit, duration_ms, now=now)
+
     def hang_up(self, reason: EndReason, now: float) -> None:
         over, self._over = self._over, True
         self._events.clear()

@@ -85,6 +85,9 @@ class FakeSession:
     def reject_offer(self, status: int, *, now: float) -> None:
         self.said.append(("reject_offer", status))
 
+    def send_digit(self, digit: str, duration_ms: int, *, now: float) -> None:
+        self.said.append(("send_digit", (digit, duration_ms)))
+
     def transfer(self, target: Uri | None, *, now: float, replaces: Session | None = None) -> None:
         if self.untransferable:
             raise LocalError("the session is not established")

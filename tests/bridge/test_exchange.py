@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import count
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -25,6 +25,7 @@ from media.plane import (
     AnswerReady,
     AudioBack,
     AudioLost,
+    Digit,
     Encryption,
     Failed,
     Failure,
@@ -37,6 +38,7 @@ from media.plane import (
 )
 from sip.events import (
     DigitReceived,
+    DigitsRefused,
     Reason,
     SessionAnswered,
     SessionConfirmed,
@@ -74,6 +76,7 @@ class World:
         users: tuple[str, ...] = (ALICE,),
         early_media: bool = True,
         strangers_per_minute: int = 1000,
+        digits: Literal["media", "info"] = "media",
     ) -> None:
         self.plane = FakePlane()
         self.matrix = FakeMatrix()
@@ -105,6 +108,7 @@ class World:
             username="ringback",
             password="secret",
             early_media=early_media,
+            digits=digits,
         )
         tokens = count()
         self.exchange = Exchange(
@@ -221,6 +225,31 @@ async def test_a_digit_that_the_phone_sends_by_info_goes_to_the_media() -> None:
         await w.answered()
         await w.sip(DigitReceived(w.session.real, "5", 160))
         assert w.media.said[-1] == ("perform", TakeDigit(Side.SDES, "5", 160))
+
+
+@virtual
+async def test_keys_are_said_by_info_to_a_trunk_that_wants_them_so() -> None:
+    async with world(digits="info") as w:
+        await w.invite()
+        await w.answered()
+        assert not w.media.settings.digits_in_media
+        w.media.tell(Digit(Side.WEBRTC, "5", 160))
+        w.media.tell(Digit(Side.SDES, "6", 160))
+        await settle()
+        assert w.session.said == [("send_digit", ("5", 160))]
+        await w.sip(DigitsRefused(w.session.real, 415))
+        assert w.matrix.notices() == [wording.DIGITS_REFUSED]
+
+
+@virtual
+async def test_keys_stay_in_the_media_otherwise() -> None:
+    async with world() as w:
+        await w.invite()
+        await w.answered()
+        assert w.media.settings.digits_in_media
+        w.media.tell(Digit(Side.WEBRTC, "5", 160))
+        await settle()
+        assert w.session.said == []
 
 
 @virtual

@@ -323,3 +323,15 @@ def test_a_digit_in_an_info_request_is_told() -> None:
     leg.answer("answer", 1.0)
     leg.receive(DigitReceived(session.real, "7", 160), 2.0)
     assert leg.poll(2.0) == [Dialled("7", 160)]
+
+
+def test_a_key_is_said_beside_the_media_once_the_call_is_answered() -> None:
+    leg, session = answering()
+    leg.press("1", 100, 1.0)
+    leg.answer("answer", 1.0)
+    leg.press("2", 100, 1.0)
+    leg.hang_up(EndReason.HANGUP, 2.0)
+    leg.press("3", 100, 2.0)
+    assert [said for said in session.said if said[0] == "send_digit"] == [
+        ("send_digit", ("2", 100))
+    ]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from sip.errors import RemoteError
+from sip.errors import LocalError, RemoteError
 from sip.events import Body
-from sip.info import DURATION_MS, MAX_DURATION_MS, read_digit
+from sip.info import DURATION_MS, MAX_DURATION_MS, read_digit, write_digit
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,15 @@ def test_what_is_no_digit_is_refused(kind: str, data: bytes, status: int) -> Non
     with pytest.raises(RemoteError) as caught:
         read_digit(Body(kind, data))
     assert caught.value.status == status
+
+
+@pytest.mark.parametrize("digit", "0123456789*#ABCD")
+def test_what_is_written_is_read(digit: str) -> None:
+    assert read_digit(write_digit(digit, 160)) == (digit, 160)
+    assert read_digit(write_digit(digit, 10**9)) == (digit, MAX_DURATION_MS)
+
+
+@pytest.mark.parametrize("digit", ["", "12", "x", "1\r\nSignal=2"])
+def test_what_is_no_digit_is_not_written(digit: str) -> None:
+    with pytest.raises(LocalError):
+        write_digit(digit, 100)

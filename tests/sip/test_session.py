@@ -6,6 +6,7 @@ from sip.errors import LocalError
 from sip.events import (
     Body,
     DigitReceived,
+    DigitsRefused,
     IncomingSession,
     Reason,
     SessionAnswered,
@@ -674,6 +675,49 @@ def test_digits_by_info_are_told_and_other_info_is_refused(alice: Phone, pbx: Sc
     assert pbx.last_response("INFO").status == 469
     assert "Recv-Info" in pbx.last_response("INFO").headers
     assert len(alice.all(DigitReceived)) == 1
+
+
+def test_digits_are_said_by_info_in_order(alice: Phone, pbx: Script) -> None:
+    session = taken(alice, pbx)
+    for digit in "12":
+        session.send_digit(digit, 160, now=alice.now)
+    alice.pump()
+    alice.world.settle()
+    (first,) = pbx.requests("INFO")
+    assert first.headers.get("Content-Type") == "application/dtmf-relay"
+    assert first.body == b"Signal=1\r\nDuration=160\r\n"
+    pbx.reply(first, 200)
+    alice.world.settle()
+    assert pbx.requests("INFO")[-1].body == b"Signal=2\r\nDuration=160\r\n"
+    assert alice.all(DigitsRefused) == []
+
+
+@pytest.mark.parametrize("status", [405, 415, 501])
+def test_a_peer_that_takes_no_digits_by_info_is_told_once(
+    alice: Phone, pbx: Script, status: int
+) -> None:
+    session = taken(alice, pbx)
+    for digit in "12":
+        session.send_digit(digit, 160, now=alice.now)
+    alice.pump()
+    alice.world.settle()
+    pbx.reply(pbx.requests("INFO")[-1], status)
+    alice.world.settle()
+    session.send_digit("3", 160, now=alice.now)
+    alice.pump()
+    alice.world.settle()
+    assert len(pbx.requests("INFO")) == 1
+    assert alice.all(DigitsRefused) == [DigitsRefused(session, status)]
+    assert session.established
+
+
+def test_a_digit_needs_a_session_and_a_key(alice: Phone, pbx: Script) -> None:
+    pbx.request("INVITE", body=OFFER)
+    session = alice.incoming()
+    with pytest.raises(LocalError):
+        session.send_digit("1", 100, now=alice.now)
+    with pytest.raises(LocalError):
+        session.send_digit("x", 100, now=alice.now)
 
 
 def test_a_request_out_of_order_is_refused(alice: Phone, pbx: Script) -> None:
