@@ -364,6 +364,9 @@ class SdesLocal:
     port: int
 
 
+_CLEAR = ("RTP/AVP", "RTP/AVPF")
+_RTP = (*_CLEAR, "RTP/SAVP", "RTP/SAVPF")
+
 Wish = Callable[[Media], bool]
 
 
@@ -373,12 +376,12 @@ def is_keyed(media: Media) -> bool:
     Deviation: RTP/AVP may have them as well (PBXs that encrypt by "best effort" offer so); what is
     sent is SRTP all the same.
     """
-    return media.has("crypto") and media.protocol.startswith("RTP/")
+    return media.has("crypto") and media.protocol in _RTP
 
 
 def is_clear(media: Media) -> bool:
     """Whether a section may be taken as plain RTP."""
-    return media.protocol in ("RTP/AVP", "RTP/AVPF")
+    return media.protocol in _CLEAR
 
 
 def read_sdes(text: str, *wishes: Wish) -> SdesRemote:

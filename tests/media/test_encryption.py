@@ -68,6 +68,7 @@ class Trunk:
     """A trunk that describes itself as it likes, and looks at what comes."""
 
     key: bytes = field(default_factory=lambda: os.urandom(30))
+    tags: dict[str, int] = field(default_factory=lambda: {SUITE: 0})
     srtp: Srtp | None = None
     opened: int = 0
     readable: int = 0
@@ -76,15 +77,19 @@ class Trunk:
 
     def describe(self, sections: tuple[tuple[str, str], ...], tag: int = 1) -> str:
         lines = ["v=0", "o=- 9 1 IN IP4 10.0.0.3", "s=-", f"c=IN IP4 {PBX[0]}", "t=0 0"]
-        for profile, suite in sections:
+        for number, (profile, suite) in enumerate(sections):
             lines.append(f"m=audio {PBX[1]} {profile} 0")
             if suite:
-                lines.append(f"a=crypto:{Crypto(tag, suite, self.key)}")
+                self.tags[suite] = tag + number
+                lines.append(f"a=crypto:{Crypto(tag + number, suite, self.key)}")
         return "".join(f"{line}\r\n" for line in lines)
 
-    def key_from(self, audio: Media) -> None:
+    def key_from(self, audio: Media, *, answers: bool = False) -> None:
         """Take the bridge's key out of its answer, or out of the line of its offer."""
-        lines = map(Crypto.parse, audio.values("crypto"))
+        lines = [Crypto.parse(line) for line in audio.values("crypto")]
+        if answers:  # one line at the most, with the tag of what was offered and another key
+            assert [line.tag for line in lines] in ([], [self.tags[SUITE]])
+            assert not [line for line in lines if line.key == self.key]
         theirs = next((line for line in lines if line.suite == SUITE), None)
         self.srtp = None if theirs is None else Srtp(SUITE, self.key, theirs.key)
 
@@ -151,7 +156,7 @@ class World(Lab):
     def _take_answer(self) -> None:
         answer = [e for e in self.of(AnswerReady) if e.side is Side.SDES][-1]
         (audio,) = [m for m in Sdp.parse(answer.sdp).media if m.port]
-        self.trunk.key_from(audio)
+        self.trunk.key_from(audio, answers=True)
 
     def talk_silently(self) -> str:
         """Both speak for a moment; what passed toward the trunk."""

@@ -362,6 +362,9 @@ def test_answer_with_nothing_that_was_offered_is_refused() -> None:
         ("m=audio 20160", "m=audio 0", Failure.BAD_SDP),
         ("m=audio", "m=image", Failure.BAD_SDP),
         ("RTP/SAVP", "UDP/TLS/RTP/SAVP", Failure.NO_SRTP),
+        ("RTP/SAVP", "RTP/XAVP", Failure.NO_SRTP),
+        ("RTP/SAVP", "rtp/savp", Failure.NO_SRTP),
+        ("a=crypto", "a=CRYPTO", Failure.NO_SRTP),
         ("c=IN IP4 192.0.2.9\n", "", Failure.BAD_SDP),
     ],
 )
