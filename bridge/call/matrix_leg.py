@@ -12,8 +12,9 @@ their party is known wait for it. Call ids of ours start with "~", which sorts b
 by the rule for glare the user's own call always wins.
 
 The protocol has no provisional answer, so `ring` says nothing. Hold and ICE restarts come as
-`m.call.negotiate` and are answered in kind; when the path is lost we offer a restart ourselves.
-Version 0 does not know the event.
+`m.call.negotiate` and are answered in kind; when the path is lost we offer a restart ourselves, but
+for version 0, which does not know the event, and devices that name no capabilities: those (nheko)
+end a call that is offered a change.
 
 Pure: sends wait in `take_sends`, neutral events in `poll`, candidates in `take_candidates`.
 """
@@ -120,6 +121,7 @@ class MatrixLeg:
         party_id: str,
         lifetime_ms: int = 60_000,
         version: int = 1,
+        capable: bool = True,
     ) -> None:
         self.room_id = room_id
         self.user = user
@@ -128,6 +130,7 @@ class MatrixLeg:
         self._party_id = party_id
         self._lifetime_ms = lifetime_ms
         self._version = version
+        self._capable = capable
         self._stage = _Stage.IDLE
         self._calling = True
         self._peer: str | None = None  # the party that we talk to, once known
@@ -152,6 +155,7 @@ class MatrixLeg:
             call_id=invite.call_id,
             party_id=party_id,
             version=invite.version,
+            capable=invite.capable,
         )
         leg._calling = False
         leg._stage = _Stage.OPEN
@@ -201,7 +205,7 @@ class MatrixLeg:
         self._negotiate("answer", sdp)
 
     def offer(self, sdp: str, now: float) -> None:
-        if self._stage is _Stage.UP and self._version > 0:
+        if self._stage is _Stage.UP and self._version > 0 and self._capable:
             self._offering = True
             self._negotiate("offer", sdp)
 
@@ -296,6 +300,7 @@ class MatrixLeg:
             return  # a second device; it learns from select_answer that it came late
         self._stage = _Stage.UP
         self._peer, self._version = event.party_id, event.version
+        self._capable = event.capable
         self._select(event.party_id)
         self._candidates.extend(self._waiting.pop(event.party_id, []))
         self._waiting.clear()

@@ -82,6 +82,7 @@ class CallInvite:
         invitee: the user meant, None for whoever is in the room.
         age_ms: the event's age at arrival; compare with `lifetime_ms` before ringing anything.
         received_at: monotonic time of the arrival.
+        capable: whether the device names its capabilities, whatever they are.
     """
 
     call_id: str
@@ -92,6 +93,7 @@ class CallInvite:
     sdp: str = field(repr=False)
     age_ms: int | None = None
     received_at: float = 0.0
+    capable: bool = True
 
     def remaining_ms(self, now: float) -> int:
         """How long this may still ring at monotonic time `now`; zero or less when it is stale."""
@@ -110,12 +112,17 @@ class CallCandidates:
 
 @dataclass(frozen=True, slots=True)
 class CallAnswer:
-    """`m.call.answer`: the device `party_id` takes the call."""
+    """`m.call.answer`: the device `party_id` takes the call.
+
+    Attributes:
+        capable: whether it names its capabilities, whatever they are.
+    """
 
     call_id: str
     party_id: str | None
     sdp: str = field(repr=False)
     version: int = 1
+    capable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,10 +334,11 @@ def parse_call_event(event: RoomEvent) -> CallEvent | None:
                 sdp,
                 event.age_ms,
                 event.received_at,
+                "capabilities" in content,
             )
         case "m.call.answer":
-            sdp = _sdp(content.get("answer"))
-            return CallAnswer(call_id, party_id, sdp, version) if sdp else None
+            sdp, capable = _sdp(content.get("answer")), "capabilities" in content
+            return CallAnswer(call_id, party_id, sdp, version, capable) if sdp else None
         case "m.call.candidates":
             candidates = _candidates(content.get("candidates"))
             return CallCandidates(call_id, party_id, candidates) if candidates else None

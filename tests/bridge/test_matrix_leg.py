@@ -246,9 +246,17 @@ def test_an_offer_of_ours_is_negotiated_and_answered_once() -> None:
     assert leg.poll(3.0) == [OfferAnswered("restarted")]
 
 
-def test_the_old_protocol_gets_no_offer_within_a_call() -> None:
-    leg = answering(version=0)
+@pytest.mark.parametrize(("version", "capable"), [(0, True), (1, False)])
+def test_who_may_not_bear_it_gets_no_offer_within_a_call(version: int, capable: bool) -> None:
+    invite = CallInvite("call1", "PHONE", version, 60_000, None, "offer", capable=capable)
+    leg = MatrixLeg.answering(invite, room_id=ROOM, ghost=GHOST, user=ALICE, party_id="US")
     leg.answer("answer", 1.0)
+    leg.take_sends()
+    leg.offer("restart", 2.0)
+    assert leg.take_sends() == []
+    leg = calling()
+    answer = CallAnswer("~call", "PHONE", "answer", version, capable)
+    leg.receive(ALICE, answer, 1.0)
     leg.take_sends()
     leg.offer("restart", 2.0)
     assert leg.take_sends() == []

@@ -159,7 +159,16 @@ def test_bad_candidates_are_left_out_and_their_number_is_bounded() -> None:
 @pytest.mark.parametrize(
     ("type_", "content", "expected"),
     [
-        ("answer", {"answer": {"type": "answer", "sdp": SDP}}, CallAnswer("c", "p", SDP, 1)),
+        (
+            "answer",
+            {"answer": {"type": "answer", "sdp": SDP}},
+            CallAnswer("c", "p", SDP, 1, capable=False),
+        ),
+        (
+            "answer",
+            {"answer": {"type": "answer", "sdp": SDP}, "capabilities": {}},
+            CallAnswer("c", "p", SDP, 1),
+        ),
         ("select_answer", {"selected_party_id": "q"}, CallSelectAnswer("c", "p", "q")),
         ("reject", {}, CallReject("c", "p", None)),
         ("reject", {"reason": "user_busy"}, CallReject("c", "p", "user_busy")),
