@@ -53,7 +53,8 @@ FIRST_DELAY = 1.0  # seconds between two attempts; doubled each time
 LONGEST_DELAY = 60.0
 TELL_AFTER = 10.0  # a text that could not leave for so long: its author is told that it waits
 KEEP_TRYING = 3600.0  # then it is given up: a text that leaves hours later is worse than none
-MAX_EARLY = 1024  # receipts that came before the answer which names their text
+# Receipts that came before the answer which names their text, or that wait for the database.
+MAX_EARLY = 1024
 MAX_NOTICES = 1024  # notices of which it is known which text they are about
 PRUNE_MS = 3600 * 1000  # between two times that old texts are forgotten
 STATUS = "com.beeper.message_send_status"
@@ -106,6 +107,7 @@ class Outbox:
         self._early: dict[tuple[str, str], Receipt] = {}
         self._notices_about: dict[str, str] = {}
         self._under_way: set[str] = set()
+        self._receipts = 0
         self._pruned_ms = 0
 
     async def start(self) -> None:
@@ -210,9 +212,12 @@ class Outbox:
         return await self._texts.withdraw(text.event_id)
 
     def receive_receipt(self, road: str, receipt: Receipt) -> None:
-        """Take what a road says later about a text of ours; returns at once."""
-        take = partial(self.take_receipt, road, receipt)
-        self._tasks.start("a receipt", persist("a receipt", take, sleep=self._sleep))
+        """Take what a road says later about a text of ours and does not repeat."""
+        if self._receipts >= MAX_EARLY:
+            log.warning("a receipt is lost: too many wait for the database")
+            return
+        self._receipts += 1
+        self._tasks.start("a receipt", self._keep_receipt(road, receipt))
 
     # ---
 
@@ -342,6 +347,13 @@ class Outbox:
         return "" if line is None else way_name(line)
 
     # --- what became of it
+
+    async def _keep_receipt(self, road: str, receipt: Receipt) -> None:
+        try:
+            take = partial(self.take_receipt, road, receipt)
+            await persist("a receipt", take, sleep=self._sleep)
+        finally:
+            self._receipts -= 1
 
     async def take_receipt(self, road: str, receipt: Receipt) -> None:
         """Take what a road says later about a text of ours; returns when it is stored.

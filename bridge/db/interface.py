@@ -19,7 +19,7 @@ class DatabaseError(Exception):
     """The database cannot be used; the text is for a person."""
 
 
-class DatabaseAway(Exception):
+class DatabaseAway(DatabaseError):
     """The database cannot do it now; the text is for a person.
 
     What was asked for was not done, or nobody can say whether it was: PostgreSQL may have committed
