@@ -11,14 +11,13 @@ from collections import OrderedDict
 
 from bridge.db.ghosts import GhostTable
 from bridge.db.interface import DatabaseAway
+from bridge.db.patience import CALL_LIMIT
 from bridge.matrix.client import MatrixClient
 from bridge.numbers import PhoneNumber, clean_name, from_localpart, to_localpart
 
 log = logging.getLogger(__name__)
 
 _MAX_KNOWN = 4096
-# A call waits for the database no longer than this.
-_DATABASE_LIMIT = 1.0
 
 
 class Ghosts:
@@ -67,7 +66,7 @@ class Ghosts:
             name: what the network says; without one a ghost keeps the name that it has.
         """
         try:
-            async with asyncio.timeout(_DATABASE_LIMIT):
+            async with asyncio.timeout(CALL_LIMIT):
                 known = self._names.get(number.text) or await self._table.name(number.text)
         except (DatabaseAway, TimeoutError):
             log.info("a ghost keeps its name: the database, which knows that, is away")
@@ -77,8 +76,9 @@ class Ghosts:
         if wanted != known:
             await self._matrix.ensure_user(user_id, wanted)
             try:
-                await self._table.put(number.text, wanted)
-            except DatabaseAway:
+                async with asyncio.timeout(CALL_LIMIT):
+                    await self._table.put(number.text, wanted)
+            except (DatabaseAway, TimeoutError):
                 return user_id  # named again the next time
         self._names[number.text] = wanted
         self._names.move_to_end(number.text)

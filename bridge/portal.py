@@ -19,6 +19,7 @@ from typing import Any
 from bridge import wording
 from bridge.config import LineSection
 from bridge.db.interface import DatabaseAway
+from bridge.db.patience import CALL_LIMIT
 from bridge.db.portals import PortalRow, PortalTable
 from bridge.ghost import Ghosts
 from bridge.matrix.client import MatrixClient
@@ -180,9 +181,10 @@ class Portals:
 
     async def _try_to_save(self, room_id: str) -> None:
         try:
-            await self._save(room_id)
-        except DatabaseAway as error:
-            log.warning("portals are in memory alone, until the database is back: %s", error)
+            async with asyncio.timeout(CALL_LIMIT):
+                await self._save(room_id)
+        except (DatabaseAway, TimeoutError):
+            log.warning("a portal is in memory alone, until the database is back")
 
     def _keep(self, portal: Portal) -> None:
         party = (portal.line, portal.number.text, portal.user)

@@ -11,6 +11,9 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.5  # seconds; doubled each time
 LONGEST_PAUSE = 5.0
+# What a call may wait for the database, which is in good time for everything but a database that is
+# away: what it knows and stores is worth having, but not worth a caller's patience.
+CALL_LIMIT = 1.0
 
 
 async def persist(
