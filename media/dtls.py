@@ -4,8 +4,11 @@ RFC 5764).
 OpenSSL runs the protocol (DTLS 1.2; the library has no 1.3) between two memory buffers; datagrams
 go in and out here. The peer's certificate is judged by nothing but the fingerprints of its
 description, during the handshake, so that a stranger gets an alert and never a key. Only what comes
-over a path that ICE has validated may be fed in; what is no DTLS record is dropped all the same,
-and a fatal alert ends the association, as it must.
+over a path that ICE has validated may be fed in; what is no DTLS record is dropped all the same.
+
+Deviation: before there are keys anybody can write an alert, and an address can be forged. A fatal
+one ends the handshake only if nothing else comes for a second; any other is not looked at (RFC 6347
+§4.1.2.7 warns of the former, RFC 5246 §7.2.2 demands it).
 
 OpenSSL sends a lost flight again after a second, by a clock of its own. That is long before a first
 word, so a flight without an answer is also repeated here, bit by bit, twice in the first half
@@ -15,7 +18,7 @@ second; who has it already drops it as a replay. Only these repetitions follow `
 import datetime
 import hashlib
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, Self
@@ -32,6 +35,8 @@ _RECORD_HEADER: Final = 13
 _BIGGEST: Final = 8192  # bytes of a datagram that are looked at
 _REPEAT_AFTER: Final = (0.15, 0.3)
 _ANSWERS: Final = 8
+_ALERT: Final = 21
+_ALERT_GRACE: Final = 1.0
 _FLIGHT: Final = (20, 22)  # ChangeCipherSpec and handshake: what flights consist of
 _LABEL: Final = b"EXTRACTOR-dtls_srtp"
 
@@ -169,6 +174,8 @@ class DtlsTransport:
         self._answers = 0
         self._repeat_at: float | None = None
         self._library_at: float | None = None
+        self._alert: int | None = None  # the peer's, if it was the peer's
+        self._alert_at: float | None = None  # when it is believed
         self._outputs: list[DtlsOutput] = []
 
     def start(self, now: float) -> None:
@@ -187,8 +194,10 @@ class DtlsTransport:
         if not _is_dtls(datagram):
             return
         if self._state is _State.HANDSHAKE:
-            self._connection.bio_write(datagram)
-            self._shake_hands(now)
+            rest = self._without_alerts(datagram, now)
+            if rest:
+                self._connection.bio_write(rest)
+                self._shake_hands(now)
         elif self._state is _State.CONNECTED:
             self._connection.bio_write(datagram)
             self._read(datagram[0])
@@ -196,6 +205,9 @@ class DtlsTransport:
     def handle_timer(self, now: float) -> None:
         """Send a lost flight again if that is due."""
         if self._state is not _State.HANDSHAKE:
+            return
+        if self._alert_at is not None and self._alert_at <= now:
+            self._fail(f"the peer gave up the DTLS handshake (alert {self._alert})")
             return
         if self._repeat_at is not None and self._repeat_at <= now:
             self._outputs += self._flight
@@ -212,7 +224,8 @@ class DtlsTransport:
         """When `handle_timer` is wanted next; None once connected or failed."""
         if self._state is not _State.HANDSHAKE:
             return None
-        times = [at for at in (self._repeat_at, self._library_at) if at is not None]
+        waiting = (self._repeat_at, self._library_at, self._alert_at)
+        times = [at for at in waiting if at is not None]
         return min(times, default=None)
 
     def poll(self) -> list[DtlsOutput]:
@@ -241,6 +254,19 @@ class DtlsTransport:
     def _matches(self, certificate: x509.Certificate) -> bool:
         der = certificate.public_bytes(Encoding.DER)
         return hashlib.new(self._algorithm, der).digest() in self._wanted
+
+    def _without_alerts(self, datagram: bytes, now: float) -> bytes:
+        """What a datagram has beside alerts in the clear, which are put aside; see the module's
+        head. Whoever sends something else has not given up."""
+        kept = b""
+        for record in _records(datagram):
+            if record[0] != _ALERT or record[3:5] != b"\0\0":
+                kept += record
+            elif record[_RECORD_HEADER:][:1] == b"\2" and self._alert_at is None:
+                self._alert, self._alert_at = record[-1], now + _ALERT_GRACE
+        if kept:
+            self._alert_at = None
+        return kept
 
     def _shake_hands(self, now: float) -> None:
         try:
@@ -347,6 +373,15 @@ def _verify(
     if transport is None:
         return False
     return depth != 0 or bool(transport.judge(certificate.to_cryptography()))
+
+
+def _records(datagram: bytes) -> Iterator[bytes]:
+    """The records of what `_is_dtls` has found to be whole ones."""
+    at = 0
+    while at < len(datagram):
+        size = _RECORD_HEADER + int.from_bytes(datagram[at + 11 : at + 13], "big")
+        yield datagram[at : at + size]
+        at += size
 
 
 def _is_dtls(datagram: bytes) -> bool:

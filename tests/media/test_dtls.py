@@ -231,14 +231,50 @@ def test_close_is_told_to_the_peer() -> None:
     assert wire.events["client"][1:] == []
 
 
-def test_fatal_alert_of_the_peer_ends_the_handshake() -> None:
+ALERT = b"\x15\xfe\xfd\x00\x00" + bytes(6) + b"\x00\x02\x02\x28"
+
+
+def test_fatal_alert_of_the_peer_ends_the_handshake_if_nothing_follows() -> None:
     client, _ = ends()
     client.start(0.0)
     client.poll()
-    client.receive(b"\x15\xfe\xfd\x00\x00" + bytes(6) + b"\x00\x02\x02\x28", 0.0)
-    (failed,) = client.poll()
+    client.receive(ALERT, 0.0)
+    assert client.poll() == []
+    client.receive(ALERT, 0.9)
+    at = client.deadline()
+    while at is not None and at <= 1.0:
+        client.handle_timer(at)
+        at = client.deadline()
+    failed = client.poll()[-1]
     assert isinstance(failed, DtlsFailed)
+    assert "alert 40" in failed.text
     assert client.deadline() is None
+
+
+def test_a_warning_ends_nothing() -> None:
+    client, server = ends()
+    wire = Wire(client, server)
+    wire.start()
+    client.receive(ALERT[:-2] + b"\x01\x00", 0.0)
+    wire.run()
+    assert wire.connected
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_forged_alerts_end_no_handshake_wherever_they_come_from(alone: bool) -> None:
+    """Before there are keys anybody can write one, and the sender's address can be forged too."""
+    client, server = ends()
+
+    def shoot(source: str, number: int) -> bool:
+        for end in (client, server):
+            end.receive(ALERT if alone else 2 * ALERT, wire.now)
+        return False
+
+    wire = Wire(client, server, lose=shoot)
+    wire.start()
+    shoot("", 0)
+    wire.run()
+    assert wire.connected
 
 
 def test_what_comes_before_start_is_dropped() -> None:
