@@ -437,6 +437,7 @@ class Junction:
         discarded = strand.malformed + heard.packets_discarded
         return SideReport(
             codec=f"{codec.name}/{codec.clock_rate}" if codec is not None else "",
+            codec_reason=strand.agreed.reason if strand.agreed is not None else "",
             cipher=srtp.name if srtp is not None else "",
             transport=strand.end.path if strand.end is not None else "",
             packets_received=reception.packets_received,

@@ -17,6 +17,7 @@ answer against our offer, `*_offer` and `*_answer` write our text. What goes wro
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from media.link import Link
 from media.plane import Failure
 from media.sdp import (
     Attribute,
@@ -62,12 +63,14 @@ class Agreed:
         send_events: telephone-event as the peer wants it, None if it takes no digits.
         receive: codecs that may arrive; the first is the expected one.
         receive_events: payload types of digits that may arrive.
+        reason: why this codec, in words for a person.
     """
 
     send: Format
     send_events: Format | None
     receive: tuple[Format, ...]
     receive_events: tuple[Format, ...] = ()
+    reason: str = field(default="", compare=False)
 
 
 def _is_same(one: Format, other: Format) -> bool:
@@ -85,10 +88,10 @@ def events_beside(formats: Iterable[Format], codec: Format) -> Format | None:
     return next(fitting, events[0] if events else None)
 
 
-def _alone(formats: Sequence[Format], codec: Format) -> Agreed:
+def _alone(formats: Sequence[Format], codec: Format, reason: str = "") -> Agreed:
     """One codec and its telephone-event, numbered alike both ways: what our answers agree on."""
     events = events_beside(formats, codec)
-    return Agreed(codec, events, (codec,), (events,) if events else ())
+    return Agreed(codec, events, (codec,), (events,) if events else (), reason)
 
 
 def match(offered: Sequence[Format], answered: Sequence[Format]) -> Agreed:
@@ -109,6 +112,7 @@ def match(offered: Sequence[Format], answered: Sequence[Format]) -> Agreed:
         events_beside(known, codecs[0]),
         tuple(f for f in receive.values() if f.key != EVENTS),
         tuple(f for f in receive.values() if f.key == EVENTS),
+        "chosen by the far end out of our offer",
     )
 
 
@@ -230,12 +234,31 @@ def _is_webrtc_audio(media: Media) -> bool:
     return media.kind == "audio" and live and "SAVP" in media.protocol
 
 
-def choose_webrtc(remote: WebrtcRemote, other: str) -> Agreed:
-    """The codec towards an offering browser: Opus, else G.711, the `other` side's if it is one."""
-    for key in ("opus", other, "pcmu", "pcma"):
-        codec = _find(remote.formats, CODECS[key]) if key != "g722" else None
-        if codec is not None:
-            return _alone(remote.formats, codec)
+def choose_webrtc(remote: WebrtcRemote, other: str, link: Link = Link.UNKNOWN) -> Agreed:
+    """The codec towards an offering browser, and why.
+
+    What both ends have passes untouched, if it suits the link: Opus suits any, G.711 a wired one or
+    Wi-Fi, since it has nothing to offer against loss and takes three times the bandwidth. Else the
+    browser gets Opus.
+
+    Args:
+        other: the codec of the other side.
+        link: what is known of the browser's network.
+    """
+    opus = _find(remote.formats, OPUS)
+    shared = _find(remote.formats, CODECS[other]) if other in ("pcmu", "pcma") else None
+    if opus is not None and other == OPUS.key:
+        return _alone(remote.formats, opus, "both ends have Opus")
+    if opus is not None and (shared is None or link is not Link.LOCAL):
+        phone = f"the phone has {CODECS[other].name} alone"
+        return _alone(remote.formats, opus, f"{phone}, the Matrix client's network is {link.value}")
+    if shared is not None:
+        why = f"its network is {link.value}" if opus else "the Matrix client has no Opus"
+        return _alone(remote.formats, shared, f"both ends have {shared.name}, {why}")
+    for codec in (PCMU, PCMA):
+        found = _find(remote.formats, codec)
+        if found is not None:
+            return _alone(remote.formats, found, "the Matrix client has no Opus")
     raise NegotiationError(Failure.NO_CODEC, "The browser offers neither Opus nor G.711.")
 
 
@@ -438,12 +461,13 @@ def _rtcp_port(audio: Media) -> int:
 
 def choose_sdes(remote: SdesRemote, codecs: Sequence[str], current: Format | None = None) -> Agreed:
     """The codec towards an offering trunk: the current one if still offered, else as we prefer."""
-    wanted = [current] if current else []
-    wanted += [CODECS[name] for name in codecs if name in CODECS]
-    for wish in wanted:
-        codec = _find(remote.formats, wish)
+    held = _find(remote.formats, current) if current is not None else None
+    if held is not None:
+        return _alone(remote.formats, held, "in use before, and offered again")
+    for name in codecs:
+        codec = _find(remote.formats, CODECS[name]) if name in CODECS else None
         if codec is not None:
-            return _alone(remote.formats, codec)
+            return _alone(remote.formats, codec, "the first of the trunk's settings that it offers")
     raise NegotiationError(Failure.NO_CODEC, "The trunk offers none of the codecs allowed for it.")
 
 

@@ -326,6 +326,7 @@ class SideReport:
     it."""
 
     codec: str = ""  # "opus/48000", "PCMU/8000"
+    codec_reason: str = ""  # why this one, in words for a person
     cipher: str = ""  # of the end, by its RFC 4568 name; "none" for plain RTP, "" before
     in_clear: bool = False  # whether audio passed unencrypted at any time
     transport: str = ""  # e.g. "udp host→host", "udp relay→srflx", "udp"

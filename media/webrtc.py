@@ -23,10 +23,13 @@ from media.ice.events import (
     Transmit,
 )
 from media.ice.server import Server
+from media.link import Link, link_of
 from media.plane import Failure
 from media.rtp import is_rtcp
 from media.sdp import Fingerprint
 from media.srtp import Srtp
+
+_CANDIDATES_JUDGED = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,8 @@ class WebrtcEnd:
         self._fingerprints: tuple[Fingerprint, ...] = ()
         self._dtls: DtlsTransport | None = None
         self._is_up = False
+        self._remote_ufrag = ""
+        self._remote_candidates: list[str] = []
         self._is_lost = False
         self._outputs: list[EndOutput] = []
 
@@ -110,6 +115,11 @@ class WebrtcEnd:
     @property
     def gathered(self) -> bool:
         return self._agent.gathering_complete
+
+    @property
+    def link(self) -> Link:
+        """What the peer's candidates tell of its network."""
+        return link_of(self._remote_candidates)
 
     @property
     def has_path(self) -> bool:
@@ -139,6 +149,9 @@ class WebrtcEnd:
 
     def set_remote(self, ufrag: str, pwd: str, candidates: Sequence[str], now: float) -> None:
         """The peer's description; other credentials than before are an ICE restart."""
+        if ufrag != self._remote_ufrag:
+            self._remote_ufrag = ufrag
+            self._remote_candidates.clear()
         self._agent.set_remote(ufrag, pwd, now)
         self.add_candidates(candidates, now)
 
@@ -147,6 +160,8 @@ class WebrtcEnd:
         for candidate in candidates:
             if candidate:
                 self._agent.add_remote(candidate, now)
+                if len(self._remote_candidates) < _CANDIDATES_JUDGED:
+                    self._remote_candidates.append(candidate)
             else:
                 self._agent.end_of_candidates()
         self._work(now)

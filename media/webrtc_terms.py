@@ -120,11 +120,12 @@ class WebrtcTerms:
         """Answer the browser's offer, the `text` is ours then.
 
         Args:
-            trunk: what holds on the other side; its codec is preferred where Opus is missing.
+            trunk: what holds on the other side; its codec is taken where that suits.
         """
         assert self.remote is not None, "there is an offer to answer"
         remote = self.remote
-        agreed = negotiate.choose_webrtc(remote, trunk.send.key if trunk is not None else "pcmu")
+        other = trunk.send.key if trunk is not None else "pcmu"
+        agreed = negotiate.choose_webrtc(remote, other, end.link)
 
         def write() -> tuple[str, Direction]:
             local = self._local(end, complete)

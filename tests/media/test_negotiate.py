@@ -3,6 +3,7 @@
 import pytest
 
 from media import crypto, negotiate
+from media.link import Link
 from media.negotiate import (
     EVENTS_48000,
     OPUS,
@@ -113,6 +114,40 @@ def test_reads_what_a_browser_offers() -> None:
     assert (remote.ufrag, remote.pwd) == ("dOHQ", "IlPqjPcNGH4vlYyuq0c1UkSK")
     assert (remote.candidates, remote.complete) == ((), False)
     assert (remote.setup, remote.mid, remote.direction) == ("actpass", "0", Direction.SENDRECV)
+
+
+@pytest.mark.parametrize(
+    ("other", "link", "codec", "reason"),
+    [
+        ("opus", Link.LOCAL, "opus", "both ends have Opus"),
+        ("opus", Link.MOBILE, "opus", "both ends have Opus"),
+        ("pcmu", Link.LOCAL, "PCMU", "both ends have PCMU, its network is wired or Wi-Fi"),
+        ("pcma", Link.LOCAL, "PCMA", "both ends have PCMA, its network is wired or Wi-Fi"),
+        (
+            "pcmu",
+            Link.MOBILE,
+            "opus",
+            "the phone has PCMU alone, the Matrix client's network is mobile",
+        ),
+        (
+            "pcmu",
+            Link.UNKNOWN,
+            "opus",
+            "the phone has PCMU alone, the Matrix client's network is unknown",
+        ),
+        (
+            "g722",
+            Link.LOCAL,
+            "opus",
+            "the phone has G722 alone, the Matrix client's network is wired or Wi-Fi",
+        ),
+    ],
+)
+def test_what_both_ends_have_passes_where_it_suits_the_link(
+    other: str, link: Link, codec: str, reason: str
+) -> None:
+    agreed = negotiate.choose_webrtc(negotiate.read_webrtc(CHROMIUM), other, link)
+    assert (agreed.send.name, agreed.reason) == (codec, reason)
 
 
 def test_answer_holds_opus_and_its_own_telephone_event_alone() -> None:

@@ -640,6 +640,30 @@ def test_loss_on_the_way_is_concealed_and_counted(lab: Lab) -> None:
     assert lab.of(Closed)[0].report.sdes.packets_lost == 5
 
 
+# --- codecs
+
+
+def test_a_browser_at_home_gets_what_the_phone_has_and_a_mobile_one_opus() -> None:
+    """The candidates may come after the offer; the answer waits for the phone anyway."""
+    for cost, codec in ((10, "PCMU/8000"), (900, "opus/48000")):
+        lab = Lab()
+        lab.session.offer(Side.WEBRTC, lab.browser.offer(candidates=False), lab.now)
+        said = [
+            IceCandidate(f"{each} generation 0 network-id 1 network-cost {cost}")
+            for each in lab.browser.end.candidates()
+        ]
+        lab.session.add_candidates(Side.WEBRTC, said, lab.now)
+        lab.session.answer(Side.SDES, lab.pbx.answer(lab.offer(Side.SDES)), lab.now)
+        lab.browser.accept(lab.answer(Side.WEBRTC), lab.now)
+        lab.run(0.5)
+        lab.session.close(lab.now)
+        report = lab.of(Closed)[0].report
+        assert report.webrtc.codec == codec
+        assert report.transcoding is (cost == 900)
+        assert report.webrtc.codec_reason
+        assert report.sdes.codec_reason == "chosen by the far end out of our offer"
+
+
 # --- ticks
 
 
