@@ -273,6 +273,7 @@ class Ringback:
             hs_token=self._config.appservice.hs_token.get_secret_value(),
             inbox=inbox,
             handler=reception.handle,
+            settle=lambda room_id: self._reconciliation.settle(room_id),
             is_ours=ghosts.is_ours,
             user_exists=reception.user_exists,
             find_number=reception.find_number,

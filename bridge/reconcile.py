@@ -11,6 +11,9 @@ event ends the search only if it was there before the last time that everything 
 is in the database, since we may be killed in the middle of it. What was said before the ghost
 joined, or longer ago than `MAX_AGE_MS`, is not looked at.
 
+Texts of a conversation keep their order all the same: after an absence a room is read before the
+first new text of it is handled (`Reconciliation.settle`), so that what was forgotten comes first.
+
 Signalling of calls is not made up for, since its time is over, but a hang-up is.
 """
 
@@ -34,6 +37,8 @@ PROBE_PAUSE = 3.0
 SWEEP_PAUSE = 15.0
 # Read at once; a thousand rooms are read in some seconds, and calls have their connections.
 ROOMS_AT_ONCE = 4
+# Until a room is read; then its new texts go on without what may be missing.
+SETTLE_LIMIT = 10.0
 # In one room; more than that is no conversation.
 MAX_EVENTS = 1000
 # A text that is older surprises more than it helps. The inbox remembers longer.
@@ -71,6 +76,28 @@ class Reconciliation:
         self._inbox = inbox
         self._taker = taker
         self._sleep = sleep
+        self._read_at: dict[str, int] = {}  # absences of the homeserver that a room is read after
+
+    async def settle(self, room_id: str) -> bool:
+        """Read a portal that was not read since the homeserver was away; never raises.
+
+        Returns:
+            Whether it was read now, so that something may have come that was said earlier.
+        """
+        portal, absences = self._portals.by_room(room_id), self._matrix.absences
+        if portal is None or self._read_at.get(room_id) == absences:
+            return False
+        try:
+            async with asyncio.timeout(SETTLE_LIMIT):
+                await self._read(portal, await self._inbox.reconciled())
+        except (MatrixUnavailable, TimeoutError) as error:
+            log.info("a room could not be read before its new texts: %s", error)
+            return False
+        except Exception:  # whatever the database's driver raises; the sweep comes to it
+            log.exception("a room could not be read before its new texts")
+            return False
+        self._read_at[room_id] = absences
+        return True
 
     async def run(self) -> None:
         """Read everything now and after each absence of the homeserver; never returns."""
@@ -89,13 +116,16 @@ class Reconciliation:
         Returns:
             Whether all could be read; if not, it is to be done again.
         """
+        absences = self._matrix.absences
         try:
             mark, newest = await self._inbox.reconciled(), await self._inbox.newest()
             few = asyncio.Semaphore(ROOMS_AT_ONCE)
 
             async def read(portal: Portal) -> int:
                 async with few:
-                    return await self._read(portal, mark)
+                    count = await self._read(portal, mark)
+                    self._read_at[portal.room_id] = absences
+                    return count
 
             found = await asyncio.gather(
                 *(read(portal) for portal in self._portals.all()), return_exceptions=True
@@ -104,6 +134,8 @@ class Reconciliation:
             if troubles:
                 raise troubles[0]
             await self._inbox.note_reconciled(newest)
+            portals = {portal.room_id for portal in self._portals.all()}
+            self._read_at = {room: at for room, at in self._read_at.items() if room in portals}
         except MatrixUnavailable as error:
             log.info("the rooms could not all be read: %s", error)
             return False

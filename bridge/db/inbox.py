@@ -41,6 +41,17 @@ class InboxEvent:
     raw: Mapping[str, Any] = field(repr=False)
     received_ms: int
 
+    @property
+    def is_call(self) -> bool:
+        """Whether it is signalling of a call."""
+        return str(self.raw.get("type")).startswith("m.call.")
+
+    @property
+    def said_ms(self) -> int:
+        """When it was said, by the homeserver's clock; when it came, if that is not told."""
+        told = self.raw.get("origin_server_ts")
+        return told if isinstance(told, int) else self.received_ms
+
 
 class Inbox:
     """Repository of the table `inbox`."""

@@ -9,6 +9,10 @@ What happens to a transaction: check the token, read the body, store the events 
 answer 200, hand them on. Everything that fails before the commit is a 5xx, so that the homeserver
 keeps the transaction and tries again; nothing after the commit can change the answer.
 
+A homeserver that was killed forgets what it had on its way to us, and pushes what came after it. So
+before a text is handed on its room may have to be read (`bridge.reconcile`), and what comes of that
+goes first. Signalling of calls does not wait for it.
+
 Rooms are independent: each one that has events gets a task, which hands them on one by one in the
 order of arrival. A queue holds a few events; what does not fit stays in the inbox alone and is read
 from there once the queue has drained. A start reads in the same way what an earlier run left, so
@@ -51,6 +55,7 @@ _PRUNE_PAUSE = 24 * 3600.0
 _EPHEMERAL = ("ephemeral", "de.sorunome.msc2409.ephemeral")
 
 Handler = Callable[[RoomEvent], Awaitable[None]]
+Settle = Callable[[str], Awaitable[bool]]
 UserQuery = Callable[[str], Awaitable[bool]]
 NumberQuery = Callable[[str], Awaitable[str | None]]
 
@@ -87,6 +92,10 @@ async def _nobody(user_id: str) -> bool:
     return False
 
 
+async def _settled(room_id: str) -> bool:
+    return False
+
+
 async def _no_number(number: str) -> str | None:
     return None
 
@@ -101,6 +110,8 @@ class Appservice:
         handler: gets each event at least once, in order within its room. When it returns the event
             is done; when it raises, the event comes again at the next start, or as soon as the
             database is back where that was the reason.
+        settle: asked about a room before something new of it that is no call is handed on; takes
+            what is missing by `take`, and says whether anything may have come so. Never raises.
         is_ours: whether a sender is the bot or a ghost. Our own events come back from the
             homeserver and are of no interest.
         user_exists: asked about a user of our namespace that the homeserver does not know; makes
@@ -118,6 +129,7 @@ class Appservice:
         hs_token: str,
         inbox: EventStore,
         handler: Handler,
+        settle: Settle = _settled,
         is_ours: Callable[[str], bool] = lambda sender: False,
         user_exists: UserQuery = _nobody,
         find_number: NumberQuery = _no_number,
@@ -129,6 +141,7 @@ class Appservice:
         self._hs_token = hs_token.encode()
         self._inbox = inbox
         self._handler = handler
+        self._settle = settle
         self._is_ours = is_ours
         self._user_exists = user_exists
         self._find_number = find_number
@@ -363,6 +376,9 @@ class Appservice:
         try:
             while not room.stopping:
                 if room.queue:
+                    if not room.queue[0][0].is_call and await self._settle(room.room_id):
+                        async with self._order:  # whoever else has read the room has handed over
+                            room.sort()
                     item, received_at = room.queue.popleft()
                     await self._handle(room, item, received_at)
                 elif room.behind:
@@ -453,6 +469,10 @@ class _Room:
         self.behind = self.behind or len(self.queue) >= _QUEUE
         if not self.behind:
             self.queue.append((item, received_at))
+
+    def sort(self) -> None:
+        """Put first what was said first, by the homeserver's clock."""
+        self.queue = deque(sorted(self.queue, key=lambda queued: queued[0].said_ms))
 
 
 @web.middleware

@@ -199,3 +199,32 @@ async def test_rooms_are_read_at_the_start_and_after_each_absence_and_not_else(
     assert world.matrix.pages == 2
     sweep, probe = SWEEP_PAUSE, PROBE_PAUSE
     assert world.pauses == [sweep, probe, probe, probe, probe, sweep, probe, probe]
+
+
+async def test_a_room_is_read_before_its_first_new_text_after_an_absence(world: World) -> None:
+    world.room += [said("a"), said("b")]
+    assert await world.reconciliation.settle(ROOM)
+    assert world.taken == ["a", "b"]
+    assert not await world.reconciliation.settle(ROOM)
+    world.room.append(said("lost"))
+    world.matrix.absences += 1
+    assert await world.reconciliation.settle(ROOM)
+    assert world.taken == ["a", "b", "lost"]
+    assert not await world.reconciliation.settle("!no portal:example.org")
+
+
+async def test_a_room_that_a_sweep_has_read_is_not_read_again(world: World) -> None:
+    world.room.append(said("a"))
+    assert await world.reconciliation.sweep()
+    pages = world.matrix.pages
+    assert not await world.reconciliation.settle(ROOM)
+    assert world.matrix.pages == pages
+
+
+async def test_a_room_that_cannot_be_read_holds_up_no_text(world: World) -> None:
+    world.matrix.down = True
+    assert not await world.reconciliation.settle(ROOM)
+    world.matrix.down = False
+    world.room.append(said("a"))
+    assert await world.reconciliation.settle(ROOM)
+    assert world.taken == ["a"]

@@ -58,18 +58,13 @@ class Verdict:
         )
         return f"{self.texts} texts each way, {self.kills} kills, {self.seconds:.0f} s: {counts}"
 
-    def check(self, *, ordered_out: bool = True) -> None:
+    def check(self) -> None:
         """Nothing lost, nothing doubled, order kept, and of doubts no more than the unsafe instant
-        explains: one for each kill and conversation.
-
-        Args:
-            ordered_out: not so where the homeserver forgets texts that were on their way to us:
-                those that it has pushed since are sent before we read the others in the rooms.
-        """
+        explains: one for each kill and conversation."""
         assert not self.lost, f"{self}\nlost: {self.lost[:10]}"
         assert not self.doubled, f"{self}\ndoubled: {self.doubled[:10]}"
         assert not self.odd_in, f"{self}\nout of order: {self.odd_in}"
-        assert not (ordered_out and self.odd_out), f"{self}\nout of order: {self.odd_out}"
+        assert not self.odd_out, f"{self}\nout of order: {self.odd_out}"
         assert len(self.doubts) <= self.kills * 2 * FRIENDS, f"{self}"
 
 

@@ -192,6 +192,38 @@ async def test_more_than_the_queue_holds_keeps_its_order_too(database: Database)
     assert await owed(database) == 0
 
 
+async def test_what_was_not_pushed_goes_before_what_was_pushed_since(database: Database) -> None:
+    """The homeserver was killed with "a" and "b" on their way to us; "c" is what it pushes now."""
+    bridge = Bridge()
+    forgotten = [event(name, origin_server_ts=at) for name, at in (("a", 1), ("b", 2))]
+    asked: list[str] = []
+
+    async def settle(room_id: str) -> bool:
+        asked.append(room_id)
+        if len(asked) > 1:
+            return False
+        # As another reader of the rooms would at the same moment: it is new to one of them only.
+        assert await homeserver.push("read", *forgotten) == 200
+        return True
+
+    async with running(Inbox(database), bridge, settle=settle) as homeserver:
+        await homeserver.push("1", event("c", origin_server_ts=3))
+        await bridge.until("a", "b", "c")
+    assert bridge.handled == ["a", "b", "c"]
+    assert set(asked) == {event("c")["room_id"]}
+
+
+async def test_a_call_does_not_wait_for_its_room_to_be_read(database: Database) -> None:
+    bridge = Bridge()
+
+    async def settle(room_id: str) -> bool:
+        raise AssertionError("a phone should ring by now")
+
+    async with running(Inbox(database), bridge, settle=settle) as homeserver:
+        await homeserver.push("1", event("invite", type="m.call.invite"))
+        await bridge.until("invite")
+
+
 async def test_a_slow_room_holds_up_no_other_room(database: Database) -> None:
     bridge, go_on = Bridge(), asyncio.Event()
 
