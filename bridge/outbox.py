@@ -12,8 +12,9 @@ its author may think is held until it is asked for in the same way.
 
 "sending" is committed before the bytes leave. A row that a start finds there was cut off by a crash
 at the one unsafe instant: it is sent again where the other side knows a repeat by our key, and else
-its author is told that it may not have arrived. What was certainly not taken waits, and is tried
-again with growing, jittered pauses for an hour.
+its author is told that it may not have arrived. An answer that never came is treated in the same
+two ways. What was certainly not taken waits, and is tried again with growing, jittered pauses for
+an hour.
 
 Texts of one number keep their order, by a queue for each. What became of a text is shown on it
 (`com.beeper.message_send_status`, for clients that know it); success is quiet otherwise, everything
@@ -292,8 +293,11 @@ class Outbox:
     async def _attempts(self, text: OutgoingText) -> Outcome | None:
         """Try until the text is taken, refused, in doubt, or too old to be tried again; None if its
         author has taken it back."""
-        waited = max(0.0, (now_ms() - text.created_ms) / 1000)
+        # The wall clock is all that an earlier run has left; from here on it may jump.
+        earlier = max(0.0, (now_ms() - text.created_ms) / 1000)
+        began, slept = time.monotonic(), 0.0
         delay, told = FIRST_DELAY, False
+        doubt: Unsure | None = None  # then it stays "sending": what may have left is not changed
         while True:
             try:
                 outcome = await self._attempt(text)
@@ -301,18 +305,21 @@ class Outbox:
                 outcome = None
             except DatabaseAway:  # so it has not left
                 outcome = Later(wording.DATABASE_AWAY)
+            if isinstance(outcome, Unsure) and self._is_repeatable(text):
+                doubt, outcome = outcome, Later(outcome.reason)
             if outcome is not None and not isinstance(outcome, Later):
                 return outcome
-            wait = partial(self._texts.waiting, text)
-            current = await persist("a text that could not leave", wait, sleep=self._sleep)
-            if current is None:
-                return None
-            text = current
+            if doubt is None:
+                wait = partial(self._texts.waiting, text)
+                current = await persist("a text that could not leave", wait, sleep=self._sleep)
+                if current is None:
+                    return None
+                text = current
             if outcome is None:
                 continue
-            waited = max(waited, (now_ms() - text.created_ms) / 1000)
+            waited = earlier + max(slept, time.monotonic() - began)
             if waited >= KEEP_TRYING:
-                return outcome
+                return doubt or outcome
             if waited >= TELL_AFTER and not told:
                 told = True
                 number, minutes = PhoneNumber(text.number), round((KEEP_TRYING - waited) / 60)
@@ -321,7 +328,7 @@ class Outbox:
                 await self._reply(text, words, about="text waits")
             pause = max(delay * random.uniform(0.75, 1.0), outcome.after or 0.0)
             await self._sleep(pause)
-            waited += pause
+            slept += pause
             delay = min(LONGEST_DELAY, 2 * delay)
 
     async def _attempt(self, text: OutgoingText) -> Outcome:
@@ -337,6 +344,10 @@ class Outbox:
                 raise _Overtaken
 
         return await way.send(line, text, leaving)
+
+    def _is_repeatable(self, text: OutgoingText) -> bool:
+        way = self._find_way(self._road(text))
+        return way is not None and way.repeatable
 
     def _has_receipts(self, text: OutgoingText) -> bool:
         way = self._find_way(self._road(text))

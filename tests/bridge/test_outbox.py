@@ -1,6 +1,7 @@
 """Texts out by a provider's road, and what its hooks bring, on real databases."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -313,6 +314,48 @@ async def test_no_answer_is_a_doubt(world: World, portal: Portal, database: Data
     await until(world.matrix.notices)
     assert "may not have reached" in world.matrix.notices()[0]
     assert len(world.provider.requests) == 1
+
+
+async def test_a_clock_that_jumps_gives_up_no_text(
+    world: World, portal: Portal, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a day, while the text waits for a provider that is busy."""
+    world.provider.answers = [Later("busy"), Later("busy"), Later("busy")]
+    world.pause = asyncio.Event()
+    await world.write(portal, "hello")
+    await until(lambda: world.slept)
+    monkeypatch.setattr("bridge.outbox.now_ms", lambda: time.time_ns() // 1_000_000 + 86_400_000)
+    world.pause.set()
+    await settle(database, ["sent"])
+    assert not [words for words in world.matrix.notices() if "Not delivered" in words]
+
+
+async def test_no_answer_is_asked_for_again_where_a_repeat_is_known_as_one(
+    database: Database,
+) -> None:
+    world = World(database, FakeMatrix(), repeatable=True)
+    portal = await world.portals.adopt("!room:example.org", "sms", NUMBER, ALICE)
+    world.provider.answers = [Unsure("no answer"), Unsure("no answer")]
+    await world.write(portal, "hello")
+    await settle(database, ["sent"])
+    assert len({request.body for request in world.provider.requests}) == 1
+    assert len(world.provider.requests) == 3
+    assert world.matrix.notices() == []
+    await world.texting.stop()
+
+
+async def test_what_nobody_knows_after_an_hour_is_a_doubt_though_it_was_repeated(
+    database: Database,
+) -> None:
+    world = World(database, FakeMatrix(), repeatable=True)
+    portal = await world.portals.adopt("!room:example.org", "sms", NUMBER, ALICE)
+    # Taken perhaps by the first, and certainly not by the others.
+    world.provider.answers = [Unsure("no answer"), *[Later("busy")] * 200]
+    await world.write(portal, "hello")
+    await settle(database, ["doubt"])
+    await until(lambda: [n for n in world.matrix.notices() if "may not have reached" in n])
+    assert sum(world.slept) >= KEEP_TRYING
+    await world.texting.stop()
 
 
 @pytest.mark.parametrize("repeatable", [False, True])

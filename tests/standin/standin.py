@@ -148,7 +148,7 @@ class StandIn(ABC):
     api: ClassVar[str]
     tries: ClassVar[int] = 1
     pause_s: ClassVar[float] = 0.0
-    patience_s: ClassVar[float] = 10.0
+    patience_s: float = 10.0
     covers: ClassVar[frozenset[Covers]]
     longest: ClassVar[int] = 1600
     has_hooks: ClassVar[bool] = True

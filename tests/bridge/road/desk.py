@@ -44,14 +44,13 @@ NOW = 1_800_000_000.0
 OURS = "+15557654321"
 FRIEND = "+15551234567"
 ALICE = "@alice:example.org"
-PATIENCE = 0.2  # seconds that we wait for an answer here, instead of thirty
 
 
 class Diverted(Carrier):
     """Sends what is meant for the provider's interface to its stand-in."""
 
-    def __init__(self, provider: StandIn) -> None:
-        super().__init__(limit=PATIENCE)
+    def __init__(self, provider: StandIn, *, patience: float) -> None:
+        super().__init__(limit=patience)
         self._provider = provider
 
     async def request(
@@ -71,13 +70,19 @@ class Desk:
 
     Args:
         section: the account, where it is not the stand-in's own.
+        patience: seconds that we wait for an answer of the provider.
 
     Attributes:
         slept: seconds of each pause between two attempts, which take no time here.
     """
 
     def __init__(
-        self, provider: StandIn, database: Database, section: Mapping[str, Any] | None = None
+        self,
+        provider: StandIn,
+        database: Database,
+        section: Mapping[str, Any] | None = None,
+        *,
+        patience: float = 30.0,
     ) -> None:
         self.provider = provider
         self.database = database
@@ -87,7 +92,7 @@ class Desk:
             {"name": "acme", "hook_secret": SECRET, **(section or provider.section())}
         )
         self.road = settings.to_road()
-        self.carrier = Diverted(provider)
+        self.carrier = Diverted(provider, patience=patience)
         line = LineSection(
             name="sms",
             trunk="home",
@@ -188,11 +193,15 @@ class Desk:
 
 @asynccontextmanager
 async def opened(
-    provider: StandIn, folder: Path, section: Mapping[str, Any] | None = None
+    provider: StandIn,
+    folder: Path,
+    section: Mapping[str, Any] | None = None,
+    *,
+    patience: float = 30.0,
 ) -> AsyncIterator[Desk]:
     """A desk with everything up, and the provider who knows where it is."""
     database = await databases.open(f"sqlite:{folder / 'desk.db'}")
-    desk = Desk(provider, database, section)
+    desk = Desk(provider, database, section, patience=patience)
     await provider.start()
     await desk.hooks.start()
     provider.hook_at = f"http://127.0.0.1:{desk.hooks.port}"
