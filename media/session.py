@@ -13,11 +13,11 @@ out they come while the phone rings. Codecs are chosen when the answering side i
 towards a browser that has it. What passes between the ends is the junction's.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from media.attendant import Captured
-from media.dtls import Certificate
+from media.ground import Ground
 from media.ice.events import CloseStream, OpenStream, Transmit
 from media.ice.server import Server
 from media.junction import Junction
@@ -44,8 +44,7 @@ from media.recovery import Recovery
 from media.sdes import SdesEnd
 from media.sdes_terms import SdesSettled, SdesTerms
 from media.sdp import Direction
-from media.sound import Sound
-from media.webrtc import Down, EndOutput, LocalSocket, PathFound, PathLost, Up, WebrtcEnd
+from media.webrtc import Down, EndOutput, PathFound, PathLost, Up, WebrtcEnd
 from media.webrtc_terms import WebrtcSettled, WebrtcTerms
 
 GATHERING_LIMIT = 1.0  # seconds that a description for the browser waits for STUN and TURN
@@ -53,29 +52,6 @@ _WATCH_INTERVAL = 0.5
 _CANDIDATES_BEFORE_OFFER = 64
 
 Output = Transmit | OpenStream | CloseStream | Captured | MediaEvent
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """Where a session stands: what the driver has bound and made for it.
-
-    Attributes:
-        webrtc: one socket for each address of ours.
-        rtp, rtcp: the SDES side's ports.
-        address: ours in descriptions for the trunk.
-        advertise: a public address that stands for the IPv4 ones, behind 1:1 NAT.
-        wall_offset: seconds since 1970 less the monotonic clock that `now` comes from.
-        sounds: files that were read to be played, by the path that `Play` names.
-    """
-
-    webrtc: tuple[LocalSocket, ...]
-    rtp: LocalSocket
-    rtcp: LocalSocket
-    address: str
-    certificate: Certificate
-    advertise: str | None = None
-    wall_offset: float = 0.0
-    sounds: Mapping[str, Sound] = field(default_factory=dict)
 
 
 class Session:

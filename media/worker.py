@@ -39,11 +39,12 @@ from media.control import (
     settings_from_json,
 )
 from media.dtls import Certificate
+from media.ground import Ground
 from media.ice.events import CloseStream, OpenStream, Transmit
 from media.ice.server import Server
 from media.plane import Closed, Failed, Failure, IceCandidate, MediaEvent, Report, Side
 from media.port import Ports
-from media.session import Ground, Output, Session
+from media.session import Output, Session
 from media.sound import Sound, pack
 from media.stream import Stream
 from media.webrtc import LocalSocket

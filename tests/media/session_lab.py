@@ -7,9 +7,10 @@ from typing import TypeVar
 import pytest
 
 from media.dtls import Certificate
+from media.ground import Ground
 from media.ice.events import Transmit
 from media.plane import AnswerReady, MediaEvent, OfferReady, SessionSettings, Side
-from media.session import Ground, Session
+from media.session import Session
 from media.sound import Sound
 from media.webrtc import LocalSocket
 from tests.media.party import FRAME, Browser, Pbx, Voice
