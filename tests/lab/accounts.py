@@ -19,6 +19,7 @@ ACCOUNTS = (
         "sha256",
         auth={"supported_algorithms_uas": "SHA-256", "supported_algorithms_uac": "SHA-256"},
     ),
+    Account("clear", codecs="ulaw", settings={"media_encryption": "no"}),
     # Without SRTP: calls placed through it to somebody else's contact arrive as plain RTP.
     Account("plain", settings={"media_encryption": "no"}),
     # Telephones.

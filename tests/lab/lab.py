@@ -172,6 +172,7 @@ class Lab:
             trunk("short"),
             trunk("tag32"),
             trunk("sha256"),
+            trunk("clear", insecure_rtp="fallback"),
             *(trunk(name, codecs=codecs) for name, codecs in CODECS.items()),
             peer_trunk(self.peer, self.authority, read_receipts=True),
         ]
@@ -179,7 +180,10 @@ class Lab:
             line("house", "ringback", users("alice"), number=HOUSE, called=["ringback", HOUSE]),
             line("office", "office", users("bob", "carol")),
             line("short", "short", users("short"), ring_seconds=5),
-            *(line(name, name, users(name)) for name in ("late", "tag32", "sha256", *CODECS)),
+            *(
+                line(name, name, users(name))
+                for name in ("late", "tag32", "sha256", "clear", *CODECS)
+            ),
             line("peer", "peer", users("peer")),
             line(
                 "sms",

@@ -16,7 +16,7 @@ from tests.lab.asterisk import TONE, Asterisk
 from tests.lab.audio import Sound
 from tests.lab.baresip import Baresip
 from tests.lab.browser import BrowserCall, Phone
-from tests.lab.conftest import PhoneOf
+from tests.lab.conftest import PhoneOf, User
 from tests.lab.lab import CODECS, Lab, number
 from tests.lab.peer import SDP_TYPE, Peer
 from tests.lab.process import children
@@ -100,6 +100,35 @@ async def test_the_short_authentication_tag_is_spoken_too(pbx: Asterisk, phone_o
     assert_tone(pbx.recording("tag32"), browser.TONE)
     answer = await pbx.seen("SIP/2.0 200", since=before, method="INVITE")
     assert "AES_CM_128_HMAC_SHA1_32" in answer.body
+
+
+@pytest.mark.parametrize("direction", ["out", "in"])
+async def test_a_call_without_encryption_is_heard_and_told_where_it_is_allowed(
+    direction: str, bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf, user: User
+) -> None:
+    """The PBX knows no SRTP for this account, and its trunk has `insecure_rtp: fallback`."""
+    before, logged = pbx.mark(), bridge.mark
+    phone, watched = await phone_of("clear"), await user("clear")
+    told = watched.mark
+    if direction == "out":
+        call = await dial(bridge, phone, "1001")
+    else:
+        seen = await phone.mark()
+        await pbx.call("clear", exten="1001", record_as="clear")
+        call = await phone.rung(seen)
+        await call.answer()
+        await call.state("connected")
+    await watched.notice(None, "not encrypted", since=told)
+    await asyncio.sleep(3)
+    heard = await call.heard()
+    await end(call, pbx)
+    assert_tone(heard, TONE)
+    assert_tone(pbx.recording("clear"), browser.TONE)
+    answer = await pbx.seen("SIP/2.0 200", since=before, method="INVITE")
+    assert "RTP/AVP" in answer.body
+    assert "a=crypto" not in answer.body
+    await bridge.logged('"in_clear":true', since=logged)
+    await bridge.logged("phone PCMU/8000 unencrypted", since=logged)
 
 
 async def test_a_telephone_and_the_browser_hear_each_other(

@@ -160,4 +160,5 @@ async def test_no_secret_is_in_the_log(bridge: Ringback, lab: Lab) -> None:
     for secret in secrets:
         assert secret not in said
     assert "inline:" not in said
+    assert "ice-pwd:" not in said
     assert lab
