@@ -1,10 +1,12 @@
-"""Texts both ways while something is killed: how many are lost, doubled or out of order.
+"""Texts both ways while something is killed or the database is away: how many are lost, doubled or
+out of order.
 
 The lab's tests run this small; `make durable` runs it as large as the promise is.
 """
 
 import argparse
 import asyncio
+import contextlib
 import random
 import secrets
 import signal
@@ -13,6 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from tests.lab.matrix import MatrixUser
 from tests.lab.postgres import Postgres
 from tests.lab.process import eventually
 from tests.lab.rig import Rig, Station, friends, said_by_friends, settled
+from tests.lab.trouble import gone, locked, station_file
 
 IN_DOUBT = "may not have"
 FRIENDS = 5  # of each way
@@ -207,38 +211,112 @@ async def kills(
     return verdict
 
 
+# --- its database is away
+
+
+async def survives(
+    rig: Rig, station: Station, trouble: AbstractAsyncContextManager[None], *, seconds: float
+) -> None:
+    """While its database is away a bridge refuses what it cannot keep and cuts no call; afterwards
+    everything arrives, once, without a restart."""
+    user, mark = rig.user, secrets.token_hex(3)
+    (near,), (caller,) = friends(1, "777"), friends(1, "888")
+    road_room = await rig.room(station, near, by_road=True)
+    sip_room = await rig.room(station, caller, by_road=False)
+    call = await station.call(user, sip_room)
+    process = station.bridge.process.pid
+    refusals: list[int] = []
+
+    async def push(sender: str, body: str) -> None:
+        """As the provider does, who notes what it heard."""
+        status = 0
+        while not 200 <= status < 300:
+            status, _, _ = await station.inward.push(station.push(sender, body))
+            refusals.append(status)
+            await asyncio.sleep(0.2)
+
+    incoming = {
+        *(f"{mark} {near} {n}" for n in range(5)),
+        *(f"{mark} {caller} {n}" for n in range(3)),
+    }
+    outgoing = [f"{mark} out {n}" for n in range(4)]
+    async with asyncio.TaskGroup() as group, trouble:
+        away_since = time.monotonic()
+        tasks = [
+            group.create_task(
+                station.text_by_sip(caller, body) if caller in body else push(near, body)
+            )
+            for body in incoming
+        ]
+        for number, body in enumerate(outgoing):
+            await user.insist(sip_room if number % 2 else road_room, body)
+        await asyncio.sleep(max(0.0, away_since + seconds - time.monotonic()))
+        assert not any(task.done() for task in tasks), "acknowledged, and not stored"
+        assert [status for status in refusals if status >= 500], "nothing was refused"
+        assert call.is_up(), "the call was cut"
+        assert not [e for e in user.events if e.body.startswith(mark) and e.sender != user.id]
+    await settled(user, mark, incoming, within=60)
+    await eventually(
+        lambda: (
+            set(outgoing)
+            <= {*(taken.body for taken in station.outward.taken), *station.texts_heard()}
+        ),
+        within=60,
+        what="our texts at the provider and the telephone system",
+    )
+    await asyncio.sleep(1)  # what comes twice comes now
+    arrived = [*(taken.body for taken in station.outward.taken), *station.texts_heard()]
+    said = await said_by_friends(user, mark)
+    counts = Counter(body for body in (*said, *arrived) if body.startswith(mark))
+    assert counts == Counter({*incoming, *outgoing})
+    assert call.is_up()
+    await call.end()
+    assert station.bridge.process.pid == process
+    assert station.bridge.process.running
+
+
 # --- as large as the promise
 
 
 async def main(texts: int, count: int, database: str) -> bool:
+    """Everything on one database; whether all of it held."""
     good = True
-    with tempfile.TemporaryDirectory(prefix="ringback-durable-") as folder:
-        rig = Rig(Path(folder))
+    async with contextlib.AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ringback-durable-"))
         postgres = Postgres()
-        url = None
         if database == "postgres":
+            stack.push_async_callback(postgres.stop)
             await postgres.start()
-            url = postgres.url
-        station = rig.add("ringback", database=url)
-        try:
-            async with rig:
-                await rig.up(station)
-                for name, kill, kill_count in (
-                    ("bridge", kill_bridge, count),
-                    ("homeserver", kill_homeserver, max(1, count // 2)),
-                ):
-                    pause = texts / 20 / kill_count  # the homeserver takes some twenty a second
-                    verdict = await kills(
-                        rig, station, kill, texts=texts, count=kill_count, pause=pause, within=600
-                    )
-                    print(f"kill -9 of the {name}, {database}: {verdict}", flush=True)  # noqa: T201
-                    try:
-                        verdict.check()
-                    except AssertionError as error:
-                        print(error, flush=True)  # noqa: T201
-                        good = False
-        finally:
-            await postgres.stop()
+        rig = Rig(Path(folder))
+        station = rig.add("ringback", database=postgres.url if database == "postgres" else None)
+        await stack.enter_async_context(rig)
+        await rig.up(station)
+
+        async def hold(name: str, trial: Awaitable[Verdict | None]) -> None:
+            nonlocal good
+            try:
+                verdict = await trial
+                said = "held" if verdict is None else str(verdict)
+                if verdict is not None:
+                    verdict.check()
+            except AssertionError as error:
+                good, said = False, f"FAILED: {error}"
+            print(f"{database}, {name}: {said}", flush=True)  # noqa: T201
+
+        for name, kill, times in (
+            ("kill -9 of the bridge", kill_bridge, count),
+            ("kill -9 of the homeserver", kill_homeserver, max(1, count // 2)),
+        ):
+            pause = texts / 20 / times  # the homeserver takes some twenty a second
+            await hold(
+                name, kills(rig, station, kill, texts=texts, count=times, pause=pause, within=600)
+            )
+        if database == "postgres":
+            away = survives(rig, station, gone(postgres), seconds=60)
+            await hold("PostgreSQL stopped for a minute", away)
+        else:
+            away = survives(rig, station, locked(station_file(station)), seconds=30)
+            await hold("the file locked for half a minute", away)
     return good
 
 

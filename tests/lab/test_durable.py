@@ -2,12 +2,9 @@
 and go, none is lost and none doubled, and it all goes on without a restart of the bridge.
 """
 
-import asyncio
 import secrets
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
 from itertools import pairwise
 
 import aiohttp
@@ -15,10 +12,10 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from tests.lab.durable import kill_bridge, kill_homeserver, kills
+from tests.lab.durable import kill_bridge, kill_homeserver, kills, survives
 from tests.lab.postgres import Postgres
 from tests.lab.process import eventually
-from tests.lab.rig import Rig, Station, friends, said_by_friends, settled
+from tests.lab.rig import Rig, Station, friends, settled
 from tests.lab.trouble import (
     Clock,
     Trace,
@@ -72,67 +69,6 @@ async def test_nothing_is_lost_or_doubled_when_the_homeserver_is_killed(
 
 
 # --- the database is away
-
-
-async def survives(
-    rig: Rig, station: Station, trouble: AbstractAsyncContextManager[None], *, seconds: float
-) -> None:
-    """While its database is away a bridge refuses what it cannot keep and cuts no call; afterwards
-    everything arrives, once, without a restart."""
-    user, mark = rig.user, secrets.token_hex(3)
-    (near,), (caller,) = friends(1, "777"), friends(1, "888")
-    road_room = await rig.room(station, near, by_road=True)
-    sip_room = await rig.room(station, caller, by_road=False)
-    call = await station.call(user, sip_room)
-    process = station.bridge.process.pid
-    refusals: list[int] = []
-
-    async def push(sender: str, body: str) -> None:
-        """As the provider does, who notes what it heard."""
-        status = 0
-        while not 200 <= status < 300:
-            status, _, _ = await station.inward.push(station.push(sender, body))
-            refusals.append(status)
-            await asyncio.sleep(0.2)
-
-    incoming = {
-        *(f"{mark} {near} {n}" for n in range(5)),
-        *(f"{mark} {caller} {n}" for n in range(3)),
-    }
-    outgoing = [f"{mark} out {n}" for n in range(4)]
-    async with asyncio.TaskGroup() as group, trouble:
-        away_since = time.monotonic()
-        tasks = [
-            group.create_task(
-                station.text_by_sip(caller, body) if caller in body else push(near, body)
-            )
-            for body in incoming
-        ]
-        for number, body in enumerate(outgoing):
-            await user.insist(sip_room if number % 2 else road_room, body)
-        await asyncio.sleep(max(0.0, away_since + seconds - time.monotonic()))
-        assert not any(task.done() for task in tasks), "acknowledged, and not stored"
-        assert [status for status in refusals if status >= 500], "nothing was refused"
-        assert call.is_up(), "the call was cut"
-        assert not [e for e in user.events if e.body.startswith(mark) and e.sender != user.id]
-    await settled(user, mark, incoming, within=60)
-    await eventually(
-        lambda: (
-            set(outgoing)
-            <= {*(taken.body for taken in station.outward.taken), *station.texts_heard()}
-        ),
-        within=60,
-        what="our texts at the provider and the telephone system",
-    )
-    await asyncio.sleep(1)  # what comes twice comes now
-    arrived = [*(taken.body for taken in station.outward.taken), *station.texts_heard()]
-    said = await said_by_friends(user, mark)
-    counts = Counter(body for body in (*said, *arrived) if body.startswith(mark))
-    assert counts == Counter({*incoming, *outgoing})
-    assert call.is_up()
-    await call.end()
-    assert station.bridge.process.pid == process
-    assert station.bridge.process.running
 
 
 @pytest.mark.timeout(120)
