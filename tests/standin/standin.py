@@ -99,6 +99,7 @@ class Trouble(Enum):
     GATEWAY = auto()  # 502, after it has taken it
     SILENT = auto()  # takes it and never answers
     CUT = auto()  # takes it and closes the connection
+    EAGER = auto()  # takes it, and has reported its delivery before it answers
 
 
 class Covers(Enum):
@@ -287,6 +288,8 @@ class StandIn(ABC):
                 return web.Response(status=502, text="<h1>Bad Gateway</h1>")
             case Trouble.SILENT:
                 await self._over.wait()
+            case Trouble.EAGER:
+                await self.tell(taken, Fate.DELIVERED)
             case Trouble.CUT:
                 assert request.transport is not None
                 request.transport.abort()

@@ -191,6 +191,31 @@ class Desk:
         await asyncio.sleep(0)
 
 
+class Template:
+    """An empty database: its tables are made once and copied from then on, because each costs some
+    syncs of the disk."""
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    async def open(self, path: Path) -> Database:
+        if not self._data:
+            made = await databases.open(f"sqlite:{path}")
+            await made.stop()
+            self._keep(path)
+        self._fill(path)
+        return await databases.open(f"sqlite:{path}")
+
+    def _keep(self, path: Path) -> None:
+        self._data = path.read_bytes()
+
+    def _fill(self, path: Path) -> None:
+        path.write_bytes(self._data)
+
+
+EMPTY = Template()
+
+
 @asynccontextmanager
 async def opened(
     provider: StandIn,
@@ -200,7 +225,7 @@ async def opened(
     patience: float = 30.0,
 ) -> AsyncIterator[Desk]:
     """A desk with everything up, and the provider who knows where it is."""
-    database = await databases.open(f"sqlite:{folder / 'desk.db'}")
+    database = await EMPTY.open(folder / "desk.db")
     desk = Desk(provider, database, section, patience=patience)
     await provider.start()
     await desk.hooks.start()

@@ -223,6 +223,14 @@ async def test_its_delivery_is_shown_whatever_order_the_reports_come_in(desk: De
 
 
 @each(RECEIPTS)
+async def test_a_delivery_that_is_reported_before_the_answer_is_shown(desk: Desk) -> None:
+    desk.provider.troubles = [Trouble.EAGER]
+    await sent(desk)
+    await until(lambda: "DELIVERED" in desk.shown())
+    assert desk.matrix.notices() == []
+
+
+@each(RECEIPTS)
 async def test_its_loss_is_told_once_with_a_reason(desk: Desk) -> None:
     taken = await sent(desk)
     for fate in (Fate.SENT, Fate.LOST, Fate.LOST):
