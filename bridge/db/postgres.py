@@ -26,6 +26,8 @@ CONNECTIONS = 4
 CONNECT_LIMIT = 5.0
 # A statement takes a millisecond; beyond this the server hangs.
 STATEMENT_LIMIT = 10.0
+# A connection that was idle for longer may be gone without a word.
+IDLE_LIMIT = 300.0
 # What waits for the lanes; more is a server that cannot keep up.
 MAX_WAITING = 10_000
 # In one transaction, so that the first does not wait for a crowd behind it.
@@ -46,8 +48,6 @@ _AWAY = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
 )
-
-_Opened = "asyncpg.Connection[asyncpg.Record]"
 
 
 class _Kind(Enum):
@@ -75,7 +75,8 @@ class PostgresDatabase(Database):
         super().__init__()
         self._url = url
         self._waiting: deque[_Job] = deque()
-        self._idle: list[asyncpg.Connection[asyncpg.Record]] = []
+        # Since when each is idle, by the loop's clock.
+        self._idle: list[tuple[asyncpg.Connection[asyncpg.Record], float]] = []
         self._lanes: set[asyncio.Task[None]] = set()
         self._is_open = False
 
@@ -103,8 +104,9 @@ class PostgresDatabase(Database):
             await asyncio.wait(self._lanes, timeout=STATEMENT_LIMIT)
         for lane in self._lanes:
             lane.cancel()
+        await asyncio.gather(*self._lanes, return_exceptions=True)
         while self._idle:
-            connection = self._idle.pop()
+            connection, _ = self._idle.pop()
             try:
                 await connection.close(timeout=1.0)
             except _AWAY:
@@ -153,7 +155,7 @@ class PostgresDatabase(Database):
 
     async def _work_off(self) -> None:
         """Do what waits, until nothing does."""
-        connection = self._idle.pop() if self._idle else None
+        connection = self._take_idle()
         try:
             while self._waiting:
                 jobs = self._take()
@@ -173,7 +175,17 @@ class PostgresDatabase(Database):
                         connection = None
         finally:
             if connection is not None:
-                self._idle.append(connection)
+                self._idle.append((connection, asyncio.get_running_loop().time()))
+
+    def _take_idle(self) -> "asyncpg.Connection[asyncpg.Record] | None":
+        """The connection that was used last, if something on the way may not have dropped it."""
+        if not self._idle:
+            return None
+        connection, since = self._idle.pop()
+        if asyncio.get_running_loop().time() - since <= IDLE_LIMIT:
+            return connection
+        connection.terminate()
+        return None
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         made: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(

@@ -145,6 +145,16 @@ async def test_an_idle_database_keeps_few_connections_busy(database: Database, w
     assert way.connections - before <= 1
 
 
+async def test_a_connection_that_was_idle_for_long_is_not_trusted(
+    database: Database, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await database.change(ADD, "before", 1)
+    before = way.connections
+    monkeypatch.setattr(postgres_module, "IDLE_LIMIT", -1.0)
+    await database.change(ADD, "after", 2)
+    assert way.connections == before + 1
+
+
 async def test_a_server_that_stops_is_away_and_comes_back(database: Database, way: Way) -> None:
     await database.change(ADD, "before", 1)
     await way.cut()
