@@ -9,6 +9,7 @@ import os
 
 from media.plane import Encryption
 from media.port import Ports as Sockets
+from media.rtcp import SenderReport, SourceDescription
 from media.rtp import build, is_rtcp
 from media.sdes import SdesEnd
 from media.sdes_terms import SdesSettled, SdesTerms
@@ -110,6 +111,13 @@ class AudioLine:
         """Send 20 ms of silence."""
         self._sequence += 1
         transmit = self._end.send(build(0, self._sequence, 160 * self._sequence, 5, SILENCE), 0.0)
+        assert transmit is not None, "there is nowhere to send to"
+        self._sockets[transmit.socket].sendto(transmit.data, transmit.destination)
+
+    def report(self) -> None:
+        """Send a sender report of what was said."""
+        said = SenderReport(5, 1 << 32, 160 * self._sequence, self._sequence, 160 * self._sequence)
+        transmit = self._end.send_rtcp(bytes(said) + bytes(SourceDescription(5, "line")), 0.0)
         assert transmit is not None, "there is nowhere to send to"
         self._sockets[transmit.socket].sendto(transmit.data, transmit.destination)
 

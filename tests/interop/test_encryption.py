@@ -206,12 +206,15 @@ async def rtpengine(folder: Path, ports: Ports) -> AsyncIterator[Rtpengine]:
 
 
 async def _speak(one: AudioLine, other: AudioLine) -> None:
-    """Both hear each other, and RTCP of the engine's opens too."""
+    """Both hear each other, and have each other's reports."""
     for _ in range(15):
         one.say()
         other.say()
         await asyncio.sleep(0.02)
+    one.report()
+    other.report()
     await eventually(lambda: one.heard >= 10 and other.heard >= 10, within=3, what="both")
+    await eventually(lambda: one.control and other.control, within=3, what="reports")
     assert one.discarded == other.discarded == 0
 
 
