@@ -160,6 +160,18 @@ def test_rtcp_flows_to_both(lab: Lab) -> None:
 # --- descriptions
 
 
+def test_a_browser_that_hides_its_address_behind_a_name_is_found(lab: Lab) -> None:
+    offer = lab.browser.offer()
+    hidden = offer.replace(f" {BROWSER[0]} ", " 5f0e3a9c-2c2b-4d0a.local ")
+    assert hidden != offer
+    lab.session.offer(Side.WEBRTC, hidden, lab.now)
+    lab.session.answer(Side.SDES, lab.pbx.answer(lab.offer(Side.SDES)), lab.now)
+    lab.browser.accept(lab.answer(Side.WEBRTC), lab.now)
+    lab.run(0.5)
+    lab.talk(0.8)
+    heard_tones(lab, ("opus", 111), ("pcmu", 0))
+
+
 def test_answer_to_the_browser_waits_for_the_pbx(lab: Lab) -> None:
     lab.session.offer(Side.WEBRTC, lab.browser.offer(), lab.now)
     lab.run(3.0)
