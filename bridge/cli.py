@@ -270,7 +270,9 @@ async def _first(*either: Coroutine[Any, Any, object]) -> None:
     """Wait for one of them, and drop the others."""
     tasks = [asyncio.create_task(each) for each in either]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
     finally:
         for task in tasks:
             task.cancel()
