@@ -34,6 +34,13 @@ class FileError(Exception):
         self.final = final
 
 
+class FileTooLarge(FileError):
+    """A file has more octets than were asked for."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"it is larger than {show_octets(most)}", final=True)
+
+
 @dataclass(frozen=True, slots=True)
 class FileKey:
     """What decrypts a file ("Sending encrypted attachments").
@@ -59,6 +66,7 @@ class RoomFile:
         name: of the file, "" if it has none.
         octets: as the client says, None if it does not.
         key: None for a file that is not encrypted.
+        scaled: it is the smaller picture that the homeserver makes of this one.
     """
 
     uri: str
@@ -66,6 +74,7 @@ class RoomFile:
     name: str = field(default="", repr=False)
     octets: int | None = None
     key: FileKey | None = None
+    scaled: bool = False
 
     def to_json(self) -> str:
         """For the database; `from_json` reads it."""
@@ -73,7 +82,7 @@ class RoomFile:
         if self.key is not None:
             parts = (self.key.key, self.key.counter, self.key.digest)
             key = [base64.b64encode(part).decode() for part in parts]
-        return json.dumps([self.uri, self.content_type, self.name, self.octets, key])
+        return json.dumps([self.uri, self.content_type, self.name, self.octets, key, self.scaled])
 
     @property
     def place(self) -> tuple[str, str]:
@@ -84,9 +93,9 @@ class RoomFile:
 
     @classmethod
     def from_json(cls, text: str) -> "RoomFile":
-        uri, content_type, name, octets, parts = json.loads(text)
+        uri, content_type, name, octets, parts, scaled = json.loads(text)
         key = None if parts is None else FileKey(*(base64.b64decode(part) for part in parts))
-        return cls(uri, content_type, name, octets, key)
+        return cls(uri, content_type, name, octets, key, scaled)
 
 
 def parse_file(content: Mapping[str, Any]) -> RoomFile | None:

@@ -15,6 +15,9 @@ FILMS = ("video/mp4", "video/3gpp", "video/mpeg", "video/quicktime", "video/webm
 CARDS = ("text/vcard", "text/calendar")
 PAPERS = ("application/pdf", "text/plain")
 
+# Of which a homeserver makes smaller pictures.
+SCALABLE = (*PICTURES, "image/webp")
+
 UNKNOWN = "application/octet-stream"
 
 _EXTENSIONS = {
@@ -64,6 +67,12 @@ def kind_of(file: RoomFile) -> str:
         if kind in _EXTENSIONS:
             return kind
     return UNKNOWN
+
+
+def is_scalable(file: RoomFile) -> bool:
+    """Whether the homeserver has a smaller picture of it, a JPEG or PNG; of what is encrypted it
+    cannot make any."""
+    return file.key is None and kind_of(file) in SCALABLE
 
 
 def extension(kind: str) -> str:

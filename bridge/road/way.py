@@ -8,6 +8,7 @@ import asyncio
 import base64
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -15,11 +16,11 @@ from bridge import wording
 from bridge.config import LineSection
 from bridge.db.texts import OutgoingText
 from bridge.handout import FOR_PROVIDERS, Handouts
-from bridge.matrix.file import FileError, RoomFile
+from bridge.matrix.file import FileError, FileTooLarge, RoomFile
 from bridge.matrix.repository import RoomFiles
 from bridge.numbers import NotANumber, PhoneNumber
 from bridge.road.carrier import Carrier
-from bridge.road.kind import kind_of
+from bridge.road.kind import is_scalable, kind_of
 from bridge.road.road import (
     Delivery,
     Departure,
@@ -234,6 +235,8 @@ class RoadWay:
             return wording.WORDS_ONLY
         if not limits.media_inline and self._handouts is None:
             return wording.NO_PUBLIC_ADDRESS
+        if is_scalable(file):
+            return None
         if kind_of(file) not in limits.media_types:
             return wording.KIND_NOT_CARRIED
         if (file.octets or 0) > limits.media_octets:
@@ -252,7 +255,7 @@ class RoadWay:
         try:
             sender = write_number(PhoneNumber(line.number), writing)
             to = tuple(write_number(number, writing) for number in PhoneNumber(text.number).members)
-            media = () if text.file is None else (await self._address(text, text.file),)
+            media, kind = ("", "") if text.file is None else await self._media(text, text.file)
         except NotANumber as error:
             return Refused(str(error))
         except FileError as error:
@@ -263,15 +266,15 @@ class RoadWay:
             sender,
             to,
             text.body,
-            media=media,
-            kind="" if text.file is None else kind_of(text.file),
+            media=(media,) if media else (),
+            kind=kind,
             receipts=self._receipts,
         )
         return await self._carrier.carry(self._road, departure, leaving)
 
-    async def _address(self, text: OutgoingText, file: RoomFile) -> str:
-        """Where the provider finds a file. It is read before, so that its author hears at once if
-        it is not there, or not what its message said of it.
+    async def _media(self, text: OutgoingText, file: RoomFile) -> tuple[str, str]:
+        """Where the provider finds a file, and its content type. It is read before, so that its
+        author hears at once if it is not there, or not what its message said of it.
 
         Raises:
             FileError: it cannot go.
@@ -279,13 +282,40 @@ class RoadWay:
         refusal = self.file_refusal(file)
         if refusal is not None or self._files is None:
             raise FileError(refusal or wording.WORDS_ONLY, final=True)
-        most, kind = self._road.limits.media_octets, kind_of(file)
-        data = await self._files.read(file, most=most)
+        file, kind, data = await self._read(self._files, file)
         if self._road.limits.media_inline or self._handouts is None:
-            return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-        return await self._handouts.put(
+            return f"data:{kind};base64,{base64.b64encode(data).decode()}", kind
+        most = self._road.limits.media_octets
+        url = await self._handouts.put(
             file, kind, about=text.message_id, most=most, seconds=FOR_PROVIDERS
         )
+        return url, kind
+
+    async def _read(self, files: RoomFiles, file: RoomFile) -> tuple[RoomFile, str, bytes]:
+        """The file as the road can carry it: as it is, or the homeserver's smaller picture.
+
+        Raises:
+            FileError: neither can be had.
+        """
+        limits, kind = self._road.limits, kind_of(file)
+        why: FileError = FileError(wording.KIND_NOT_CARRIED, final=True)
+        if kind in limits.media_types:
+            try:
+                data, _ = await files.read(file, most=limits.media_octets)
+            except FileTooLarge as error:
+                why = error
+            else:
+                return file, kind, data
+        if not is_scalable(file):
+            raise why
+        scaled = replace(file, scaled=True)
+        try:
+            data, made = await files.read(scaled, most=limits.media_octets)
+        except FileError as error:
+            raise (why if error.final else error) from error
+        if made not in limits.media_types:
+            raise why
+        return scaled, made, data
 
 
 def receipt_of(event: MessageNotified) -> Receipt | None:

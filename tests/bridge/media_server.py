@@ -14,6 +14,7 @@ from bridge.matrix.repository import RoomFiles
 
 TOKEN = "as-token"
 BOT = "@ringback:example.org"
+SMALL = b"a smaller picture"
 
 
 class MediaServer:
@@ -21,6 +22,7 @@ class MediaServer:
 
     Attributes:
         asked: paths that were asked for.
+        thumbnails: the type of the smaller pictures that it makes, None for none.
         statuses: that it answers with instead, one after the other.
         lengthless: whether it does not say how long a file is.
     """
@@ -30,6 +32,7 @@ class MediaServer:
         self.asked: list[str] = []
         self.statuses: list[int] = []
         self.lengthless = False
+        self.thumbnails: str | None = None
         self.url = ""
 
     def add(self, data: bytes, id: str = "one") -> str:
@@ -53,11 +56,21 @@ class MediaServer:
         await response.write(data)
         return response
 
+    async def thumbnail(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.path)
+        assert request.headers["Authorization"] == f"Bearer {TOKEN}"
+        assert (request.query["method"], request.query["user_id"]) == ("scale", BOT)
+        assert request.query["width"] == request.query["height"] == "1280"
+        if self.thumbnails is None:
+            return web.json_response({"errcode": "M_UNKNOWN"}, status=400)
+        return web.Response(body=SMALL, content_type=self.thumbnails)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[RoomFiles]:
         """Listen, and give who reads from here."""
         app = web.Application()
         app.router.add_get("/_matrix/client/v1/media/download/{server}/{id}", self.answer)
+        app.router.add_get("/_matrix/client/v1/media/thumbnail/{server}/{id}", self.thumbnail)
         runner = web.AppRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -24,7 +24,7 @@ from bridge.road.twilio import Twilio
 from bridge.setting import Endpoint
 from tests.bridge.fakes import FakeMatrix
 from tests.bridge.matrix.test_file import key_json
-from tests.bridge.media_server import MediaServer, encrypted
+from tests.bridge.media_server import SMALL, MediaServer, encrypted
 from tests.bridge.road.test_hook import Store
 from tests.bridge.test_outbox import NUMBER, World, settle
 from tests.bridge.test_texting import ALICE, until
@@ -220,10 +220,10 @@ async def test_an_encrypted_picture_leaves_decrypted(stage: Stage) -> None:
         (Twilio("AC", "t"), True, {"kind": "image/svg+xml"}, "do not carry this kind of file"),
         (Elks("u", "p"), True, {"kind": "audio/ogg"}, "do not carry this kind of file"),
         (
-            Elks("u", "p"),
+            Twilio("AC", "t"),
             True,
-            {"info": {"mimetype": "image/jpeg", "size": 1_500_000}},
-            "the file has 1.5 MB, and no more than 300 kB can be sent",
+            {"info": {"mimetype": "video/mp4", "size": 7_500_000}},
+            "the file has 7.5 MB, and no more than 5.0 MB can be sent",
         ),
     ],
 )
@@ -242,13 +242,63 @@ async def test_what_a_road_cannot_carry_is_told_and_not_sent(
 
 @pytest.mark.parametrize("size", [5, None])
 async def test_a_size_is_measured_and_not_believed(stage: Stage, size: int | None) -> None:
+    uri = stage.server.add(b"x" * 5_000_001)
+    world = stage.world(Twilio("AC", "t"))
+    await share(world, await room(world), uri, info={"mimetype": "video/mp4", "size": size})
+    await settle(stage.database, ["refused"])
+    await until(world.matrix.notices)
+    assert "larger than 5.0 MB" in world.matrix.notices()[0]
+    assert world.provider.requests == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"), [("image/png", 400_000), ("image/png", 5), ("image/webp", 5)]
+)
+async def test_a_picture_that_is_too_large_or_of_another_kind_leaves_smaller(
+    stage: Stage, kind: str, size: int
+) -> None:
+    stage.server.thumbnails = "image/jpeg"
     world = stage.world(Elks("u", "p"))
+    world.provider.answers = [ApiAnswer(200, body=b'{"id": "i1"}')]
     uri = stage.server.add(b"x" * 300_001)
-    await share(world, await room(world), uri, info={"mimetype": "image/png", "size": size})
+    await share(world, await room(world), uri, info={"mimetype": kind, "size": size})
+    await settle(stage.database, ["sent"])
+    assert form(world)["image"] == [f"data:image/jpeg;base64,{base64.b64encode(SMALL).decode()}"]
+
+
+async def test_a_smaller_picture_is_handed_out_as_what_it_is(stage: Stage) -> None:
+    stage.server.thumbnails = "image/png"
+    world = stage.world(Twilio("AC", "token"))
+    uri = stage.server.add(b"x" * 5_000_001)
+    await share(world, await room(world), uri, info={"mimetype": "image/gif"})
+    await settle(stage.database, ["sent"])
+    (url,) = form(world)["MediaUrl"]
+    assert url.endswith(".png")
+    status, data, headers = await stage.get(url)
+    assert (status, data, headers["Content-Type"]) == (200, SMALL, "image/png")
+
+
+@pytest.mark.parametrize("made", [None, "image/svg+xml"])
+async def test_a_picture_of_which_there_is_no_smaller_one_is_told(
+    stage: Stage, made: str | None
+) -> None:
+    stage.server.thumbnails = made
+    world = stage.world(Elks("u", "p"))
+    await share(world, await room(world), stage.server.add(b"x" * 300_001))
     await settle(stage.database, ["refused"])
     await until(world.matrix.notices)
     assert "larger than 300 kB" in world.matrix.notices()[0]
-    assert world.provider.requests == []
+
+
+async def test_of_an_encrypted_picture_the_homeserver_makes_none(stage: Stage) -> None:
+    stored, key = encrypted(b"x" * 300_001)
+    uri = stage.server.add(stored)
+    stage.server.thumbnails = "image/jpeg"
+    world = stage.world(Elks("u", "p"))
+    await share(world, await room(world), uri, url=None, file=key_json(key) | {"url": uri})
+    await settle(stage.database, ["refused"])
+    await until(world.matrix.notices)
+    assert "larger than 300 kB" in world.matrix.notices()[0]
 
 
 async def test_a_picture_waits_for_a_homeserver_that_stumbles(stage: Stage) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import secrets
+import struct
+import zlib
 from typing import Any
 
 import aiohttp
@@ -30,6 +32,19 @@ async def upload(user: MatrixUser, data: bytes, kind: str) -> str:
 async def fetch(url: str, method: str = "GET") -> tuple[int, str, bytes]:
     async with aiohttp.ClientSession() as session, session.request(method, url) as answer:
         return answer.status, answer.content_type, await answer.read()
+
+
+def noise(width: int, height: int) -> bytes:
+    """A grey picture that no compression makes smaller."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        checked = name + data
+        return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    rows = b"".join(b"\0" + secrets.token_bytes(width) for _ in range(height))
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 1)), (b"IEND", b""))
+    return PNG + b"".join(chunk(name, data) for name, data in parts)
 
 
 async def share(user: MatrixUser, room: str, data: bytes, **content: Any) -> str:
@@ -69,6 +84,27 @@ async def test_a_picture_is_fetched_by_the_provider_and_taken_back_by_its_author
     async with asyncio.timeout(10):
         while (await fetch(sent["MediaUrl"]))[0] != 404:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.05)
+
+
+async def test_a_picture_that_is_too_large_leaves_smaller(
+    lab: Lab, bridge: Ringback, user: User
+) -> None:
+    dave = await user("dave")
+    number = stranger()
+    room = await dave.direct(bridge.ghost(number))
+    data = noise(1600, 1200)
+    assert len(data) > 1_200_000  # what the provider takes
+    await share(dave, room, data)
+    sent = await eventually(
+        lambda: next((s for s in lab.provider.sent if s["To"] == number), None),
+        what="the picture at the provider",
+    )
+    assert sent is not None
+    status, kind, smaller = await fetch(sent["MediaUrl"])
+    assert (status, kind) == (200, "image/png")
+    assert smaller.startswith(PNG)
+    assert len(smaller) < 1_200_000
+    assert struct.unpack(">II", smaller[16:24]) == (800, 600)
 
 
 async def test_a_kind_that_no_text_carries_is_told(lab: Lab, bridge: Ringback, user: User) -> None:

@@ -111,7 +111,7 @@ def test_a_key_that_is_none_makes_no_file(change: dict[str, Any]) -> None:
 
 def test_a_file_survives_the_database() -> None:
     for key in (None, encrypted(b"x")[1]):
-        file = RoomFile(URI, "image/jpeg", "cät.jpg", 7, key)
+        file = RoomFile(URI, "image/jpeg", "cät.jpg", 7, key, scaled=key is None)
         assert RoomFile.from_json(file.to_json()) == file
 
 

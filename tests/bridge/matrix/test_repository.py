@@ -2,7 +2,7 @@ import pytest
 
 from bridge.matrix.file import FileError, RoomFile
 from bridge.matrix.repository import RoomFiles
-from tests.bridge.media_server import MediaServer, encrypted
+from tests.bridge.media_server import SMALL, MediaServer, encrypted
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ async def test_a_file_is_read_with_our_token(server: MediaServer, lengthless: bo
     server.lengthless = lengthless
     file = RoomFile(server.add(b"x" * 100_000))
     async with server.running() as files:
-        assert await files.read(file, most=100_000) == b"x" * 100_000
+        assert (await files.read(file, most=100_000))[0] == b"x" * 100_000
         with pytest.raises(FileError, match="larger than 99 kB") as caught:
             await files.read(file, most=99_999)
     assert caught.value.final
@@ -26,7 +26,7 @@ async def test_an_encrypted_file_is_decrypted(server: MediaServer) -> None:
     stored, key = encrypted(b"a picture")
     file = RoomFile(server.add(stored), key=key)
     async with server.running() as files:
-        assert await files.read(file, most=100) == b"a picture"
+        assert (await files.read(file, most=100))[0] == b"a picture"
         server.add(b"another")
         with pytest.raises(FileError, match="not the one"):
             await files.read(file, most=100)
@@ -51,3 +51,11 @@ async def test_a_homeserver_that_is_away_may_come_back() -> None:
         await files.read(RoomFile("mxc://example.org/one"), most=1)
     await files.close()
     assert not caught.value.final
+
+
+async def test_a_smaller_picture_is_what_the_homeserver_makes(server: MediaServer) -> None:
+    server.thumbnails = "image/png"
+    file = RoomFile(server.add(b"x" * 1000), scaled=True)
+    async with server.running() as files:
+        assert await files.read(file, most=100) == (SMALL, "image/png")
+    assert server.asked == ["/_matrix/client/v1/media/thumbnail/example.org/one"]
