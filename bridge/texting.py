@@ -459,6 +459,8 @@ class Texting:
             return []
         has_stopped = self._senders.has_stopped(line.name, number)
         words = wording.STOPPED if has_stopped else wording.STARTED
+        if text.group:  # whose room may be that of others too
+            words = f"{number.show()}: {words}"
         return [_Said(f"{key}:wish", words, "m.notice")]
 
     async def receive_polled(self, road: str, texts: Sequence[Arrival]) -> None:

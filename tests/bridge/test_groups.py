@@ -155,6 +155,7 @@ async def test_who_said_stop_keeps_a_group_from_being_texted(world: World) -> No
     portal = await portal_of(world)
     await world.texting.receive_hook("acme", [arrival(body="STOP")])
     await until(world.matrix.notices)
+    assert world.matrix.notices()[0].startswith("+1 555-123-4567: This number wants no more")
     await world.write(portal, "hello you two")
     assert "+1 555-123-4567 has asked for no more texts" in world.matrix.notices()[-1]
     assert world.provider.requests == []

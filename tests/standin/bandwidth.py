@@ -105,7 +105,8 @@ class Bandwidth(StandIn):
             wrong.append({"fieldName": "to", "description": "'to' must be E164"})
         refusal = {"type": "request-validation", "description": "invalid", "fieldErrors": wrong}
         require(not wrong, 400, refusal)
-        return Taken(self.new_id(), said["from"], said["to"][0], said["text"])
+        media = tuple(said.get("media", ()))
+        return Taken(self.new_id(), said["from"], said["to"][0], said["text"], media=media)
 
     def accepted(self, taken: Taken) -> web.Response:
         said = _message(taken.id, "out", taken.sender, taken.sender, taken.to, taken.body)

@@ -64,13 +64,16 @@ class Elks(StandIn):
     def read(self, path: str, headers: Mapping[str, str], body: bytes) -> Taken:
         login = base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
         _require(headers.get("authorization") == f"Basic {login}", 401, "API access denied")
-        _require(path == "/a1/sms", 404, "Not found")
+        _require(path in ("/a1/sms", "/a1/mms"), 404, "Not found")
         fields = dict(parse_qsl(body.decode(), keep_blank_values=True))
         number = fields.get("to", "")
         fits = re.fullmatch(r"\+[1-9]\d{6,14}", number) is not None
         _require(fits, 400, f"Missing or invalid to-number: {number}")
         callback = fields.get("whendelivered", "")
-        return Taken(f"s{self.new_id()}", fields["from"], number, fields["message"], callback)
+        media = (fields["image"],) if path == "/a1/mms" and fields.get("image") else ()
+        _require(bool(media or fields.get("message")), 400, "Missing message")
+        id = f"s{self.new_id()}"
+        return Taken(id, fields["from"], number, fields["message"], callback, media)
 
     def accepted(self, taken: Taken) -> web.Response:
         said = {

@@ -94,7 +94,9 @@ class Flowroute(StandIn):
         fits = re.fullmatch(r"\+[1-9]\d{6,14}", str(said.get("to"))) is not None
         require(fits, 422, {"errors": [wrong]})
         callback = said.get("dlr_callback", "")
-        return Taken(f"mdr2-{self.new_id()}", said["from"], said["to"], said["body"], callback)
+        media = tuple(said.get("media_urls", ()))
+        id = f"mdr2-{self.new_id()}"
+        return Taken(id, said["from"], said["to"], said["body"], callback, media)
 
     def accepted(self, taken: Taken) -> web.Response:
         data = {"links": {"self": f"{self.api}/v2.2/messages/{taken.id}"}, "type": "message"}

@@ -112,7 +112,11 @@ class Plivo(StandIn):
         for name in ("src", "dst"):
             wrong = {"api_id": self.new_id(), "error": f"{name} is not a valid number"}
             require(re.fullmatch(r"[1-9]\d{6,14}", str(said.get(name))), 400, wrong)
-        return Taken(str(uuid4()), said["src"], said["dst"], said["text"], said.get("url", ""))
+        media = tuple(said.get("media_urls", ()))
+        wrong = {"api_id": self.new_id(), "error": "media_urls is for type mms"}
+        require(not media or said.get("type") == "mms", 400, wrong)
+        callback = said.get("url", "")
+        return Taken(str(uuid4()), said["src"], said["dst"], said["text"], callback, media)
 
     def accepted(self, taken: Taken) -> web.Response:
         said = {"message": "message(s) queued", "message_uuid": [taken.id], "api_id": "1"}

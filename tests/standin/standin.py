@@ -58,6 +58,7 @@ class Taken:
     Attributes:
         sender, to: as the request wrote them.
         callback: where it shall report, "" for the address of the account.
+        media: addresses of pictures, to be fetched unless they begin with `data:`.
     """
 
     id: str
@@ -65,6 +66,7 @@ class Taken:
     to: str
     body: str
     callback: str = ""
+    media: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,9 +110,8 @@ class Telnyx(StandIn):
         wrong = {"code": "40310", "title": "Invalid 'to' address", "detail": "no E.164 number"}
         fits = re.fullmatch(r"\+[1-9]\d{6,14}", str(said.get("to")))
         require(fits, 400, {"errors": [wrong]})
-        return Taken(
-            str(uuid4()), said["from"], said["to"], said["text"], said.get("webhook_url", "")
-        )
+        callback, media = said.get("webhook_url", ""), tuple(said.get("media_urls", ()))
+        return Taken(str(uuid4()), said["from"], said["to"], said["text"], callback, media)
 
     def accepted(self, taken: Taken) -> web.Response:
         to = [{"phone_number": taken.to, "status": "queued"}]

@@ -102,20 +102,27 @@ class Twilio(StandIn):
         self._check_login(headers)
         known = path == f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
         require(known, 404, {"code": 20404, "status": 404})
-        fields = dict(parse_qsl(body.decode(), keep_blank_values=True))
+        pairs = parse_qsl(body.decode(), keep_blank_values=True)
+        fields = dict(pairs)
+        media = tuple(value for name, value in pairs if name == "MediaUrl")
         require(
             re.fullmatch(r"\+[1-9]\d{6,14}", fields.get("To", "")),
             400,
             {"code": 21211, "message": f"Invalid 'To' Phone Number: {fields.get('To')}"},
         )
         require(len(fields.get("Body", "")) <= 1600, 400, {"code": 21617, "message": "too long"})
-        require(fields.get("Body"), 400, {"code": 21602, "message": "Message body is required."})
+        require(
+            fields.get("Body") or media,
+            400,
+            {"code": 21602, "message": "Message body is required."},
+        )
         return Taken(
             _sid(self.new_id()),
             fields["From"],
             fields["To"],
-            fields["Body"],
+            fields.get("Body", ""),
             fields.get("StatusCallback", ""),
+            media,
         )
 
     def accepted(self, taken: Taken) -> web.Response:

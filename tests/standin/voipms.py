@@ -70,7 +70,9 @@ class VoipMs(StandIn):
         longest = 160 if fields["method"] == "sendSMS" else 2048
         _require(len(fields["message"]) <= longest, "sms_toolong")
         id = str(int(self.new_id(), 16))
-        return Taken(id, fields["did"], fields["dst"], fields["message"])
+        media = tuple(fields[name] for name in ("media1", "media2", "media3") if fields.get(name))
+        _require(not media or fields["method"] == "sendMMS", "invalid_media")
+        return Taken(id, fields["did"], fields["dst"], fields["message"], media=media)
 
     def accepted(self, taken: Taken) -> web.Response:
         kind = "sms" if len(taken.body) <= 160 else "mms"

@@ -110,6 +110,10 @@ class VonageMessages(StandIn):
             wrong = {"title": "Invalid params", "detail": f"'{name}' is not a valid number"}
             require(re.fullmatch(r"[1-9]\d{6,14}", str(said.get(name))), 422, wrong)
         kind = (said.get("channel"), said.get("message_type"))
+        if kind == ("mms", "image"):
+            image, callback = said["image"], said.get("webhook_url", "")
+            words = image.get("caption", "")
+            return Taken(str(uuid4()), said["from"], said["to"], words, callback, (image["url"],))
         require(kind == ("sms", "text"), 422, {"title": "Invalid params"})
         too_long = {"title": "Invalid params", "detail": "text: longer than 1000"}
         require(len(said["text"]) <= 1000, 422, too_long)

@@ -15,12 +15,15 @@ from typing import Any
 from bridge.config import LineSection, TrunkSection
 from bridge.db import database as databases
 from bridge.db.ghosts import GhostTable
+from bridge.db.handouts import HandoutTable
 from bridge.db.interface import Database
 from bridge.db.polls import PollTable
 from bridge.db.portals import PortalTable
 from bridge.db.texts import IncomingTexts, OutgoingTexts
 from bridge.ghost import Ghosts
+from bridge.handout import Handouts
 from bridge.matrix.events import RoomEvent, parse_text
+from bridge.matrix.repository import RoomFiles
 from bridge.numbers import PhoneNumber
 from bridge.outbox import STATUS
 from bridge.portal import Portal, Portals
@@ -71,6 +74,7 @@ class Desk:
     Args:
         section: the account, where it is not the stand-in's own.
         patience: seconds that we wait for an answer of the provider.
+        files: where the homeserver's files are; None if the line sends none.
 
     Attributes:
         slept: seconds of each pause between two attempts, which take no time here.
@@ -83,6 +87,7 @@ class Desk:
         section: Mapping[str, Any] | None = None,
         *,
         patience: float = 30.0,
+        files: RoomFiles | None = None,
     ) -> None:
         self.provider = provider
         self.database = database
@@ -116,6 +121,10 @@ class Desk:
         )
         ghosts = Ghosts(matrix=self.matrix.real, table=GhostTable(database), prefix="tel_")
         self.portals = Portals(matrix=self.matrix.real, ghosts=ghosts, table=PortalTable(database))
+        handouts = None
+        if files is not None:
+            table = HandoutTable(database)
+            handouts = Handouts(files=files, table=table, public_url=PUBLIC, secret="as-token")
         self.hooks = Hooks(
             listen=Endpoint("127.0.0.1", 0),
             public_url=PUBLIC,
@@ -123,9 +132,16 @@ class Desk:
             receiver=lambda road, found: self.texting.receive_hook(road, found),
             proxies=[ip_network("127.0.0.1/32")],
             clock=lambda: NOW,
+            media=None if handouts is None else handouts.serve,
         )
         way = RoadWay(
-            "acme", self.road, self.carrier, receipts=self.hooks.url("acme"), parts=settings.parts
+            "acme",
+            self.road,
+            self.carrier,
+            receipts=self.hooks.url("acme"),
+            parts=settings.parts,
+            files=files,
+            handouts=handouts,
         )
         self.texting = Texting(
             matrix=self.matrix.real,
@@ -158,9 +174,9 @@ class Desk:
     async def portal(self) -> Portal:
         return await self.portals.adopt("!room:example.org", "sms", PhoneNumber(FRIEND), ALICE)
 
-    async def write(self, portal: Portal, body: str, id: str = "$t1") -> None:
+    async def write(self, portal: Portal, body: str, id: str = "$t1", **more: Any) -> None:
         """Let the user write a text."""
-        content = {"msgtype": "m.text", "body": body}
+        content = {"msgtype": "m.text", "body": body, **more}
         event = RoomEvent(id, portal.room_id, portal.user, "m.room.message", content)
         text = parse_text(event)
         assert text is not None
@@ -223,10 +239,11 @@ async def opened(
     section: Mapping[str, Any] | None = None,
     *,
     patience: float = 30.0,
+    files: RoomFiles | None = None,
 ) -> AsyncIterator[Desk]:
     """A desk with everything up, and the provider who knows where it is."""
     database = await EMPTY.open(folder / "desk.db")
-    desk = Desk(provider, database, section, patience=patience)
+    desk = Desk(provider, database, section, patience=patience, files=files)
     await provider.start()
     await desk.hooks.start()
     provider.hook_at = f"http://127.0.0.1:{desk.hooks.port}"
