@@ -116,6 +116,17 @@ bench-media: $(LOCKED)-dev  ## the media plane beside rtpengine and aiortc; 8 mi
 	@$(QUIET) "aiortc" $(MEDIA_PEERS)/bin/python -m pip install --require-hashes -r requirements/media-peers.lock
 	@$(RUN)/python -m tests.bench.media --peers $(MEDIA_PEERS)/bin/python $(MEDIA)
 
+JUDGE := $(VENV)/quality
+quality: $(LOCKED)-dev  ## how calls sound on bad networks, beside rtpengine and aiortc; 8 minutes, QUALITY=--quick for one
+	@for program in rtpengine espeak-ng cc; do command -v $$program >/dev/null || { \
+		echo "$$program is missing. As root: apt-get install --no-install-recommends rtpengine-daemon espeak-ng gcc"; \
+		exit 1; }; done
+	@[ -x $(MEDIA_PEERS)/bin/python ] || $(RUN)/python -m venv $(MEDIA_PEERS)
+	@[ -x $(JUDGE)/bin/python ] || $(RUN)/python -m venv $(JUDGE)
+	@$(QUIET) "aiortc" $(MEDIA_PEERS)/bin/python -m pip install --require-hashes -r requirements/media-peers.lock
+	@$(QUIET) "PESQ and ViSQOL" $(JUDGE)/bin/python -m pip install --require-hashes -r requirements/quality.lock
+	@$(RUN)/python -m tests.bench.quality --judge $(JUDGE)/bin/python --peers $(MEDIA_PEERS)/bin/python $(QUALITY)
+
 flood: $(LOCKED)-dev  ## a minute of 200 INVITEs a second over TLS; a good call must ring, memory return
 	@$(RUN)/python -m tests.bench.sip_flood
 

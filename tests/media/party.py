@@ -110,6 +110,7 @@ class Browser:
         "110 telephone-event/48000",
         "126 telephone-event/8000",
     )
+    parameters: tuple[str, ...] = ()  # of formats, as in a=fmtp
 
     def __init__(self, *, offers: bool, address: tuple[str, int], now: float) -> None:
         self.ear = Ear()
@@ -147,6 +148,7 @@ class Browser:
             f"a={self.direction}",
             "a=rtcp-mux",
             *(f"a=rtpmap:{f}" for f in self.formats),
+            *(f"a=fmtp:{p}" for p in self.parameters),
         ]
         if candidates:
             lines += [f"a={c}" for c in self.end.candidates()]

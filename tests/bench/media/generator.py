@@ -94,6 +94,8 @@ class _Call:
         address = self.browser_end.rtp.getsockname()
         self.browser = Browser(offers=True, address=address, now=time.monotonic())
         self.browser.formats = _LINES[browser_codec]
+        if browser_codec == "opus":
+            self.browser.parameters = ("111 minptime=10;useinbandfec=1",)
         self.pbx = Pbx(address=rtp.getsockname())
         self.pbx.formats = _LINES[pbx_codec]
 

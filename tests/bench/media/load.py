@@ -11,16 +11,21 @@ _LIMIT = 60.0
 
 
 class Load:
-    """The generator. One serves every engine, one after the other."""
+    """The generator. One serves every engine, one after the other.
 
-    def __init__(self) -> None:
+    Args:
+        module: that is run.
+    """
+
+    def __init__(self, module: str = "tests.bench.media.generator") -> None:
+        self._module = module
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "tests.bench.media.generator",
+            self._module,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=1024 * 1024,
