@@ -24,6 +24,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from bridge.db.inbox import Inbox
+from bridge.db.interface import DatabaseAway
 from bridge.ghost import Ghosts
 from bridge.matrix.client import MatrixClient, MatrixRefused, MatrixUnavailable
 from bridge.matrix.events import RoomEvent, parse_event, parse_membership
@@ -136,7 +137,7 @@ class Reconciliation:
             await self._inbox.note_reconciled(newest)
             portals = {portal.room_id for portal in self._portals.all()}
             self._read_at = {room: at for room, at in self._read_at.items() if room in portals}
-        except MatrixUnavailable as error:
+        except (MatrixUnavailable, DatabaseAway) as error:
             log.info("the rooms could not all be read: %s", error)
             return False
         except Exception:  # whatever the database's driver raises; done again after a pause

@@ -197,6 +197,8 @@ class Appservice:
         while True:
             try:
                 await self._inbox.prune(now_ms=time.time_ns() // 1_000_000)
+            except DatabaseAway as error:
+                log.info("the inbox is pruned another day: %s", error)
             except Exception:  # whatever the database's driver raises; there is a tomorrow
                 log.exception("the inbox could not be pruned")
             await asyncio.sleep(_PRUNE_PAUSE)

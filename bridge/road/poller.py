@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from bridge import wording
+from bridge.db.interface import DatabaseAway
 from bridge.road.carrier import Carrier
 from bridge.road.result import Failure, by_status, refused
 from bridge.road.road import ApiAnswer, Arrival, Later, PolledRoad, Refused, RoadError
@@ -111,7 +112,9 @@ class Poller:
             return await self._read(cursor)
         except RoadError as error:
             return Refused(f"the provider's list cannot be read ({error})")
-        except Exception:  # whatever the database's driver raises: the texts stay where they are
+        except DatabaseAway:  # the texts stay where they are
+            return Later(wording.DATABASE_AWAY)
+        except Exception:  # whatever else the database's driver raises
             log.exception("what road %s brought could not be stored", self._name)
             return Refused("they cannot be stored")
 
