@@ -19,7 +19,7 @@ from tests.bench.media.engines import Engine, EngineError, engines
 from tests.bench.media.load import Load
 from tests.bench.media.measure import CASES, Case, Result, measure
 
-AIORTC_CALLS = 5  # ten fill a core
+AIORTC_CALLS = 5  # ten fill a core; ours beside it carries as many
 CAPACITY = 60  # T calls that two cores must carry
 _HEAD = (
     "| calls | engine | ms/call-s (min … max) | ours is | missing | added delay p50 / p99, ms "
@@ -56,10 +56,8 @@ async def run(
             for count in counts:
                 for make in engines(None):
                     results.append(await attempt(make, load, case, count, windows, seconds))
-            if peers is not None:
-                results.append(
-                    await attempt(engines(peers)[-1], load, case, AIORTC_CALLS, windows, seconds)
-                )
+            for make in (engines(peers)[0], engines(peers)[-1]) if peers is not None else ():
+                results.append(await attempt(make, load, case, AIORTC_CALLS, windows, seconds))
             show(case, [r for r in results if r is not None])
         if not quick and "T" in {case.letter for case in cases}:
             result = await attempt(engines(None)[0], load, CASES[0], CAPACITY, windows, seconds)
@@ -94,8 +92,7 @@ def show(case: Case, results: Sequence[Result]) -> None:
     say(f"\n### {case.letter}: {case.title}\n\n{_HEAD}")
     ours = {r.calls: r for r in results if r.engine == "Ringback"}
     for r in results:
-        # aiortc is measured with the few calls that it carries; ours beside it are the fewest.
-        same = ours.get(r.calls) or (ours[min(ours)] if ours else None)
+        same = ours.get(r.calls)
         ratio = "" if r.engine == "Ringback" or same is None else f"{same.cpu / r.cpu:.2f} ×"
         say(
             f"| {r.calls} | {r.engine} | {r.cpu:.1f} ({min(r.windows):.1f} … {max(r.windows):.1f}) "
