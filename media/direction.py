@@ -176,11 +176,15 @@ class Direction:
 
     @property
     def needs_ticks(self) -> bool:
-        """Whether anything is done in `tick`; a relay works without."""
-        stage, player = self._stage, self._player
-        if player is not None or isinstance(stage, Transcoder) or self._keypad.is_active:
+        """Whether anything is done in `tick`; a relay works without, and so does silence."""
+        if self._player is not None or self._keypad.is_active:
             return True
-        return self._ear is not None and self._ear.active
+        if self._ear is not None and self._ear.active:
+            return True
+        stage = self._stage
+        if not isinstance(stage, Transcoder):
+            return False
+        return self._quiet <= _QUIET_SLOTS or bool(self._pcm) or not stage.is_idle
 
     @property
     def has_digits(self) -> bool:

@@ -136,6 +136,11 @@ class PlayoutBuffer:
         return self._lag
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be played, nor to be given up."""
+        return not self._entries and self._next is None
+
+    @property
     def surplus(self) -> float:
         """Seconds of delay that are not needed, in the light of the last second; 0 or more."""
         if self._next is None:

@@ -73,6 +73,11 @@ class Transcoder:
         return held[: self._slot_bytes], sound
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing but silence comes out until something goes in."""
+        return self._silent and not self._held and not self._rest and self._buffer.is_empty
+
+    @property
     def payload_bytes(self) -> int:
         """PCM in one packet to send."""
         return self._payload_bytes

@@ -688,6 +688,15 @@ def test_a_call_that_passes_through_needs_no_ticks() -> None:
     assert len(lab.pbx.ear.of(0)) > 40
 
 
+def test_silence_needs_no_ticks_and_sound_after_it_is_heard(lab: Lab) -> None:
+    lab.call_out()
+    lab.talk(0.5)
+    lab.run(1.5)
+    assert lab.session.next_tick is None
+    lab.talk(1.0)
+    heard_tones(lab, ("opus", 111), ("pcmu", 0))
+
+
 @pytest.mark.parametrize("drift", [-1e-3, 1e-3])
 def test_sound_waits_in_the_playout_buffer_and_for_nothing_else(drift: float) -> None:
     """Whatever the phase of the packets, and while their clock runs away from ours."""
