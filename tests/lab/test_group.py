@@ -107,7 +107,11 @@ async def test_a_group_text_has_a_room_and_its_answer_goes_to_all(rig: Rig) -> N
     assert (taken[0].sender, taken[0].body) == (OURS, "and hello to you")
     assert [sorted(group) for group in provider.groups] == [[CAROL, DAN]]
 
+    mark = bridge.mark
     await dave.request("POST", f"rooms/{first.room}/leave", {})
+    await eventually(
+        lambda: bridge.log(mark).count("leave: 200") == 3, what="bot and ghosts leaving too"
+    )
     assert await provider.deliver(provider.group("g3", CAROL, DAN, body="still there?"))
     third = await dave.notice(None, "still there?", within=20)
     assert third.room != first.room
