@@ -34,8 +34,9 @@ FOR_PROVIDERS = 4 * 3600.0
 # A link is opened when its reader has the time.
 FOR_READERS = 7 * 24 * 3600.0
 LARGEST = 20 * 1024 * 1024
-# Files that pass through at once; each takes no more memory than a few chunks of it.
-MAX_AT_ONCE = 4
+# Files that pass through at once; each takes no more memory than a few chunks of it, and encrypted
+# ones wait for each other.
+MAX_AT_ONCE = 16
 # A reader that is slower holds one of those places for nothing.
 SERVE_LIMIT = 60.0
 _CHANCE = 16  # octets of a token

@@ -198,7 +198,8 @@ class Texting:
             await self._tell_once(portal, wording.EMPTY_TEXT)
             return
         if text.edits is not None:
-            await self._change(portal, event, text.edits, words)
+            about_file = text.msgtype in FILE_TYPES
+            await self._change(portal, event, text.edits, words, about_file=about_file)
             return
         await self.submit(
             portal.line,
@@ -255,8 +256,13 @@ class Texting:
         text = OutgoingText(event_id, room_id, line_name, number.text, body, now_ms())
         await self._outbox.submit(text, user)
 
-    async def _change(self, portal: Portal, event: RoomEvent, edited: str, words: str) -> None:
+    async def _change(
+        self, portal: Portal, event: RoomEvent, edited: str, words: str, *, about_file: bool
+    ) -> None:
+        """Change a text, unless it is too late, or has a link in the place of its file."""
         written = await self._outbox.find(edited)
+        if written is not None and about_file and written.file is None:
+            written = None
         if written is None or not await self._outbox.change(
             written, words, event.sender, asked_by=event.event_id
         ):

@@ -8,7 +8,7 @@ into it, so that nothing here has to read a stranger's picture.
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -79,7 +79,9 @@ class RoomFiles:
         Raises:
             FileError: as `open`.
         """
-        async with self._whole, self.open(file, most=most) as stream:
+        # `open` sees to it where it holds the whole file itself.
+        turn = nullcontext() if file.key is not None else self._whole
+        async with turn, self.open(file, most=most) as stream:
             return b"".join([chunk async for chunk in stream.chunks]), stream.content_type
 
     @asynccontextmanager
@@ -100,10 +102,13 @@ class RoomFiles:
                 length = response.content_length
                 if response.headers.get("Content-Encoding"):
                     length = None
-                if file.key is not None:
+                kind = response.content_type.lower()
+                if file.key is None:
+                    yield Stream(length, kind, chunks)
+                    return
+                async with self._whole:
                     data = decrypt(b"".join([chunk async for chunk in chunks]), file.key)
-                    chunks, length = _once(data), len(data)
-                yield Stream(length, response.content_type.lower(), chunks)
+                    yield Stream(len(data), kind, _once(data))
         except TimeoutError:
             raise FileError("the homeserver does not answer", final=False) from None
         except aiohttp.ClientError as error:

@@ -622,6 +622,25 @@ def test_a_road_that_is_polled_needs_no_hooks(tmp_path: Path) -> None:
     assert read(text, tmp_path).roads[0].poll_seconds == 60
 
 
+def test_links_to_files_need_an_address(tmp_path: Path) -> None:
+    text = GOOD.replace("    users:", "    media_links: true\n    users:")
+    assert any("needs the section hooks" in said for said in mistakes(text, tmp_path))
+    assert read(text + ROADS, tmp_path).lines[0].media_links
+
+
+@pytest.mark.parametrize(
+    ("fields", "media"), [("text: '{text}'", 0), ("text: '{text}', picture: '{media}'", 1)]
+)
+def test_a_described_road_carries_files_where_it_says_how(
+    tmp_path: Path, fields: str, media: int
+) -> None:
+    send = f"{{url: 'https://acme.example', fields: {{{fields}}}}}"
+    generic = f"generic: {{media_types: [image/webp], media_octets: 5000, send: {send}}}"
+    roads = ROADS.replace("voipms: {username: me, password: secret-v}", generic)
+    limits = read(GOOD + roads, tmp_path).roads[0].to_road().limits
+    assert (limits.media, limits.media_types, limits.media_octets) == (media, ("image/webp",), 5000)
+
+
 def test_the_secrets_of_roads_are_known_to_the_log(tmp_path: Path) -> None:
     text = GOOD + ROADS
     assert {"secret-v", "0123456789abcdef"} <= set(read(text, tmp_path).secrets())

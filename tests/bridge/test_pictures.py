@@ -378,3 +378,19 @@ async def test_who_guesses_an_address_does_not_reach_the_database(stage: Stage) 
     await stage.database.execute("DROP TABLE handout")  # who asks for it now fails
     for other in ("x", "A" * 32 + ".jpg", name[:-5] + f"{last}.jpg", name[1:], "é", "." + name):
         assert (await stage.get(f"{PUBLIC}/media/{other}"))[0] == 404
+
+
+async def test_an_edit_leaves_a_link_where_it_is(stage: Stage) -> None:
+    world = stage.world(Sipgate("t", "t"), media_links=True)
+    portal = await room(world)
+    world.provider.answers = [ApiAnswer(400)]
+    uri = stage.server.add(JPEG)
+    await share(world, portal, uri)
+    await settle(stage.database, ["refused"])
+    new = {"msgtype": "m.image", "body": "my cat", "filename": "cat.jpg", "url": uri}
+    relation = {"rel_type": "m.replace", "event_id": "$p1"}
+    edit: dict[str, Any] = {"m.new_content": new, "m.relates_to": relation}
+    await share(world, portal, uri, id="$e1", **edit)
+    (row,) = await stage.database.fetch("SELECT body FROM text_out")
+    assert row["body"].startswith(f"{PUBLIC}/media/")
+    assert "An edit changes nothing" in world.matrix.notices()[-1]
