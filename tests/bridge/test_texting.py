@@ -508,6 +508,9 @@ async def test_a_restart_delivers_what_waits_under_the_same_transaction_id(
         await again.texting.start()
         await until(partial(_has_sent, again))
         ids.append(again.matrix.sent[0].txn_id)
+        async with asyncio.timeout(10):
+            while await states(database, "text_in") != ["sent"]:  # noqa: ASYNC110 - a thread's work
+                await asyncio.sleep(0.001)
         await again.texting.stop()
         await database.execute("UPDATE text_in SET state = 'waiting', body = 'hello'")
     assert ids[0] == ids[1]
