@@ -308,6 +308,7 @@ class LineSection(Section):
         strangers_per_minute: numbers without a room that get one; texts of others wait, their calls
             ring in the room of withheld numbers.
         send_reactions: whether a reaction leaves as a text, which costs as much as one.
+        thin_link: the users are on poor mobile links: their calls take a third of the bandwidth.
         media_links: whether a file that cannot leave by itself leaves as a link to it.
     """
 
@@ -328,6 +329,7 @@ class LineSection(Section):
     strangers_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 1
     send_reactions: bool = False
     media_links: bool = False
+    thin_link: bool = False
 
 
 class LogSection(Section):

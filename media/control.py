@@ -197,6 +197,7 @@ def settings_to_json(settings: SessionSettings) -> Message:
         "connect_timeout": settings.connect_timeout,
         "silence_timeout": settings.silence_timeout,
         "digits_in_media": settings.digits_in_media,
+        "thin_link": settings.thin_link,
     }
 
 
@@ -208,4 +209,5 @@ def settings_from_json(message: Message) -> SessionSettings:
         connect_timeout=message["connect_timeout"],
         silence_timeout=message["silence_timeout"],
         digits_in_media=message["digits_in_media"],
+        thin_link=message["thin_link"],
     )

@@ -84,6 +84,7 @@ class Direction:
         self._energy = 0.0
         self._measured = 0
         self._loss_expected = 0.0
+        self._thin = False
         self._pcm = b""  # waits for the rest of a packet longer than a slot
         self._pcm_timestamp = 0
         self._quiet = _QUIET_SLOTS  # slots since the last sound
@@ -230,6 +231,18 @@ class Direction:
         """Of the next packet that leaves."""
         return self._outlet.sequence
 
+    def set_thin(self, thin: bool) -> None:
+        """Send what is encoded here sparingly, for a thin link, or as usual."""
+        if thin is not self._thin:
+            self._thin = thin
+            if isinstance(self._stage, Transcoder):
+                self._stage.set_thin(thin)
+
+    @property
+    def is_relay(self) -> bool:
+        """Whether what comes leaves untouched, gaps and all."""
+        return isinstance(self._stage, Relay)
+
     def rtp_timestamp(self, now: float) -> int:
         """The outgoing stream's timestamp at `now`, for a sender report (RFC 3550 §6.4.1)."""
         return self._outlet.timestamp_at(now)
@@ -269,6 +282,7 @@ class Direction:
         else:
             self._stage = Transcoder(source, self._sink)
             self._stage.expect_loss(self._loss_expected)
+            self._stage.set_thin(self._thin)
         self._in_tones = source.dtmf_payload_type is None
         if self._in_tones and isinstance(self._stage, Transcoder):
             self._detector = ToneDetector(self._stage.rate)

@@ -71,6 +71,7 @@ class _Strand:
         sources: everything that may arrive from it, by payload type.
         lost: what was said to be lost, by `outward`.
         has_path: whether the end's packets arrive, as far as it knows.
+        thin: whether it was sent little, for a thin link, at any time.
     """
 
     side: Side
@@ -85,6 +86,7 @@ class _Strand:
     lost: dict[bool, bool] = field(default_factory=lambda: {False: False, True: False})
     has_path: bool = True
     malformed: int = 0
+    thin: bool = False
     tick_at: float | None = None  # of `outward`; None: it needs none now
 
     @property
@@ -101,6 +103,7 @@ class Junction:
         random: gives so many random bytes.
         wall_offset: seconds since 1970 less the clock of `now`.
         digits_in_media: whether the SDES side is sent digits.
+        thin_link: whether the browser is always sent little.
         sounds: files that were read, by their paths.
     """
 
@@ -110,10 +113,12 @@ class Junction:
         random: Callable[[int], bytes],
         wall_offset: float,
         digits_in_media: bool = True,
+        thin_link: bool = False,
         sounds: Mapping[str, Sound] = _NO_SOUNDS,
     ) -> None:
         self._random = random
         self._digits_in_media = digits_in_media
+        self._thin_link = thin_link
         self._strands = {side: self._make_strand(side, wall_offset) for side in Side}
         self._pair = tuple(self._strands.values())
         self._ways = {side: (self._strands[side], self._strands[side.other]) for side in Side}
@@ -186,6 +191,14 @@ class Junction:
             digits=self._digits_in_media or to.side is Side.WEBRTC,
         )
         to.outward.set_sending(False)  # until its end is up
+        self._spare(to)
+
+    def _spare(self, strand: _Strand) -> None:
+        """Send sparingly to the browser, by setting or while its link is full."""
+        thin = strand.side is Side.WEBRTC and (self._thin_link or strand.reporter.is_congested)
+        if strand.outward is not None:
+            strand.outward.set_thin(thin)
+            strand.thin = strand.thin or thin
 
     def update_sending(self) -> None:
         """An end came up: send to it."""
@@ -283,6 +296,7 @@ class Junction:
         strand.reporter.receive(packets, now)
         if strand.outward is not None:
             strand.outward.expect_loss(strand.reporter.expected_loss)
+            self._spare(strand)
             highest = highest_sequence(packets, strand.ssrc)
             strand.watch.report(highest, strand.outward.sequence, now)
 
@@ -367,7 +381,10 @@ class Junction:
         for strand in self._pair:
             due = strand.reporter.deadline()
             if due is not None and now >= due:
-                report = strand.reporter.report(now, self._sent(strand, now))
+                other = self._ways[strand.side][1]
+                relayed = other.outward is not None and other.outward.is_relay
+                behind = other.reporter.far_loss if relayed else 0.0
+                report = strand.reporter.report(now, self._sent(strand, now), behind)
                 self._send_rtcp(strand, report, now)
 
     def deadline(self) -> float | None:
@@ -445,8 +462,19 @@ class Junction:
             packets_discarded=discarded + (srtp.discarded if srtp is not None else 0),
             packets_sent=sent.packets_sent,
             jitter_ms=round(reception.jitter * 1000, 2),
+            frames_concealed=heard.frames_lost,
+            frames_late=heard.frames_late,
+            delay_ms=round(heard.delay_ms, 1),
+            round_trip_ms=_milliseconds(strand.reporter.round_trip),
+            far_packets_lost=strand.reporter.far_packets_lost,
+            far_jitter_ms=_milliseconds(strand.reporter.far_jitter),
+            thin=strand.thin,
             level_dbov=heard.level_dbov,
         )
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)
 
 
 def _earliest(*times: float | None) -> float | None:

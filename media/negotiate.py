@@ -33,6 +33,7 @@ from media.sdp import (
 
 STREAM_ID = "ringback"  # the Matrix leg names it in sdp_stream_metadata
 EVENTS = "telephone-event"
+THIN_BITRATE = 16_000  # bit/s that an end on a thin link may send, copies of lost speech with it
 
 OPUS = Format(111, "opus", 48000, 2, "minptime=10;useinbandfec=1")
 G722 = Format(9, "G722", 8000)
@@ -191,6 +192,7 @@ class WebrtcLocal:
     candidates: tuple[str, ...]
     complete: bool
     ssrc: int
+    thin_link: bool = False
 
 
 def read_webrtc(text: str) -> WebrtcRemote:
@@ -325,7 +327,8 @@ def _webrtc_section(
         Attribute(direction.value),
         Attribute("msid", f"{STREAM_ID} audio"),
         Attribute("rtcp-mux"),
-        *_format_lines(formats),
+        *_format_lines(formats if not local.thin_link else map(_thinned, formats)),
+        *((Attribute("ptime", "60"), Attribute("maxptime", "60")) if local.thin_link else ()),
         Attribute("ssrc", f"{local.ssrc} cname:{STREAM_ID}"),
         *(Attribute.parse(candidate) for candidate in local.candidates),
     ]
@@ -334,6 +337,13 @@ def _webrtc_section(
     address, port = _default_candidate(local.candidates)
     payloads = tuple(str(f.payload_type) for f in formats)
     return Media("audio", port, protocol, payloads, address, tuple(attributes))
+
+
+def _thinned(codec: Format) -> Format:
+    """As we describe it to an end on a thin link: it sends what we send (RFC 7587 §6.1)."""
+    if codec.key != OPUS.key:
+        return codec
+    return replace(codec, parameters=f"{OPUS.parameters};maxaveragebitrate={THIN_BITRATE}")
 
 
 def _default_candidate(candidates: Sequence[str]) -> tuple[str, int]:

@@ -300,6 +300,8 @@ class SessionSettings:
         connect_timeout: seconds for ICE and DTLS to finish once both sides' descriptions are known.
         silence_timeout: seconds without any packet from a side that must send, before
             `Failed(SILENCE)`; and seconds that a lost path to the browser is waited for.
+        thin_link: the WEBRTC side is on a poor mobile link: Opus at 12 kbit/s in packets of 60 ms
+            both ways, from the start.
         digits_in_media: whether the SDES side is sent digits at all; if not, the user carries each
             `Digit` there by other means (SIP INFO).
     """
@@ -318,6 +320,7 @@ class SessionSettings:
     connect_timeout: float = 20.0
     silence_timeout: float = 30.0
     digits_in_media: bool = True
+    thin_link: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +338,13 @@ class SideReport:
     packets_discarded: int = 0  # not authentic, replayed or malformed
     packets_sent: int = 0
     jitter_ms: float = 0.0
+    frames_concealed: int = 0  # of what was decoded: lost, or filled from the next packet's copy
+    frames_late: int = 0  # had not come in time; the sound was stretched
+    delay_ms: float = 0.0  # of the playout buffer, at the end
+    round_trip_ms: float | None = None  # between us and the end, by RTCP; None: it told nothing
+    far_packets_lost: int | None = None  # of ours, as the end says
+    far_jitter_ms: float | None = None  # of ours, as the end says
+    thin: bool = False  # whether the end was sent 12 kbit/s in packets of 60 ms at any time
     level_dbov: float | None = None  # mean level of what was heard; None when not decoded
 
 

@@ -14,7 +14,7 @@ Deviation: the interval is a fixed 5 s, jittered, and not computed from the numb
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from struct import Struct
 
 from media.rtp import RtpError, sequence_difference, timestamp_difference
@@ -29,6 +29,8 @@ MAX_ROUND_TRIP = 60.0  # a longer one is a far end that fills in the field wrong
 
 _LONGEST = 4096  # bytes of a compound packet: more than any datagram of a call
 _REMEMBERED = 0.8  # of the loss of before, with each report: one without loss does not end the need
+_CROWDED_TRIP, _RELAXED_TRIP = 0.600, 0.300  # seconds there and back
+_CROWDED_LOSS, _RELAXED_LOSS = 0.03, 0.01
 _CNAME = 1
 _NTP_EPOCH = 2_208_988_800  # 1970 in seconds since 1900
 _MAX_DROPOUT = 3000  # packets; beyond it the source has started anew (RFC 3550 A.1)
@@ -375,10 +377,12 @@ class Reporter:
     reception: Reception = field(default_factory=Reception)
     round_trip: float | None = None
     far_loss: float = 0.0  # share of our packets that the far end lost in its last interval
-    far_jitter: float = 0.0  # seconds, in the far end's eyes
+    far_jitter: float | None = None  # seconds, in the far end's eyes; None: it told nothing yet
+    far_packets_lost: int | None = None  # of ours, all in all
     expected_loss: float = (
         0.0  # of packets to come: the last interval's, or what is left of worse ones
     )
+    is_congested: bool = False  # the path to the far end, by its reports
     _due: float | None = None
     _last_report: int = 0
     _last_report_at: float = 0.0
@@ -391,10 +395,16 @@ class Reporter:
         """Begin; the first report comes after half an interval (§6.2)."""
         self._schedule(now, INTERVAL / 2)
 
-    def report(self, now: float, sent: Sent | None) -> bytes:
-        """The compound packet that is due. `sent` is None as long as we have sent nothing."""
+    def report(self, now: float, sent: Sent | None, loss_behind: float = 0.0) -> bytes:
+        """The compound packet that is due.
+
+        Args:
+            sent: None as long as we have sent nothing.
+            loss_behind: share that whom we pass the stream on to untouched says it lost of it; as
+                the gaps are passed on too, ours are in it.
+        """
         self._schedule(now, INTERVAL)
-        return self._compound(now, sent)
+        return self._compound(now, sent, loss_behind)
 
     def goodbye(self, now: float, sent: Sent | None) -> bytes:
         """The last compound packet, with BYE."""
@@ -415,6 +425,7 @@ class Reporter:
     def _hear(self, block: ReportBlock, now: float) -> None:
         self.far_loss = block.fraction_lost / 256
         self.expected_loss = max(self.far_loss, _REMEMBERED * self.expected_loss)
+        self.far_packets_lost = max(0, block.packets_lost)
         self.far_jitter = block.jitter / self.clock_rate
         if block.last_report == 0:
             return
@@ -422,12 +433,27 @@ class Reporter:
         round_trip = ((arrival - block.last_report - block.delay) & 0xFFFF_FFFF) / 65536
         if round_trip < MAX_ROUND_TRIP:
             self.round_trip = round_trip
+        self._judge_congestion()
 
-    def _compound(self, now: float, sent: Sent | None) -> bytes:
+    def _judge_congestion(self) -> None:
+        """A path that both loses and dawdles is full: less would come through better. Loss alone is
+        a radio's, and a long way alone only far."""
+        round_trip = self.round_trip or 0.0
+        if self.is_congested:
+            relaxed = round_trip < _RELAXED_TRIP or self.expected_loss < _RELAXED_LOSS
+            self.is_congested = not relaxed
+        else:
+            crowded = round_trip > _CROWDED_TRIP and self.expected_loss > _CROWDED_LOSS
+            self.is_congested = crowded
+
+    def _compound(self, now: float, sent: Sent | None, loss_behind: float = 0.0) -> bytes:
         delay = int((now - self._last_report_at) * 65536) if self._last_report else 0
         block = self.reception.block(
             self.clock_rate, self._last_report, max(0, min(delay, 0xFFFF_FFFF))
         )
+        if block is not None:
+            fraction = max(block.fraction_lost, min(255, round(loss_behind * 256)))
+            block = replace(block, fraction_lost=fraction)
         blocks = (block,) if block is not None else ()
         report: SenderReport | ReceiverReport = ReceiverReport(self.ssrc, blocks)
         if sent is not None and sent.packets:

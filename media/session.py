@@ -80,6 +80,7 @@ class Session:
             random=random,
             wall_offset=ground.wall_offset,
             digits_in_media=settings.digits_in_media,
+            thin_link=settings.thin_link,
             sounds=ground.sounds,
         )
         self._sdes_terms = SdesTerms(
@@ -90,7 +91,9 @@ class Session:
             port=ground.rtp.port,
             random=random,
         )
-        self._webrtc_terms = WebrtcTerms(ssrc=self._junction.ssrc(Side.WEBRTC), random=random)
+        self._webrtc_terms = WebrtcTerms(
+            ssrc=self._junction.ssrc(Side.WEBRTC), random=random, thin_link=settings.thin_link
+        )
         self._unheard = set(Side)
         self._sdes = SdesEnd(rtp=ground.rtp, rtcp=ground.rtcp)
         self._webrtc: WebrtcEnd | None = None

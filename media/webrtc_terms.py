@@ -34,12 +34,16 @@ class WebrtcTerms:
     Args:
         ssrc: of the stream that we send.
         random: gives so many random bytes.
+        thin_link: whether the browser is asked to send sparingly.
 
     Attributes:
         remote: the browser's description that holds, or its offer that is open.
     """
 
-    def __init__(self, *, ssrc: int, random: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, *, ssrc: int, random: Callable[[int], bytes], thin_link: bool = False
+    ) -> None:
+        self._thin_link = thin_link
         self.remote: WebrtcRemote | None = None
         self._ssrc = ssrc
         self._ours = Description(int.from_bytes(random(7)))
@@ -149,4 +153,5 @@ class WebrtcTerms:
             end.candidates(),
             complete,
             self._ssrc,
+            self._thin_link,
         )

@@ -472,6 +472,7 @@ class Exchange:
             encryption=settings.encryption,
             suites=settings.suites,
             digits_in_media=settings.digits == "media",
+            thin_link=live.line.thin_link,
         )
         live.open(self._plane, session_settings, ring_limit=ring_limit, early_media=early_media)
         live.log.info("%s, line %s, %s", live.record.direction, live.line.name, live.number.short())

@@ -91,4 +91,9 @@ def _said(call: Call) -> str:
 def _side(side: SideReport) -> str:
     total = side.packets_received + side.packets_lost
     cipher = "unencrypted" if side.in_clear else side.cipher
-    return f"{side.codec} {cipher}, {side.packets_lost} of {total} lost".strip()
+    text = f"{side.codec} {cipher}, {side.packets_lost} of {total} lost".strip()
+    if side.far_packets_lost:
+        text += f", {side.far_packets_lost} of {side.packets_sent} on the way there"
+    if side.round_trip_ms is not None:
+        text += f", {side.round_trip_ms:.0f} ms there and back"
+    return text

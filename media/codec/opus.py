@@ -24,7 +24,9 @@ from media.codec.base import CodecError
 RATES = (8000, 16000, 48000)
 BITRATES: Mapping[int, int] = MappingProxyType({8000: 32_000, 16000: 40_000, 48000: 48_000})
 """bit/s for each rate of PCM: what more would bring is not heard (docs/benchmarks.md)."""
+THIN_BITRATE = 12_000  # bit/s for a thin link: 0.5 MOS below what is heard of the above
 COPIES = 8_000  # bit/s more for copies of lost speech; with less, libopus leaves them out at times
+_THIN_COPIES = 4_000  # with packets of 60 ms that is enough
 COMPLEXITY = 5  # 0.03 PESQ below 9, at two thirds of its time
 
 _MAX_PAYLOAD = 1275  # bytes (RFC 6716 §3.4)
@@ -129,7 +131,7 @@ class OpusEncoder:
         self._dtx = fmtp.get("usedtx") == "1"
         self._fec = fmtp.get("useinbandfec") == "1"
         self._copying = False
-        self._bitrate = BITRATES[rate] if bitrate is None else bitrate
+        self._full = self._bitrate = BITRATES[rate] if bitrate is None else bitrate
         self._limit = _number(fmtp, "maxaveragebitrate", 510_000, 6000, 510_000)
         playback = _number(fmtp, "maxplaybackrate", 48000, 8000, 48000)
         self._set(_SET_COMPLEXITY, complexity)
@@ -153,9 +155,17 @@ class OpusEncoder:
         copying = self._fec and fraction >= _LEAST_LOSS
         if copying is not self._copying:
             self._copying = copying
-            wanted = self._bitrate + COPIES * copying
-            self._set(_SET_BITRATE, min(wanted, self._limit))
+            self._apply_bitrate()
         self._set(_SET_PACKET_LOSS_PERC, max(0, min(100, round(fraction * 100))))
+
+    def set_thin(self, thin: bool) -> None:
+        """Go over to the bitrate for a thin link, or back."""
+        self._bitrate = THIN_BITRATE if thin else self._full
+        self._apply_bitrate()
+
+    def _apply_bitrate(self) -> None:
+        copies = _THIN_COPIES if self._bitrate <= THIN_BITRATE else COPIES
+        self._set(_SET_BITRATE, min(self._bitrate + copies * self._copying, self._limit))
 
     def _set(self, request: int, value: int) -> None:
         self._lib.opus_encoder_ctl(self._state, request, self._ffi.cast("int32_t", value))

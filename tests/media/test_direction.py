@@ -700,3 +700,24 @@ def test_whatever_comes_in_what_leaves_is_a_stream(
     assert {packet.payload_type for packet in packets} <= {0, 100}
     numbers = [packet.sequence for packet in packets]
     assert len(numbers) == len(set(numbers))
+
+
+def test_a_thin_link_gets_one_packet_for_60_ms_and_then_the_usual_again() -> None:
+    run = Run(direction(FORMATS["pcmu"], FORMATS["opus"]))
+    packets = talk(FORMATS["pcmu"], seconds=3.0)
+    run.subject.set_thin(True)
+    run.feed([*packets[:75]])
+    thin = run.audio(FORMATS["opus"])
+    run.subject.set_thin(False)
+    run.feed([*packets[75:]])
+    assert 20 <= len(thin) <= 26
+    assert_contiguous(thin, 3 * 960)
+    assert_contiguous(run.audio(FORMATS["opus"])[len(thin) + 1 :], 960)
+    assert frequency(run.heard(FORMATS["opus"], 8000)[-16_000:], 8000) == pytest.approx(1004, abs=3)
+
+
+def test_a_codec_of_one_rate_knows_no_thin_link() -> None:
+    run = Run(direction(FORMATS["opus"], FORMATS["pcmu"]))
+    run.subject.set_thin(True)
+    run.feed([*talk(FORMATS["opus"])])
+    assert_contiguous(run.audio(FORMATS["pcmu"]), 160)

@@ -286,6 +286,15 @@ def test_webrtc_offer_and_its_answer() -> None:
     assert [f.key for f in agreed.receive] == ["opus", "pcmu", "pcma"]
 
 
+def test_an_end_on_a_thin_link_is_asked_to_send_sparingly() -> None:
+    local = WebrtcLocal(1, 1, "u", "p", "sha-256 AB", (), False, 1, thin_link=True)
+    (audio,) = Sdp.parse(negotiate.webrtc_offer(local)).media
+    assert (audio.value("ptime"), audio.value("maxptime")) == ("60", "60")
+    opus = audio.formats()[0].parameters.split(";")
+    assert {"useinbandfec=1", "maxaveragebitrate=16000"} <= set(opus)
+    assert audio.formats()[1].parameters == ""
+
+
 def test_offer_without_candidates_says_port_9_and_is_not_complete() -> None:
     local = WebrtcLocal(1, 1, "u", "p", "sha-256 AB", (), False, 1)
     (audio,) = Sdp.parse(negotiate.webrtc_offer(local)).media

@@ -269,3 +269,43 @@ def test_leaves_with_a_goodbye() -> None:
 def test_a_long_name_is_our_mistake() -> None:
     with pytest.raises(ValueError, match="cname"):
         bytes(SourceDescription(1, "x" * 256))
+
+
+def told(one: Reporter, *, loss: float, round_trip: float) -> bool:
+    """The far end reports, a second after our report; whether the path seems full then."""
+    one.report(10.0, Sent(100, 0, 0))
+    ours = ntp_time(10.0 + one.wall_offset) >> 16 & 0xFFFF_FFFF
+    block = ReportBlock(one.ssrc, round(loss * 256), 7, 99, 400, ours, 65536)
+    one.receive([ReceiverReport(2, (block,))], 11.0 + round_trip)
+    return one.is_congested
+
+
+def test_a_report_without_loss_does_not_end_the_care_for_it() -> None:
+    one = reporter()
+    told(one, loss=0.05, round_trip=0.05)
+    assert one.expected_loss == pytest.approx(0.05, abs=0.002)
+    for _ in range(5):
+        told(one, loss=0.0, round_trip=0.05)
+    assert one.far_loss == 0.0
+    assert 0.01 < one.expected_loss < 0.02
+    assert (one.far_packets_lost, one.far_jitter) == (7, 0.05)
+
+
+def test_a_path_that_loses_and_dawdles_is_full_until_it_has_relaxed() -> None:
+    one = reporter()
+    assert not told(one, loss=0.20, round_trip=0.05)  # a bad radio
+    assert told(one, loss=0.0, round_trip=0.9)
+    assert told(one, loss=0.0, round_trip=0.5)
+    assert not told(one, loss=0.0, round_trip=0.1)
+
+
+def test_what_whom_we_pass_on_to_loses_is_reported_to_the_source() -> None:
+    one = reporter()
+    receive(one.reception, [0, 1, 2, 4])
+    report = parse(one.report(1.0, None, loss_behind=0.5))[0]
+    assert isinstance(report, ReceiverReport)
+    assert report.reports[0].fraction_lost == 128
+    receive(one.reception, [5, 6, 8])
+    report = parse(one.report(2.0, None, loss_behind=0.01))[0]
+    assert isinstance(report, ReceiverReport)
+    assert report.reports[0].fraction_lost == 64

@@ -135,3 +135,29 @@ def test_the_library_of_the_av_package_is_found_without_importing_it() -> None:
     av_loaded, numpy_loaded, path = run.stdout.split()
     assert (av_loaded, numpy_loaded) == ("False", "False")
     assert "libopus" in path
+
+
+def spent(encoder: OpusEncoder, sound: bytes, frame_ms: int = 20) -> float:
+    """bit/s"""
+    pieces = frames(sound, encoder.rate, frame_ms)
+    return sum(len(encoder.encode(piece)) for piece in pieces) * 8000 / len(pieces) / frame_ms
+
+
+def test_copies_of_lost_speech_have_bits_of_their_own() -> None:
+    sound = speechlike(8000, 4.0)
+    usual, wary = (OpusEncoder(8000, {"useinbandfec": "1"}) for _ in range(2))
+    wary.expect_loss(0.05)
+    assert spent(wary, sound) > 1.03 * spent(usual, sound)
+
+
+def test_a_thin_link_gets_a_third_and_the_usual_again_when_it_has_recovered() -> None:
+    sound = speechlike(8000, 4.0)
+    encoder = OpusEncoder(8000, {"useinbandfec": "1"})
+    usual = spent(encoder, sound)
+    encoder.set_thin(True)
+    assert spent(encoder, sound, 60) < 12_500
+    encoder.expect_loss(0.05)
+    assert spent(encoder, sound, 60) < 16_500
+    encoder.expect_loss(0.0)
+    encoder.set_thin(False)
+    assert spent(encoder, sound) == pytest.approx(usual, rel=0.05)
