@@ -70,6 +70,7 @@ class DigitReceiver:
         self._heard: _Heard | None = None
         self._last: RtpPacket | None = None  # the newest packet of the digit that ended last
         self._last_digit = ""
+        self._cut_off = False  # it was ended by time, and may still go on
 
     @property
     def active(self) -> bool:
@@ -86,6 +87,10 @@ class DigitReceiver:
         digit = DIGITS[code]
         if self._is_over(packet, digit, clock):
             return []
+        if self._goes_on(packet, digit, clock):
+            self._last = packet
+            return []
+        self._cut_off = False
         told: list[Pressed | Released] = []
         heard = self._heard
         if heard is None or not self._continues(heard, packet, digit):
@@ -102,6 +107,7 @@ class DigitReceiver:
     def poll(self, now: float) -> list[Pressed | Released]:
         """To be called now and then: ends a digit whose end was lost."""
         if self._heard is not None and now - self._heard.updated_at > END_TIMEOUT:
+            self._cut_off = True
             return self._release()
         return []
 
@@ -120,6 +126,15 @@ class DigitReceiver:
         if ahead < 0:
             return sequence_difference(packet.sequence, last.sequence) < 0
         return heard is None and digit == self._last_digit and ahead < _SHORTEST_PERIOD * clock
+
+    def _goes_on(self, packet: RtpPacket, digit: str, clock: int) -> bool:
+        """Whether this is the next segment of a digit that was cut off and is over for us."""
+        last = self._last
+        if not self._cut_off or last is None or packet.marker or digit != self._last_digit:
+            return False
+        ahead = timestamp_difference(packet.timestamp, last.timestamp)
+        slack = clock // 5
+        return packet.ssrc == last.ssrc and abs(ahead - _MAX_DURATION) <= slack
 
     def _continues(self, heard: _Heard, packet: RtpPacket, digit: str) -> bool:
         """Whether the packet is of the digit that is going on; moves to its next segment."""

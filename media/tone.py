@@ -1,7 +1,7 @@
 """Sines: the tones of digits (ITU-T Q.23), and what makes tones of any kind, as 16-bit PCM.
 
 Levels are dBm0 (ITU-T G.101): a full-scale sine is +3.14 dBm0 with G.711 (G.711 §4). All of the
-telephone's frequencies are whole numbers, so that a second of a tone can be played round and round.
+telephone's frequencies are whole numbers, so that a tone repeats itself with each second.
 """
 
 from array import array
@@ -28,19 +28,20 @@ def amplitude(dbm0: float) -> float:
     return float(32767 * 10 ** ((dbm0 - _FULL_SCALE_DBM0) / 20))
 
 
-@lru_cache(128)
-def second(parts: tuple[tuple[int, float], ...], rate: int) -> bytes:
-    """A second of sines at once, each with its frequency in Hz and its peak."""
+@lru_cache(2048)
+def _sines(parts: tuple[tuple[int, float], ...], start_ms: int, length_ms: int, rate: int) -> bytes:
+    """Sines at once, each with its frequency in Hz and its peak. A frame costs 0.2 ms when it is
+    made and nothing when it is heard again: a whole second at once would hold up other calls."""
     steps = [(2 * pi * frequency / rate, peak) for frequency, peak in parts]
-    samples = (sum(peak * sin(step * i) for step, peak in steps) for i in range(rate))
+    first = start_ms * rate // 1000
+    last = (start_ms + length_ms) * rate // 1000
+    samples = (sum(peak * sin(step * i) for step, peak in steps) for i in range(first, last))
     return array("h", [max(-32768, min(32767, round(sample))) for sample in samples]).tobytes()
 
 
-def cut(sound: bytes, start_ms: int, rate: int, length_ms: int = SLOT_MS) -> bytes:
-    """A piece of a second that is played round and round; no longer than that second."""
-    start = 2 * (start_ms % 1000 * rate // 1000)
-    end = start + 2 * (length_ms * rate // 1000)
-    return sound[start:end] + sound[: max(0, end - len(sound))]
+def sines(parts: tuple[tuple[int, float], ...], start_ms: int, length_ms: int, rate: int) -> bytes:
+    """A piece of an endless sound of sines, each with its frequency in Hz and its peak."""
+    return _sines(parts, start_ms % 1000, length_ms, rate)
 
 
 def digit_slot(slot: KeySlot, rate: int) -> bytes:
@@ -50,7 +51,8 @@ def digit_slot(slot: KeySlot, rate: int) -> bytes:
     row = next(i for i, keys in enumerate(KEYS) if slot.digit in keys)
     low = ROWS[row], amplitude(_LOW_DBM0)
     high = COLUMNS[KEYS[row].index(slot.digit)], amplitude(_HIGH_DBM0)
-    return ramp(cut(second((low, high), rate), slot.at_ms, rate), slot.begins, slot.ends, rate)
+    sound = sines((low, high), slot.at_ms, SLOT_MS, rate)
+    return ramp(sound, slot.begins, slot.ends, rate)
 
 
 def ramp(pcm: bytes, begins: bool, ends: bool, rate: int) -> bytes:
@@ -110,5 +112,5 @@ def _play(piece: Piece, at_ms: int, length_ms: int, rate: int) -> bytes:
     if not piece.frequencies:
         return bytes(2 * (length_ms * rate // 1000))
     peak = amplitude(_PROGRESS_DBM0) / len(piece.frequencies)
-    sound = cut(second(tuple((f, peak) for f in piece.frequencies), rate), at_ms, rate, length_ms)
+    sound = sines(tuple((f, peak) for f in piece.frequencies), at_ms, length_ms, rate)
     return ramp(sound, at_ms == 0, at_ms + length_ms == piece.length_ms, rate)

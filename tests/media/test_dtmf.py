@@ -174,6 +174,31 @@ def test_a_long_digit_in_segments_is_one(clock: int) -> None:
     assert_one(told, "8", total_ms)
 
 
+@pytest.mark.parametrize("clock", [8000, 48000])
+def test_a_long_digit_that_was_cut_off_for_a_while_is_still_one(clock: int) -> None:
+    """A burst of loss at the end of a segment looks like a lost end; the next segment, which has no
+    marker, is not another press."""
+    receiver = DigitReceiver()
+    step = clock // 50
+    last = 0xFFFF // step * step
+    told: Told = []
+    now = 0.0
+    for number, duration in enumerate(range(step, last + 1, step)):
+        now += 0.02
+        if duration < last - 20 * step:
+            told += receiver.receive(
+                packet(number, 0, "8", duration, marker=number == 0), clock, now
+            )
+        told += receiver.poll(now)
+    for number in range(10):
+        now += 0.02
+        update = packet(5000 + number, last, "8", (number + 1) * step, end=number >= 7)
+        told += receiver.receive(update, clock, now)
+    assert [type(event) for event in told] == [Pressed, Released]
+    again = packet(6000, last + 30 * step, "8", step, marker=True)
+    assert receiver.receive(again, clock, now) == [Pressed("8")]
+
+
 def test_a_sender_that_starts_anew_is_heard() -> None:
     receiver = DigitReceiver()
     receive(receiver, press("1", start=0x8000_0000))
