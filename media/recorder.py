@@ -2,7 +2,7 @@
 
 What a browser says is stored as it came, packet by packet; it is decoded beside that only to know
 how loud it is. Where a packet is missing stands one without content, which lets whoever plays it
-conceal the loss (RFC 6716 §3.2.1), and longer silence is a packet of silence. Everything else is
+conceal the loss (RFC 7845 §4.1), and longer silence is a packet of silence. Everything else is
 decoded and encoded again. The packets are collected in `take`; who makes a file of them is outside.
 """
 

@@ -66,12 +66,18 @@ class Shelf:
         async with self._turns:
             pieces = file.read(path)
             try:
-                while frames := await asyncio.to_thread(next, pieces, None):
+                while True:
+                    began = asyncio.get_running_loop().time()
+                    frames = await asyncio.to_thread(next, pieces, None)
+                    if not frames:
+                        break
                     packed = pack(frames)
                     self._held[name] += len(packed)
                     text = base64.b64encode(packed).decode()
                     self._tell({"op": "sound", "name": name, "frames": text, "error": None})
                     await self._drained()
+                    # As long as reading took: calls are to be made meanwhile by the same process.
+                    await asyncio.sleep(asyncio.get_running_loop().time() - began)
             except SoundFileError as problem:
                 error = str(problem)
                 log.warning("not played: %s", problem)
