@@ -7,7 +7,7 @@ phone opens, since few know `geo:` addresses.
 
 import re
 
-from bridge.matrix.events import Text
+from bridge.matrix.events import FILE_TYPES, Text
 
 # Latitude, longitude; what may follow (height, uncertainty) is nothing for a link. RFC 5870.
 _GEO = re.compile(r"geo:(-?\d{1,2}(?:\.\d{1,10})?),(-?\d{1,3}(?:\.\d{1,10})?)(?:[,;].*)?")
@@ -16,7 +16,9 @@ _GEO = re.compile(r"geo:(-?\d{1,2}(?:\.\d{1,10})?),(-?\d{1,3}(?:\.\d{1,10})?)(?:
 def spoken(text: Text) -> str | None:
     """The words of a message, "" if it has none; None if it is of a kind that no text carries."""
     match text.msgtype:
-        case "m.text" | "m.image" | "m.audio" | "m.video" | "m.file":
+        case "m.text":
+            return text.words
+        case msgtype if msgtype in FILE_TYPES:
             return text.words
         case "m.emote":
             return f"*{text.words.strip()}*" if text.words.strip() else ""

@@ -194,7 +194,7 @@ class Texting:
         if text.msgtype in FILE_TYPES and text.edits is None:
             await self._receive_file(portal, event, text)
             return
-        if not words.strip():
+        if not words.strip() and text.msgtype not in FILE_TYPES:
             await self._tell_once(portal, wording.EMPTY_TEXT)
             return
         if text.edits is not None:

@@ -20,8 +20,9 @@ from typing import Any
 from bridge.matrix.file import RoomFile, parse_file
 from media.plane import IceCandidate
 
-# Messages that are about a file.
-FILE_TYPES = ("m.image", "m.audio", "m.video", "m.file")
+# Messages that are about a file. A sticker is an event of its own with the content of a picture.
+FILE_TYPES = ("m.image", "m.audio", "m.video", "m.file", "m.sticker")
+_POLLS = ("m.poll.start", "org.matrix.msc3381.poll.start")
 
 # An event is at most 64 KiB (client-server API, "Size limits"), which bounds bodies and SDP.
 # Identifiers are at most 255.
@@ -181,7 +182,8 @@ class Text:
 
     Attributes:
         body: the plain text; of an edit, the new text.
-        msgtype: "m.text", "m.notice", "m.emote", "m.image", ...
+        msgtype: "m.text", "m.notice", "m.emote", "m.image", ...; "m.sticker" and "m.poll" stand for
+            events of their own.
         edits: the event that this one replaces, if it is an edit.
         replies_to: the event that this one answers.
         geo_uri: the place of an "m.location".
@@ -362,8 +364,13 @@ def parse_call_event(event: RoomEvent) -> CallEvent | None:
 
 
 def parse_text(event: RoomEvent) -> Text | None:
-    """Read an `m.room.message`; None for any other type, a redacted or an unusable one."""
-    if event.type != "m.room.message" or event.state_key is not None:
+    """Read an `m.room.message`, or what a client shows as one; None for any other type, a redacted
+    or an unusable one."""
+    if event.state_key is not None:
+        return None
+    if event.type in _POLLS and event.content:
+        return Text("", "m.poll")
+    if event.type not in ("m.room.message", "m.sticker"):
         return None
     content = event.content
     relation = _mapping(content.get("m.relates_to"))
@@ -372,6 +379,8 @@ def parse_text(event: RoomEvent) -> Text | None:
         edits = _identifier(relation.get("event_id"))
         content = _mapping(content.get("m.new_content"))
     body, msgtype = content.get("body"), _identifier(content.get("msgtype"))
+    if event.type == "m.sticker":
+        msgtype = event.type
     if not isinstance(body, str) or not msgtype:
         return None
     replies_to = _identifier(_mapping(relation.get("m.in_reply_to")).get("event_id"))

@@ -394,3 +394,18 @@ async def test_an_edit_leaves_a_link_where_it_is(stage: Stage) -> None:
     (row,) = await stage.database.fetch("SELECT body FROM text_out")
     assert row["body"].startswith(f"{PUBLIC}/media/")
     assert "An edit changes nothing" in world.matrix.notices()[-1]
+
+
+async def test_a_caption_can_be_taken_away_before_it_leaves(stage: Stage) -> None:
+    world = stage.world(Twilio("AC", "token"))
+    portal = await room(world)
+    world.provider.answers = [ApiAnswer(400, body=b'{"code": 21211}')]
+    uri = stage.server.add(JPEG)
+    await share(world, portal, uri, body="my cat", filename="cat.jpg")
+    await settle(stage.database, ["refused"])
+    relation = {"rel_type": "m.replace", "event_id": "$p1"}
+    new = {"msgtype": "m.image", "body": "cat.jpg", "url": uri}
+    edit: dict[str, Any] = {"m.new_content": new, "m.relates_to": relation}
+    await share(world, portal, uri, id="$e1", **edit)
+    rows = await stage.database.fetch("SELECT body, file FROM text_out")
+    assert [(row["body"], row["file"] is not None) for row in rows] == [("", True)]

@@ -5,6 +5,7 @@ import pytest
 
 from bridge.matrix.events import RoomEvent, Text, parse_text
 from bridge.matrix.file import FileError, FileKey, RoomFile, decrypt, parse_file
+from bridge.spoken import spoken
 from tests.bridge.media_server import encrypted
 
 URI = "mxc://example.org/abc-DEF_1"
@@ -120,3 +121,18 @@ def test_neither_name_nor_key_is_shown_in_a_log() -> None:
     shown = repr(RoomFile(URI, "image/jpeg", "secret.jpg", 7, key))
     assert "secret" not in shown
     assert "x00" not in shown
+
+
+def test_a_sticker_is_a_picture_without_words() -> None:
+    content = {"body": "a cat", "url": URI, "info": {"mimetype": "image/webp"}}
+    text = parse_text(RoomEvent("$1", "!r:x", "@a:x", "m.sticker", content))
+    assert text == Text("", "m.sticker", file=RoomFile(URI, "image/webp", "a cat"))
+    assert parse_text(RoomEvent("$1", "!r:x", "@a:x", "m.sticker", {})) is None
+
+
+@pytest.mark.parametrize("type", ["m.poll.start", "org.matrix.msc3381.poll.start"])
+def test_a_poll_is_something_that_no_text_carries(type: str) -> None:
+    text = parse_text(RoomEvent("$1", "!r:x", "@a:x", type, {"m.poll": {}}))
+    assert text is not None
+    assert spoken(text) is None
+    assert parse_text(RoomEvent("$1", "!r:x", "@a:x", type, {})) is None
