@@ -120,8 +120,8 @@ class Junction:
         self._digits_in_media = digits_in_media
         self._thin_link = thin_link
         self._strands = {side: self._make_strand(side, wall_offset) for side in Side}
-        self._pair = tuple(self._strands.values())
-        self._ways = {side: (self._strands[side], self._strands[side.other]) for side in Side}
+        one, other = self._pair = (self._strands[Side.WEBRTC], self._strands[Side.SDES])
+        self._ways = ((one, other), (other, one))  # by whether the packet is the SDES side's
         self._attendant = Attendant(
             toward=self._toward, sources=lambda side: self._strands[side].sources, sounds=sounds
         )
@@ -235,7 +235,7 @@ class Junction:
 
     def take(self, side: Side, plain: bytes, now: float) -> bool:
         """An authentic packet of one side, in clear; returns whether `deadline` may have moved."""
-        strand, other = self._ways[side]
+        strand, other = self._ways[side is Side.SDES]
         outward = other.outward
         lane = outward.lane if outward is not None else None
         if outward is not None and lane is not None:
@@ -381,7 +381,7 @@ class Junction:
         for strand in self._pair:
             due = strand.reporter.deadline()
             if due is not None and now >= due:
-                other = self._ways[strand.side][1]
+                other = self._strands[strand.side.other]
                 relayed = other.outward is not None and other.outward.is_relay
                 behind = other.reporter.far_loss if relayed else 0.0
                 report = strand.reporter.report(now, self._sent(strand, now), behind)

@@ -95,6 +95,7 @@ class Session:
             ssrc=self._junction.ssrc(Side.WEBRTC), random=random, thin_link=settings.thin_link
         )
         self._unheard = set(Side)
+        self._trunk_sockets = (ground.rtp.number, ground.rtcp.number)
         self._sdes = SdesEnd(rtp=ground.rtp, rtcp=ground.rtcp)
         self._webrtc: WebrtcEnd | None = None
         self._recovery = Recovery(insists=False, limit=settings.silence_timeout)
@@ -408,7 +409,7 @@ class Session:
         again: a packet of audio moves `next_tick` at most, and audio is nearly all that comes."""
         if self._is_over:
             return False
-        if socket == self._ground.rtp.number or socket == self._ground.rtcp.number:
+        if socket in self._trunk_sockets:
             plain = self._sdes.receive(data, source, socket)
             return plain is not None and self._take(Side.SDES, plain, now)
         if self._webrtc is None:
@@ -437,8 +438,12 @@ class Session:
             self._collect(now)
 
     def _take(self, side: Side, plain: bytes, now: float) -> bool:
-        changed = self._junction.take(side, plain, now)
-        self._collect_audio(now)
+        junction = self._junction
+        changed = junction.take(side, plain, now)
+        if self._unheard:
+            self._collect_audio(now)
+        else:
+            self._outputs += junction.poll()
         return changed
 
     # --- time
@@ -521,9 +526,6 @@ class Session:
         self._go_on_if_gathered(self._webrtc, now)
 
     def _collect_audio(self, now: float) -> None:
-        if not self._unheard:
-            self._outputs += self._junction.poll()
-            return
         for output in self._junction.poll():
             if isinstance(output, Flowing):
                 self._unheard.discard(output.side)

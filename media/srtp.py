@@ -29,6 +29,10 @@ MAX_PACKET_LENGTH = 1500
 MOST_SOURCES = 256  # of one far end; a phone has one, and a PBX that puts others through some more
 _TRAILER = 4 + 16 + 128  # SRTCP index, tag, MKI: the most that libsrtp ever appends
 
+# The binding looks a function up by its name each time that it is asked for one.
+_PROTECT, _PROTECT_RTCP = lib.srtp_protect, lib.srtp_protect_rtcp
+_UNPROTECT, _UNPROTECT_RTCP = lib.srtp_unprotect, lib.srtp_unprotect_rtcp
+
 _AUTHENTICATION_FAILED = 7  # srtp_err_status_t; the binding names only "ok"
 _REPLAYED = (9, 10)  # seen before; too old to tell
 
@@ -135,19 +139,22 @@ class Srtp:
 
     def protect(self, packet: bytes) -> bytes | None:
         """An SRTP packet out of an RTP packet of ours; None: must not be sent."""
-        return self._run(lib.srtp_protect, self._local, packet)
+        return self._run(_PROTECT, self._local, packet)
 
     def unprotect(self, packet: bytes) -> bytes | None:
         """The RTP packet in an SRTP packet; None: not authentic, replayed or malformed."""
-        return self._take(lib.srtp_unprotect, packet, packet[8:12])
+        source = packet[8:12]
+        if source == self._source:
+            return self._run(_UNPROTECT, self._remote, packet)
+        return self._take(_UNPROTECT, packet, source)
 
     def protect_rtcp(self, packet: bytes) -> bytes | None:
         """An SRTCP packet out of a compound RTCP packet of ours; None: must not be sent."""
-        return self._run(lib.srtp_protect_rtcp, self._local, packet)
+        return self._run(_PROTECT_RTCP, self._local, packet)
 
     def unprotect_rtcp(self, packet: bytes) -> bytes | None:
         """The RTCP packet in an SRTCP packet; None: not authentic, replayed or malformed."""
-        return self._take(lib.srtp_unprotect_rtcp, packet, packet[4:8])
+        return self._take(_UNPROTECT_RTCP, packet, packet[4:8])
 
     def change_keys(
         self, local_master: bytes | bytearray, remote_master: bytes | bytearray
