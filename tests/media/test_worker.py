@@ -65,6 +65,7 @@ def _opened(number: int, **changes: object) -> Message:
         "connect_timeout": 5,
         "silence_timeout": 5,
         "digits_in_media": True,
+        "thin_link": False,
     }
     return {
         "op": "open",
