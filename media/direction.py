@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log10
 
+from media.codec.noise import CLOCK as COMFORT_CLOCK
+from media.codec.noise import PAYLOAD_TYPE as COMFORT_NOISE
 from media.codec.pcm import fade_in
 from media.detector import ToneDetector
 from media.ear import Ear
@@ -132,6 +134,9 @@ class Direction:
             self._leave_out(packet, now)
             return []
         source = self._sources.get(packet.payload_type)
+        if source is None and self._is_comfort(packet):
+            self._comfort(packet, now)
+            return []
         if source is None:
             self._discarded += 1
             self._leave_out(packet, now)
@@ -152,6 +157,19 @@ class Direction:
             self.lane = None if self._in_tones else stage
             return stage.push(packet, now)
         return []
+
+    def _is_comfort(self, packet: RtpPacket) -> bool:
+        beside = self._source
+        at_its_clock = beside is not None and beside.clock_rate == COMFORT_CLOCK
+        return at_its_clock and packet.payload_type == COMFORT_NOISE
+
+    def _comfort(self, packet: RtpPacket, now: float) -> None:
+        """Comfort noise needs no agreement: its number is fixed, and many send it unasked."""
+        stage = self._stage
+        if isinstance(stage, Transcoder) and self._sending and not self._keypad.covers:
+            stage.comfort(packet, now)
+        else:
+            self._leave_out(packet, now)
 
     def tick(self, now: float) -> list[bytes]:
         """To be called every 20 ms; returns RTP packets to send (transcoded audio, digits).

@@ -60,6 +60,7 @@ class Outcome(Enum):
 @dataclass(slots=True)
 class _Entry:
     packet: RtpPacket | None  # None: a sequence number without sound
+    rests: bool  # behind it, the sender is silent
     arrival: float
     media: float  # its timestamp in seconds, on an axis of its own
 
@@ -100,6 +101,7 @@ class PlayoutBuffer:
     def __init__(self, clock_rate: int) -> None:
         self.lost = 0
         self.late = 0  # frames that were stretched over
+        self.resting = False  # the sender has said that it is silent, and nothing more since
         self.discarded = 0  # packets that came too late, or twice, or were dropped to catch up
         self._clock_rate = clock_rate
         self._ssrc: int | None = None
@@ -158,11 +160,17 @@ class PlayoutBuffer:
         """Take an audio packet."""
         self._insert(packet, now, packet)
 
-    def skip(self, packet: RtpPacket, now: float) -> None:
-        """Note that this packet of the stream carried no sound to play."""
-        self._insert(packet, now, None)
+    def skip(self, packet: RtpPacket, now: float, *, rests: bool = False) -> None:
+        """Note that this packet of the stream carried no sound to play.
 
-    def _insert(self, packet: RtpPacket, now: float, sound: RtpPacket | None) -> None:
+        Args:
+            rests: it says that the sender is silent from there on.
+        """
+        self._insert(packet, now, None, rests=rests)
+
+    def _insert(
+        self, packet: RtpPacket, now: float, sound: RtpPacket | None, *, rests: bool = False
+    ) -> None:
         number = self._place(packet)
         if number <= self._done:
             self._discard_stale(packet, now, sound)
@@ -174,7 +182,7 @@ class PlayoutBuffer:
         media = self._media(packet.timestamp)
         if sound is not None:
             self._follow(now - media)
-        self._entries[number] = _Entry(sound, now, media)
+        self._entries[number] = _Entry(sound, rests, now, media)
         if self._newest is None or number > self._newest:
             self._newest = number
             if sound is not None:
@@ -254,6 +262,9 @@ class PlayoutBuffer:
             if packet is not None:
                 self._play(entry_or_outcome, now)
                 return packet
+            if entry_or_outcome.rests:
+                self.resting = True
+                self.rest()
 
     def played(self, duration: float) -> None:
         """Say how many seconds of sound the last packet held."""
@@ -291,6 +302,7 @@ class PlayoutBuffer:
             entry = self._entries[first]
             if entry.packet is None:
                 self._take(first)
+                self.resting = self.resting or entry.rests
                 continue
             behind = now - entry.media - self._fastest.value
             if self._done < 0:  # of a new stream not much is known: the first may be the late one
@@ -380,5 +392,6 @@ class PlayoutBuffer:
     def _play(self, entry: _Entry, now: float) -> None:
         self._next_media = entry.media + self._frame
         self._late_run = 0
+        self.resting = False
         self._lag = now - entry.media - self._fastest.value
         self._shortest_wait.add(now - entry.arrival)

@@ -3,6 +3,7 @@ for each tick of 20 ms. Both codecs run at one rate of PCM, so that there is no 
 """
 
 from media.codec import CodecError, common_rate, decoder, encoder
+from media.codec.noise import ComfortNoise, level_of
 from media.codec.opus import OpusEncoder
 from media.codec.pcm import audioop, fade, fade_in, shorten, stretch
 from media.format import Format
@@ -19,6 +20,7 @@ _PAUSE = 0.1  # of the loudness of speech: what is under it is a pause
 _FORGET = 0.998  # of the loudness of speech that is known, with each frame
 _REST_PIECES = 50  # a sender that rests says so again every 400 ms
 _THIN_SLOTS = 3  # to a packet: 60 ms, so that headers take 10 kbit/s and not 30
+_NOISE_PIECES = 1500  # half a minute; a sender may say but once how its pauses sound
 _DTX_PAYLOAD = 2  # bytes of Opus: nothing but "I am silent"
 
 
@@ -42,6 +44,8 @@ class Transcoder:
         self._frame = int(SLOT * self.rate)  # samples in the last packet
         self._silent = True
         self._rest = 0  # pieces of noise still to make, since the sender announced silence
+        self._noise: ComfortNoise | None = None
+        self._noise_left = 0  # pieces of it still to make
         self._energy = 0.0
         self._measured = 0
         self._loudness = 0.0  # of speech, of late
@@ -56,6 +60,14 @@ class Transcoder:
     def skip(self, packet: RtpPacket, now: float) -> None:
         """Note a packet of the stream that has no sound to play."""
         self._buffer.skip(packet, now)
+
+    def comfort(self, packet: RtpPacket, now: float) -> None:
+        """Take a packet of comfort noise: a pause begins or goes on, and sounds like that."""
+        level = level_of(packet.payload)
+        if self._noise is None or self._noise.level != level:
+            self._noise = ComfortNoise(level)
+        self._noise_left = _NOISE_PIECES
+        self._buffer.skip(packet, now, rests=True)
 
     def expect_loss(self, fraction: float) -> None:
         self._encoder.expect_loss(fraction)
@@ -83,7 +95,13 @@ class Transcoder:
     @property
     def is_idle(self) -> bool:
         """Whether nothing but silence comes out until something goes in."""
-        return self._silent and not self._held and not self._rest and self._buffer.is_empty
+        return (
+            self._silent
+            and not self._held
+            and not self._rest
+            and not self._has_noise
+            and self._buffer.is_empty
+        )
 
     @property
     def payload_bytes(self) -> int:
@@ -124,10 +142,23 @@ class Transcoder:
         if packet is Outcome.LATE or self._rest:
             self._rest = max(0, self._rest - 1)
             return self._decoder.conceal(self._frame)
+        noise = self._pause()
         if self._silent:
-            return None
+            return noise
         self._silent = True
-        return fade(self._decoder.conceal(self._frame), 1.0, 0.0)
+        last = fade(self._decoder.conceal(self._frame), 1.0, 0.0)
+        return last if noise is None else audioop.add(last, noise, 2)
+
+    @property
+    def _has_noise(self) -> bool:
+        return self._buffer.resting and self._noise_left > 0
+
+    def _pause(self) -> bytes | None:
+        """What the sender's pauses sound like; None: like nothing."""
+        if self._noise is None or not self._has_noise:
+            return None
+        self._noise_left -= 1
+        return self._noise.next(self._frame)
 
     def _decode(self, payload: bytes) -> bytes:
         try:

@@ -13,7 +13,7 @@ from media.direction import Direction
 from media.dtmf import DIGITS, DigitReceiver, Pressed, Released
 from media.format import Format, pass_through
 from media.rtp import RtpPacket, timestamp_difference
-from tests.media.sound import frames, frequency, level_db, roughness, tone
+from tests.media.sound import frames, frequency, level_db, roughness, samples, tone
 
 SLOT = 0.02
 FORMATS = {
@@ -721,3 +721,15 @@ def test_a_codec_of_one_rate_knows_no_thin_link() -> None:
     run.subject.set_thin(True)
     run.feed([*talk(FORMATS["opus"])])
     assert_contiguous(run.audio(FORMATS["pcmu"]), 160)
+
+
+def test_comfort_noise_is_understood_unasked() -> None:
+    run = Run(direction(FORMATS["pcmu"], FORMATS["opus"]))
+    spoken = talk(FORMATS["pcmu"], seconds=1.0)
+    hush = RtpPacket(13, 50, 50 * 160, 7, bytes([45]), False)
+    run.feed([*spoken, hush, *[None] * 49])
+    assert run.subject.statistics.packets_discarded == 0
+    assert run.subject.statistics.frames_late == 0
+    heard = run.heard(FORMATS["opus"], 8000)
+    assert len(heard) >= 2 * 8000 * 1.8
+    assert 50 < samples(heard[-8000:-800]).std() < 400

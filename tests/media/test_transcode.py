@@ -77,3 +77,26 @@ def test_what_a_stall_held_up_is_said_all_the_same() -> None:
     assert 0.15 < delays[-1] < 0.24
     later = samples(heard)[3 * 8000 :]
     assert min(abs(later[i : i + 8000]).max() for i in range(0, len(later) - 8000, 8000)) > 8000
+
+
+def test_a_sender_that_leaves_pauses_out_is_heard_with_soft_noise_in_them() -> None:
+    """RFC 3389: a second of voice, one packet of comfort noise, a pause, and the voice again."""
+    spoken = talk(2.0)
+    voice = [RtpPacket(0, i, i * 160, 7, spoken[i % 100], False) for i in range(50)]
+    hush = RtpPacket(13, 50, 50 * 160, 7, bytes([50]), False)
+    again = [RtpPacket(0, i - 49, i * 160, 7, spoken[i % 100], False) for i in range(100, 150)]
+    subject = Transcoder(PCMU, OPUS)
+    heard, now = b"", 0.013
+    for i in range(150):
+        if i < 50:
+            subject.push(voice[i], i * SLOT)
+        elif i == 50:
+            subject.comfort(hush, i * SLOT)
+        elif i >= 100:
+            subject.push(again[i - 100], i * SLOT)
+        heard += subject.pull(now)[0]
+        now += SLOT
+    pause = samples(heard)[55 * 160 : 98 * 160]
+    assert pause.std() == pytest.approx(32768 * 10 ** (-50 / 20), rel=0.2)
+    assert (subject.lost, subject.late, subject.dropped) == (0, 0, 0)
+    assert samples(heard)[110 * 160 :].std() > 1000
