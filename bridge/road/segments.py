@@ -7,6 +7,7 @@ text of several parts loses 6 octets of each to the header that joins them: 153 
 neither an escape nor a surrogate pair is cut in two.
 """
 
+import functools
 from dataclasses import dataclass
 
 from gsm0338 import Codec
@@ -32,6 +33,7 @@ class Count:
     units: int
 
 
+@functools.lru_cache(maxsize=16)  # what a text costs is asked several times on its way
 def count(text: str) -> Count:
     """Count the parts of a text."""
     try:
