@@ -11,6 +11,7 @@ the statement takes, and cannot let statements share a commit.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from typing import Any, cast
 import asyncpg
 
 from bridge.db.interface import Connection, Database, DatabaseError, Result, Row, Work
+
+log = logging.getLogger(__name__)
 
 # Few, so that much waits for them at once and shares its commit; more only when one is slow.
 CONNECTIONS = 4
@@ -89,6 +92,7 @@ class PostgresDatabase(Database):
         self._is_open = True
         try:
             setting = await self.fetchval("SHOW synchronous_commit")
+            fsync = await self.fetchval("SHOW fsync")
         except Exception as error:  # the driver has two families of errors, and the system a third
             await self.stop()
             cause = error.__cause__ or error
@@ -96,6 +100,8 @@ class PostgresDatabase(Database):
         if setting == "off":
             await self.stop()
             raise DatabaseError("PostgreSQL is not durable: synchronous_commit is off")
+        if fsync == "off":  # of the whole server, whose owner must have meant it
+            log.warning("PostgreSQL runs without fsync: a power cut can lose texts and more")
 
     async def stop(self) -> None:
         """Finish what was asked for, within the limit, and close."""
