@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 ANSWER_LIMIT = 30.0  # providers answer within a second; beyond this nobody waits any more
 CONNECT_LIMIT = 10.0
+# Requests to one provider; of each number one text is under way, and an answer takes a tenth of a
+# second, so that this is some three hundred texts in a second.
+AT_ONCE = 32
 MAX_ANSWER = 256 * 1024  # octets; an answer is some hundred
 
 
@@ -104,7 +107,7 @@ class Carrier:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 headers={"User-Agent": "Ringback"},
-                connector=aiohttp.TCPConnector(limit_per_host=8),
+                connector=aiohttp.TCPConnector(limit_per_host=AT_ONCE),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session

@@ -40,8 +40,8 @@ STATE = {
     "state_key": "",
     "content": {"users_default": 100, "room_version": "11"},
 }
-# Hooks that a provider has under way at once.
-AT_ONCE = 32
+# Hooks that a provider has under way at once; the bridge takes 64.
+AT_ONCE = 48
 # Events in a push, as Synapse sends them.
 IN_A_PUSH = 100
 LIMIT = 120.0  # seconds for one order
