@@ -240,7 +240,7 @@ def choose_webrtc(remote: WebrtcRemote, other: str, link: Link = Link.UNKNOWN) -
     """The codec towards an offering browser, and why.
 
     What both ends have passes untouched, if it suits the link: Opus suits any, G.711 a wired one or
-    Wi-Fi, since it has nothing to offer against loss and takes three times the bandwidth. Else the
+    Wi-Fi, since it has nothing to offer against loss and takes twice the bandwidth. Else the
     browser gets Opus.
 
     Args:
