@@ -172,8 +172,7 @@ class SdesTerms:
         direction: Direction,
     ) -> SdesSettled:
         self.remote = remote
-        if keys is not None:
-            self._key = keys[0]
+        self._key = keys[0] if keys is not None else None  # plain RTP ends its packet counters
         # A call that is encrypted stays so, unless its first offer is answered by another phone.
         self._encryption = self._allowed if keys is None else Encryption.REQUIRED
         return SdesSettled(remote, keys, agreed, direction)

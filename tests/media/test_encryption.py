@@ -268,6 +268,10 @@ def test_an_answer_to_our_offer_in_an_encrypted_call_cannot_be_plain(policy: Enc
     world.finish({SRTP})
 
 
+def _lines(sdp: str) -> list[Crypto]:
+    return [Crypto.parse(line) for line in Sdp.parse(sdp).media[0].values("crypto")]
+
+
 def test_another_phone_may_answer_in_the_clear_after_encrypted_early_media() -> None:
     """A forked call: what was heard first is not who answers. From then on it is a plain call."""
     world = World(PREFERRED)
@@ -277,6 +281,10 @@ def test_another_phone_may_answer_in_the_clear_after_encrypted_early_media() -> 
     assert world.talk_silently() == CLEAR
     assert world.is_re_offered(OFFERS["plain"]) == CLEAR
     assert world.is_re_offered(OFFERS["best effort"]) == SRTP
+    # The first key's packet counters are gone, so that it must not be used again.
+    (once,) = _lines(world.of(OfferReady)[0].sdp)
+    (again,) = _lines(world.answers(Side.SDES)[-1].sdp)
+    assert again.key != once.key
     assert world.is_re_offered(OFFERS["plain"]) == NOTHING
     world.finish({SRTP, CLEAR})
 
