@@ -42,10 +42,13 @@ SERVE_LIMIT = 60.0
 _CHANCE = 16  # octets of a token
 _SIGNATURE = 8
 
-# A file of a stranger's making, shown under our name: it may be looked at, and do nothing.
+# A file of a stranger's making, shown under our name: it may be looked at and played, which a
+# browser does by a page of its own with styles in it, and do nothing.
 _HEADERS = {
     "Cache-Control": "private, no-store",
-    "Content-Security-Policy": "sandbox; default-src 'none'",
+    "Content-Security-Policy": (
+        "sandbox; default-src 'none'; media-src 'self'; style-src 'unsafe-inline'"
+    ),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Robots-Tag": "noindex",
