@@ -160,8 +160,9 @@ class SdesTerms:
         theirs = crypto.choose(remote.cryptos, self._suites)
         if theirs is None:
             return None  # allowed, or `_read_offer` would not have taken the section
-        if self._key is not None and self._key.suite == theirs.suite:
-            return Crypto(theirs.tag, theirs.suite, self._key.key), theirs
+        ours = self._key
+        if ours is not None and ours.suite == theirs.suite and ours.key != theirs.key:
+            return Crypto(theirs.tag, theirs.suite, ours.key), theirs
         return crypto.make(theirs.tag, theirs.suite, self._random), theirs
 
     def _settle(

@@ -289,6 +289,17 @@ def test_another_phone_may_answer_in_the_clear_after_encrypted_early_media() -> 
     world.finish({SRTP, CLEAR})
 
 
+def test_a_trunk_that_offers_our_own_key_back_gets_another() -> None:
+    """Else whoever sends our packets back to us would be authentic."""
+    world = World(REQUIRED)
+    assert world.is_called(OFFERS["encrypted"]) == SRTP
+    (ours,) = _lines(world.answers(Side.SDES)[-1].sdp)
+    world.trunk.key = ours.key
+    assert world.is_re_offered(OFFERS["encrypted"]) == SRTP
+    (again,) = _lines(world.answers(Side.SDES)[-1].sdp)
+    assert again.key != ours.key
+
+
 def test_nothing_plain_is_taken_in_an_encrypted_call() -> None:
     world = World(PREFERRED)
     assert world.is_called(OFFERS["best effort"]) == SRTP
