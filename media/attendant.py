@@ -13,11 +13,14 @@ from media.collector import Collector
 from media.country import cadence
 from media.direction import Direction
 from media.format import Format
+from media.meter import Meter
 from media.plane import (
     Collect,
     Collected,
     CollectEnd,
     Digit,
+    Level,
+    Listen,
     Order,
     Play,
     Played,
@@ -50,7 +53,7 @@ class Captured:
     packets: list[bytes]
 
 
-AttendantOutput = Digit | Played | Recorded | Captured | Collected
+AttendantOutput = Digit | Played | Recorded | Captured | Collected | Level
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +87,13 @@ class Attendant:
         self._look_at: float | None = None
         self._captured: list[bytes] = []
         self._collecting: dict[Side, Collector] = {}
+        self._meters: dict[Side, Meter] = {}
         self._outputs: list[AttendantOutput] = []
 
     @property
     def is_busy(self) -> bool:
         """Whether the sides that it serves count as connected, though nobody may speak to them."""
-        return bool(self._playing or self._collecting) or self._recording is not None
+        return bool(self._playing or self._collecting) or self.is_recording
 
     @property
     def is_playing(self) -> bool:
@@ -99,7 +103,7 @@ class Attendant:
     @property
     def is_recording(self) -> bool:
         """Whether it needs the packets."""
-        return self._recording is not None
+        return self._recording is not None or bool(self._meters)
 
     def perform(self, order: Order, now: float) -> None:
         """Do what is asked; without terms with the side there is nobody to do it for."""
@@ -124,7 +128,9 @@ class Attendant:
                 self._collecting[side] = Collector(order, now, is_prompting=prompting)
             case StopCollecting(side):
                 self._end_collecting(side, CollectEnd.STOPPED)
-        if self._look_at is None and (self._recording is not None or self._collecting):
+            case Listen(side, interval):
+                self._listen(side, interval, now)
+        if self._look_at is None and (self.is_recording or self._collecting):
             self._look_at = now + _INTERVAL
 
     @property
@@ -138,10 +144,13 @@ class Attendant:
 
     def hear(self, side: Side, packet: RtpPacket, now: float) -> None:
         """A packet of `side`."""
+        form = self._sources(side).get(packet.payload_type)
+        if form is None:
+            return
         if self._recording is not None:
-            form = self._sources(side).get(packet.payload_type)
-            if form is not None:
-                self._recording[1].push(side, packet, form, now)
+            self._recording[1].push(side, packet, form, now)
+        if (meter := self._meters.get(side)) is not None:
+            meter.push(packet, form, now)
 
     def digit(self, side: Side, digit: str, duration_ms: int, now: float) -> None:
         """`side` has pressed a digit."""
@@ -178,7 +187,11 @@ class Attendant:
         for side, collector in list(self._collecting.items()):
             collector.handle_timer(now)
             self._end_if_full(side, collector)
-        busy = self._recording is not None or self._collecting
+        for side, meter in self._meters.items():
+            if (measured := meter.tick(now)) is not None:
+                level, quiet = measured
+                self._outputs.append(Level(side, round(level, 1), round(quiet, 2)))
+        busy = self.is_recording or self._collecting
         self._look_at = now + _INTERVAL if busy else None
 
     def close(self, now: float) -> None:
@@ -218,6 +231,14 @@ class Attendant:
         self._outputs.append(Played(side, reason, seconds, text))
         if reason is not PlayEnd.REPLACED and side in self._collecting:
             self._collecting[side].prompt_ended(now)
+
+    # --- listening
+
+    def _listen(self, side: Side, interval: float | None, now: float) -> None:
+        self._meters.pop(side, None)
+        form = next(iter(self._sources(side).values()), None)
+        if interval is not None and form is not None:
+            self._meters[side] = Meter(form, interval, now)
 
     # --- collecting
 

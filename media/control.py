@@ -28,6 +28,8 @@ from media.plane import (
     Failed,
     Failure,
     Flowing,
+    Level,
+    Listen,
     MediaEvent,
     OfferReady,
     Order,
@@ -70,6 +72,7 @@ _EVENTS: dict[str, type[MediaEvent]] = {
         Played,
         Recorded,
         Collected,
+        Level,
         Failed,
         Refused,
         Closed,
@@ -87,6 +90,7 @@ _ORDERS: dict[str, type[Order]] = {
         StopRecording,
         Collect,
         StopCollecting,
+        Listen,
         Expect,
     )
 }

@@ -218,6 +218,22 @@ class Collect:
 
 
 @dataclass(frozen=True, slots=True)
+class Listen:
+    """Tell how loud `side` is: a `Level` every so often, until the next order.
+
+    Attributes:
+        interval: seconds from one to the next, a tenth at least; None: no more.
+    """
+
+    side: Side
+    interval: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        if self.interval is not None and self.interval < 0.1:
+            raise ValueError("a level is told ten times a second at most")
+
+
+@dataclass(frozen=True, slots=True)
 class StopCollecting:
     """End gathering the digits of `side`."""
 
@@ -234,6 +250,7 @@ Order = (
     | StopRecording
     | Collect
     | StopCollecting
+    | Listen
     | Expect
 )
 
@@ -489,6 +506,20 @@ class Recorded:
     text: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How loud a side that is listened to has been since the last one.
+
+    Attributes:
+        dbov: the mean, from -127 for nothing; speech is around -30.
+        quiet_seconds: for how long nothing above -45 dBov has been heard.
+    """
+
+    side: Side
+    dbov: float
+    quiet_seconds: float
+
+
 class CollectEnd(Enum):
     """Why no more digits are collected."""
 
@@ -549,6 +580,7 @@ MediaEvent = (
     | Played
     | Recorded
     | Collected
+    | Level
     | Failed
     | Refused
     | Closed

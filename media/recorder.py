@@ -6,13 +6,13 @@ conceal the loss (RFC 7845 §4.1), and longer silence is a packet of silence. Ev
 decoded and encoded again. The packets are collected in `take`; who makes a file of them is outside.
 """
 
-from math import log10
-
-from media.codec import CodecError, Decoder, common_rate, decoder
+from media.codec import common_rate
 from media.codec.opus import OpusEncoder
 from media.codec.pcm import audioop
 from media.format import Format
+from media.meter import Loudness, slots
 from media.plane import RecordEnd, Side
+from media.reader import Reader
 from media.rtp import RtpPacket
 from media.tape import DELAY, Piece, Tape
 from media.waveform import Waveform
@@ -20,7 +20,6 @@ from media.waveform import Waveform
 BITRATE = 24_000  # bit/s, of what is encoded here
 SILENCE = bytes((0xF8, 0xFF, 0xFE))  # 20 ms of it, for any Opus decoder
 _SLOT = 0.020
-_QUIET_DBOV = -45.0  # below is silence: a telephone line's noise is at -60, speech at -30
 _LEVEL_RATE = 8000
 _MOST_CONCEALED = 3  # missing pieces in a row; beyond, it is silence
 _EMPTY_20_MS = ((9, 12), (15, 16), (31, 32))  # 20 ms configurations of SILK, hybrid and CELT
@@ -51,22 +50,20 @@ class Recorder:
         self._max_seconds = max_seconds
         self._max_bytes = max_bytes
         self._silence = silence
-        self._quiet_for = 0.0
-        self._energy = 0.0
-        self._measured = 0
+        self._loudness = Loudness()
         self._waveform = Waveform()
         self._packets: list[bytes] = []
         self._tapes = {side: Tape(form, now) for side, form in sides.items()}
         self._toc = SILENCE[0]
         self._missing = 0  # pieces in a row
-        self._readers: dict[Side, _Reader] = {}
+        self._readers: dict[Side, Reader] = {}
         self._rate = 0
         self._encoder: OpusEncoder | None = None
 
     @property
     def level_dbov(self) -> float | None:
         """The mean level."""
-        return _dbov(self._energy / self._measured) if self._measured else None
+        return self._loudness.mean_dbov()
 
     @property
     def waveform(self) -> tuple[int, ...]:
@@ -89,7 +86,7 @@ class Recorder:
                     self._store(side, piece)
         else:
             self._mix(pieces)
-        if self._silence is not None and self._quiet_for >= self._silence:
+        if self._silence is not None and self._loudness.quiet_for >= self._silence:
             self.end = RecordEnd.SILENCE
         if self.seconds >= self._max_seconds or self.size >= self._max_bytes:
             self.end = RecordEnd.LIMIT
@@ -142,7 +139,7 @@ class Recorder:
             readers.append(self._reader(side, self._forms[side], rate))
         self._encode_held(rate, readers)
 
-    def _encode_held(self, rate: int, readers: "list[_Reader]") -> None:
+    def _encode_held(self, rate: int, readers: list[Reader]) -> None:
         if rate != self._rate or self._encoder is None:
             self._rate, self._encoder = rate, OpusEncoder(rate, bitrate=BITRATE)
         size = 2 * int(_SLOT * rate)
@@ -156,10 +153,10 @@ class Recorder:
 
     # --- parts
 
-    def _reader(self, side: Side, form: Format, rate: int) -> "_Reader":
+    def _reader(self, side: Side, form: Format, rate: int) -> Reader:
         reader = self._readers.get(side)
         if reader is None or (reader.codec, reader.rate) != (form.codec, rate):
-            reader = self._readers[side] = _Reader(form.codec, rate)
+            reader = self._readers[side] = Reader(form.codec, rate)
         return reader
 
     def _put(self, packet: bytes, seconds: float) -> None:
@@ -168,40 +165,9 @@ class Recorder:
         self.size += len(packet)
 
     def _measure(self, pcm: bytes, rate: int) -> None:
-        size = 2 * int(_SLOT * rate)
-        for start in range(0, len(pcm), size):
-            slot = pcm[start : start + size]
-            level = audioop.rms(slot, 2)
-            self._energy += level * level
-            self._measured += 1
-            self._waveform.add(audioop.max(slot, 2))
-            quiet = _dbov(level * level) < _QUIET_DBOV
-            self._quiet_for = self._quiet_for + _SLOT if quiet else 0.0
-
-
-class _Reader:
-    """Pieces of one side to PCM."""
-
-    def __init__(self, codec: str, rate: int) -> None:
-        self.codec = codec
-        self.rate = rate
-        self.held = bytearray()
-        self._decoder: Decoder = decoder(codec, rate)
-        self._missing = _MOST_CONCEALED  # nothing to conceal yet
-
-    def read(self, piece: Piece) -> bytes:
-        samples = round(piece.seconds * self.rate)
-        if piece.payload:
-            try:
-                pcm = self._decoder.decode(piece.payload)
-            except CodecError:
-                return bytes(2 * samples)
-            self._missing = 0
-            return pcm
-        self._missing += 1
-        if self._missing > _MOST_CONCEALED:
-            return bytes(2 * samples)
-        return self._decoder.conceal(samples)
+        for slot in slots(pcm, rate):
+            self._loudness.add(slot)
+            self._waveform.add(self._loudness.peak)
 
 
 def _empty(toc: int) -> bytes:
@@ -211,8 +177,3 @@ def _empty(toc: int) -> bytes:
         if config < end:
             return bytes((empty << 3,))
     raise AssertionError("a configuration has five bits")
-
-
-def _dbov(power: float) -> float:
-    """In dB relative to the overload point; -127 stands for nothing (RFC 6465 §3)."""
-    return -127.0 if power < 1e-3 else max(-127.0, 10 * log10(power / 32768**2))

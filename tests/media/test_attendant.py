@@ -15,6 +15,8 @@ from media.plane import (
     CollectEnd,
     Digit,
     Failed,
+    Level,
+    Listen,
     OfferReady,
     Play,
     Played,
@@ -461,3 +463,45 @@ def test_an_attendant_takes_a_call_asks_and_is_answered() -> None:
         lab.talk(0.2, pbx="pcma")
     assert [p.reason for p in lab.of(Played)] == [PlayEnd.DIGIT]
     assert lab.of(Collected) == [Collected(Side.SDES, "707", CollectEnd.FULL)]
+
+
+# --- listening
+
+
+def test_how_loud_a_side_is_is_told_until_nobody_wants_to_know() -> None:
+    lab = calling()
+    lab.session.perform(Listen(Side.SDES, 0.5), lab.now)
+    lab.talk(2.0)
+    levels = lab.of(Level)
+    assert 3 <= len(levels) <= 4
+    assert {level.side for level in levels} == {Side.SDES}
+    assert levels[-1].dbov == pytest.approx(-13.3, abs=1)
+    assert levels[-1].quiet_seconds == 0.0
+    lab.spoken["pbx"] = False
+    lab.talk(2.0)
+    last = lab.of(Level)[-1]
+    assert last.dbov == -127.0
+    assert last.quiet_seconds == pytest.approx(1.7, abs=0.3)
+    lab.session.perform(Listen(Side.SDES, None), lab.now)
+    count = len(lab.of(Level))
+    lab.talk(1.0)
+    assert len(lab.of(Level)) == count
+
+
+def test_a_browser_is_listened_to_in_a_call_that_is_passed_through() -> None:
+    lab = Lab()
+    lab.browser.formats = ("0 PCMU/8000", "126 telephone-event/8000")
+    lab.call_out()
+    lab.talk(0.5, browser="pcmu")
+    lab.session.perform(Listen(Side.WEBRTC), lab.now)
+    lab.talk(1.5, browser="pcmu")
+    (level,) = lab.of(Level)
+    assert level.dbov == pytest.approx(-13.3, abs=1)
+    assert lab.pbx.ear.frequency("pcmu", 0) == pytest.approx(600, abs=1)
+
+
+def test_without_terms_nothing_is_listened_to() -> None:
+    lab = Lab()
+    lab.session.perform(Listen(Side.SDES), lab.now)
+    lab.run(2.0)
+    assert lab.of(Level) == []

@@ -31,6 +31,8 @@ from media.plane import (
     Failed,
     Failure,
     Flowing,
+    Level,
+    Listen,
     MediaEvent,
     OfferReady,
     Order,
@@ -65,6 +67,7 @@ EVENTS: list[MediaEvent] = [
     Digit(Side.WEBRTC, "#", 80),
     Played(Side.SDES, PlayEnd.FAILED, 1.5, "no such file"),
     Recorded("/a.ogg", RecordEnd.LIMIT, 1.5, 3000, -30.5, (0, 1024)),
+    Level(Side.SDES, -30.5, 0.0),
     Collected(Side.WEBRTC, "123", CollectEnd.TERMINATOR, "#"),
     Failed(Failure.NO_SRTP, "no \N{SNOWMAN}"),
     Refused(Side.SDES, Failure.NO_CODEC, "x"),
@@ -108,6 +111,8 @@ ORDERS: list[Order] = [
     StopRecording(),
     Collect(Side.SDES, 4, "*#", 5.0, 2.0),
     StopCollecting(Side.SDES),
+    Listen(Side.SDES),
+    Listen(Side.WEBRTC, None),
 ]
 
 
@@ -131,6 +136,7 @@ def test_every_order_survives_the_channel(order: Order) -> None:
         {"order": "Play", "side": "sdes", "prompt": {"path": "x"}, "repeat": 0},
         {"order": "Record", "path": "x", "max_seconds": 0},
         {"order": "Collect", "side": "sdes", "most": 0},
+        {"order": "Listen", "side": "sdes", "interval": 0.01},
     ],
 )
 def test_what_is_no_order_is_a_control_error(message: dict[str, object]) -> None:

@@ -1,0 +1,39 @@
+"""A tape's pieces as PCM: decoded, concealed where one or a few are missing, and silent beyond."""
+
+from media.codec import CodecError, Decoder, decoder
+from media.tape import Piece
+
+_MOST_CONCEALED = 3  # missing pieces in a row
+
+
+class Reader:
+    """Reads one side's tape in one codec.
+
+    Args:
+        rate: of the PCM; one that the codec can run at.
+
+    Attributes:
+        held: for PCM that waits for that of another side.
+    """
+
+    def __init__(self, codec: str, rate: int) -> None:
+        self.codec = codec
+        self.rate = rate
+        self.held = bytearray()
+        self._decoder: Decoder = decoder(codec, rate)
+        self._missing = _MOST_CONCEALED  # nothing to conceal yet
+
+    def read(self, piece: Piece) -> bytes:
+        """The sound of a piece, as long as it says."""
+        samples = round(piece.seconds * self.rate)
+        if piece.payload:
+            try:
+                pcm = self._decoder.decode(piece.payload)
+            except CodecError:
+                return bytes(2 * samples)
+            self._missing = 0
+            return pcm
+        self._missing += 1
+        if self._missing > _MOST_CONCEALED:
+            return bytes(2 * samples)
+        return self._decoder.conceal(samples)
