@@ -63,7 +63,9 @@ from bridge.setting import (
     check_distinct,
     parse_ports,
 )
-from media.plane import Encryption
+from media.plane import (
+    Encryption,
+)
 from sip.digest import Account
 from sip.io.listener import ListenerSettings
 from sip.trunk import CallerId, Inbound, TlsSettings, Trunk

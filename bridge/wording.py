@@ -8,7 +8,10 @@ from bridge.call.events import EndReason
 from bridge.matrix.file import show_octets
 from bridge.numbers import PhoneNumber
 from bridge.routing import Remote
-from media.plane import AudioLost, Side
+from media.plane import (
+    AudioLost,
+    Side,
+)
 from sip.identity import Verstat
 
 # Why a call to `{number}` over trunk `{trunk}` ended. What is not here needs no words.

@@ -14,11 +14,10 @@ from media.country import cadence
 from media.direction import Direction
 from media.format import Format
 from media.meter import Meter
-from media.plane import (
+from media.order import (
     Collect,
     Collected,
     CollectEnd,
-    Digit,
     Level,
     Listen,
     Order,
@@ -29,12 +28,15 @@ from media.plane import (
     Record,
     Recorded,
     RecordEnd,
-    Side,
     SoundFile,
     StopCollecting,
     StopPlaying,
     StopRecording,
     TakeDigit,
+)
+from media.plane import (
+    Digit,
+    Side,
 )
 from media.player import Player
 from media.recorder import Recorder

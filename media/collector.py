@@ -4,7 +4,10 @@ What is asked of the caller is played meanwhile, so the patience for the first d
 nothing is played any more.
 """
 
-from media.plane import Collect, CollectEnd
+from media.order import (
+    Collect,
+    CollectEnd,
+)
 
 
 class Collector:

@@ -22,7 +22,17 @@ from media.direction import Direction, Statistics
 from media.format import Format, pass_through
 from media.ice.events import Transmit
 from media.negotiate import Agreed
-from media.plane import AudioBack, AudioLost, Expect, Flowing, Order, Side, SideReport
+from media.order import (
+    Expect,
+    Order,
+)
+from media.plane import (
+    AudioBack,
+    AudioLost,
+    Flowing,
+    Side,
+    SideReport,
+)
 from media.relay import Relay
 from media.rtcp import Reporter, Sent, highest_sequence
 from media.rtcp import parse as parse_rtcp

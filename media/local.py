@@ -32,6 +32,16 @@ from media.control import (
 )
 from media.file import SoundFileError
 from media.ice.server import Server
+from media.order import (
+    Order,
+    Play,
+    Played,
+    PlayEnd,
+    Record,
+    Recorded,
+    RecordEnd,
+    SoundFile,
+)
 from media.plane import (
     Closed,
     Failed,
@@ -40,17 +50,9 @@ from media.plane import (
     IceServer,
     Listener,
     MediaEvent,
-    Order,
-    Play,
-    Played,
-    PlayEnd,
-    Record,
-    Recorded,
-    RecordEnd,
     Report,
     SessionSettings,
     Side,
-    SoundFile,
 )
 from media.recording import Recording
 from media.shelf import Shelf

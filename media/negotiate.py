@@ -18,7 +18,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from media.link import Link
-from media.plane import Failure
+from media.plane import (
+    Failure,
+)
 from media.sdp import (
     Attribute,
     Crypto,

@@ -20,7 +20,10 @@ from typing import Final
 from media import crypto, negotiate
 from media.description import Description
 from media.negotiate import Agreed, NegotiationError, SdesLocal, SdesRemote, Wish
-from media.plane import Encryption, Failure
+from media.plane import (
+    Encryption,
+    Failure,
+)
 from media.sdp import Crypto, Direction, Format, Media, SdpError
 
 

@@ -22,8 +22,11 @@ from media.ice.events import CloseStream, OpenStream, Transmit
 from media.ice.server import Server
 from media.junction import Junction
 from media.negotiate import NegotiationError, WebrtcRemote
-from media.plane import (
+from media.order import (
     Accept,
+    Order,
+)
+from media.plane import (
     AnswerReady,
     Closed,
     Connected,
@@ -33,7 +36,6 @@ from media.plane import (
     IceCandidate,
     MediaEvent,
     OfferReady,
-    Order,
     Refused,
     Report,
     SessionSettings,

@@ -42,7 +42,15 @@ from media.dtls import Certificate
 from media.ground import Ground
 from media.ice.events import CloseStream, OpenStream, Transmit
 from media.ice.server import Server
-from media.plane import Closed, Failed, Failure, IceCandidate, MediaEvent, Report, Side
+from media.plane import (
+    Closed,
+    Failed,
+    Failure,
+    IceCandidate,
+    MediaEvent,
+    Report,
+    Side,
+)
 from media.port import Ports
 from media.session import Output, Session
 from media.sound import Sound, pack

@@ -30,6 +30,10 @@ from bridge.call.events import (
     Reoffered,
     Ringing,
 )
+from media.order import (
+    Expect,
+    TakeDigit,
+)
 from media.plane import (
     AnswerReady,
     AudioBack,
@@ -37,7 +41,6 @@ from media.plane import (
     Closed,
     Connected,
     Digit,
-    Expect,
     Failed,
     Failure,
     Flowing,
@@ -47,7 +50,6 @@ from media.plane import (
     Refused,
     Report,
     Side,
-    TakeDigit,
     Unencrypted,
 )
 

@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.matrix.file import RoomFile, parse_file
-from media.plane import IceCandidate
+from media.plane import (
+    IceCandidate,
+)
 
 # Messages that are about a file. A sticker is an event of its own with the content of a picture.
 FILE_TYPES = ("m.image", "m.audio", "m.video", "m.file", "m.sticker")

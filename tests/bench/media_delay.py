@@ -20,7 +20,14 @@ import numpy as np
 
 from media import codec
 from media.local import LocalPlane
-from media.plane import AnswerReady, Connected, MediaEvent, OfferReady, SessionSettings, Side
+from media.plane import (
+    AnswerReady,
+    Connected,
+    MediaEvent,
+    OfferReady,
+    SessionSettings,
+    Side,
+)
 from media.rtp import build
 from tests.bench.distribution import Distribution
 from tests.lab.ports import HOST, Ports

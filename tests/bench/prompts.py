@@ -12,7 +12,12 @@ from media.codec import RATES, encoder
 from media.country import cadence
 from media.detector import ToneDetector
 from media.format import Format
-from media.plane import Side, Tone
+from media.order import (
+    Tone,
+)
+from media.plane import (
+    Side,
+)
 from media.player import Player
 from media.recorder import Recorder
 from media.rtp import RtpPacket

@@ -19,6 +19,9 @@ from bridge.matrix.client import (
 )
 from bridge.matrix.events import RoomEvent
 from bridge.numbers import PhoneNumber
+from media.order import (
+    Order,
+)
 from media.plane import (
     AnswerReady,
     Closed,
@@ -26,7 +29,6 @@ from media.plane import (
     Listener,
     MediaEvent,
     OfferReady,
-    Order,
     Report,
     SessionSettings,
     Side,

@@ -26,20 +26,22 @@ from bridge.call.events import (
     Reoffered,
     Ringing,
 )
+from media.order import (
+    Expect,
+    Order,
+    TakeDigit,
+)
 from media.plane import (
     AnswerReady,
     Closed,
-    Expect,
     Failed,
     Failure,
     Flowing,
     IceCandidate,
     OfferReady,
-    Order,
     Refused,
     Report,
     Side,
-    TakeDigit,
 )
 
 

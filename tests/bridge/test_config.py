@@ -8,7 +8,10 @@ import yaml
 from bridge.config import Config, load, parse, secret_fields
 from bridge.document import ConfigError
 from bridge.setting import CODECS, SUITES, Endpoint, PortRange, Section
-from media.plane import Encryption, SessionSettings
+from media.plane import (
+    Encryption,
+    SessionSettings,
+)
 from sip.digest import Account
 from sip.io.listener import ListenerSettings
 from sip.trunk import CallerId, Inbound, TlsSettings

@@ -21,6 +21,9 @@ from bridge.matrix.events import RoomEvent, parse_call_event
 from bridge.numbers import PhoneNumber
 from bridge.portal import Portal, Portals
 from bridge.routing import Routing
+from media.order import (
+    TakeDigit,
+)
 from media.plane import (
     AnswerReady,
     AudioBack,
@@ -33,7 +36,6 @@ from media.plane import (
     IceCandidate,
     IceServer,
     Side,
-    TakeDigit,
     Unencrypted,
 )
 from sip.events import (

@@ -21,7 +21,9 @@ from bridge.matrix.events import (
     CallReject,
     CallSelectAnswer,
 )
-from media.plane import IceCandidate
+from media.plane import (
+    IceCandidate,
+)
 
 ALICE, GHOST, ROOM = "@alice:example.org", "@tel_1000:example.org", "!room:example.org"
 ONE, TWO = IceCandidate("candidate:1"), IceCandidate("candidate:2")

@@ -5,7 +5,10 @@ import asyncio
 import pytest
 
 from bridge.numbers import NotANumber, PhoneNumber
-from media.plane import Flowing, Side
+from media.plane import (
+    Flowing,
+    Side,
+)
 from sip.events import SessionAnswered, SessionEnded, TransferEnded, TransferProgressed
 from tests.bridge.fakes import FakeSession, incoming, sdp_body
 from tests.bridge.test_exchange import ALICE, BOB, GHOST, World, world

@@ -19,7 +19,12 @@ from media.ice.events import Transmit
 from media.ice.stun import StunError
 from media.ice.turn import StreamFramer
 from media.negotiate import NegotiationError
-from media.plane import Closed, Encryption, IceCandidate, Side
+from media.plane import (
+    Closed,
+    Encryption,
+    IceCandidate,
+    Side,
+)
 from media.rtcp import parse as parse_rtcp
 from media.rtp import RtpError, RtpPacket, build, is_rtcp
 from media.sdes_terms import SdesSettled, SdesTerms

@@ -7,7 +7,9 @@ against any peer without a browser.
 import asyncio
 import os
 
-from media.plane import Encryption
+from media.plane import (
+    Encryption,
+)
 from media.port import Ports as Sockets
 from media.rtcp import SenderReport, SourceDescription
 from media.rtp import build, is_rtcp

@@ -9,7 +9,10 @@ import pytest
 import pytest_asyncio
 
 from media.negotiate import NegotiationError
-from media.plane import Encryption, Failure
+from media.plane import (
+    Encryption,
+    Failure,
+)
 from media.srtp import SUITES
 from sip.events import SessionAnswered, SessionConfirmed, SessionEnded
 from tests.interop.audio_line import AudioLine

@@ -9,7 +9,13 @@ import pytest
 from media.dtls import Certificate
 from media.ground import Ground
 from media.ice.events import Transmit
-from media.plane import AnswerReady, MediaEvent, OfferReady, SessionSettings, Side
+from media.plane import (
+    AnswerReady,
+    MediaEvent,
+    OfferReady,
+    SessionSettings,
+    Side,
+)
 from media.session import Session
 from media.sound import Sound
 from media.webrtc import LocalSocket

@@ -14,7 +14,11 @@ from media import crypto
 from media.ice import stun
 from media.ice.events import Transmit
 from media.negotiate import read_webrtc
-from media.plane import Closed, Failed, Side
+from media.plane import (
+    Closed,
+    Failed,
+    Side,
+)
 from media.rtcp import Goodbye
 from media.rtp import build
 from media.sdes import SdesEnd

@@ -6,18 +6,13 @@ import pytest
 
 from media.attendant import Captured
 from media.codec import encoder
-from media.plane import (
+from media.order import (
     Accept,
-    AnswerReady,
-    Closed,
     Collect,
     Collected,
     CollectEnd,
-    Digit,
-    Failed,
     Level,
     Listen,
-    OfferReady,
     Play,
     Played,
     PlayEnd,
@@ -25,8 +20,6 @@ from media.plane import (
     Record,
     Recorded,
     RecordEnd,
-    SessionSettings,
-    Side,
     SoundFile,
     StopCollecting,
     StopPlaying,
@@ -34,6 +27,15 @@ from media.plane import (
     TakeDigit,
     Tone,
     ToneSignal,
+)
+from media.plane import (
+    AnswerReady,
+    Closed,
+    Digit,
+    Failed,
+    OfferReady,
+    SessionSettings,
+    Side,
 )
 from media.recorder import SILENCE
 from media.sound import RATE, Sound, pack

@@ -14,6 +14,10 @@ import pytest
 
 from media import local
 from media.local import LocalPlane, LocalSession
+from media.order import (
+    Press,
+    TakeDigit,
+)
 from media.plane import (
     AnswerReady,
     Closed,
@@ -25,10 +29,8 @@ from media.plane import (
     IceServer,
     MediaEvent,
     OfferReady,
-    Press,
     SessionSettings,
     Side,
-    TakeDigit,
 )
 from tests.media.party import FRAME, Browser, Pbx, Voice
 

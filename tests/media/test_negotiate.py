@@ -12,7 +12,9 @@ from media.negotiate import (
     SdesLocal,
     WebrtcLocal,
 )
-from media.plane import Failure
+from media.plane import (
+    Failure,
+)
 from media.sdp import Crypto, Direction, Format, Sdp
 
 CHROMIUM = """v=0

@@ -7,8 +7,7 @@ from pathlib import Path
 import av
 import pytest
 
-from media.plane import (
-    Closed,
+from media.order import (
     Collect,
     Collected,
     CollectEnd,
@@ -18,12 +17,15 @@ from media.plane import (
     Record,
     Recorded,
     RecordEnd,
-    Side,
     SoundFile,
     StopPlaying,
     TakeDigit,
     Tone,
     ToneSignal,
+)
+from media.plane import (
+    Closed,
+    Side,
 )
 from tests.media.test_file import write_wav
 from tests.media.test_local import Call, pids, running

@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 from media.codec import RATES, decoder, encoder
 from media.format import Format
 from media.ogg import OggOpus
-from media.plane import RecordEnd, Side
+from media.order import (
+    RecordEnd,
+)
+from media.plane import (
+    Side,
+)
 from media.recorder import SILENCE, Recorder
 from media.rtp import RtpPacket
 from media.tape import opus_duration

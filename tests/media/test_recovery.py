@@ -3,7 +3,14 @@
 import pytest
 
 from media.negotiate import read_webrtc
-from media.plane import Connected, Failed, Failure, OfferReady, Refused, Side
+from media.plane import (
+    Connected,
+    Failed,
+    Failure,
+    OfferReady,
+    Refused,
+    Side,
+)
 from media.recovery import AGAIN, INSIST, Recovery
 from tests.media.party import Browser
 from tests.media.session_lab import BROWSER, Lab, heard_tones

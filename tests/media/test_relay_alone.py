@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from media.plane import IceServer, SessionSettings
+from media.plane import (
+    IceServer,
+    SessionSettings,
+)
 from tests.media.coturn import Coturn, serving
 from tests.media.test_local import Call, running
 

@@ -11,7 +11,12 @@ import pytest
 
 from media import crypto
 from media.negotiate import NegotiationError, read_sdes, read_webrtc
-from media.plane import Failed, OfferReady, Refused, Side
+from media.plane import (
+    Failed,
+    OfferReady,
+    Refused,
+    Side,
+)
 from media.sdp import Crypto, Sdp, SdpError
 from media.srtp import SUITES
 from tests.media.session_lab import Lab

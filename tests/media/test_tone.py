@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from media.country import COUNTRIES, cadence
-from media.plane import Tone
+from media.order import (
+    Tone,
+)
 from media.tone import Piece, ToneSource, amplitude, sines
 from tests.media.sound import frequency, roughness, samples
 

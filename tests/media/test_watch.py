@@ -3,7 +3,15 @@
 
 import pytest
 
-from media.plane import AudioBack, AudioLost, Expect, Failed, Side
+from media.order import (
+    Expect,
+)
+from media.plane import (
+    AudioBack,
+    AudioLost,
+    Failed,
+    Side,
+)
 from media.rtp import RtpPacket
 from media.watch import Watch
 from tests.media.party import FRAME

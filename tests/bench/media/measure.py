@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from media.plane import Report
+from media.plane import (
+    Report,
+)
 from tests.bench.media.engines import Engine
 from tests.bench.media.load import Load
 

@@ -26,7 +26,9 @@ from bridge.matrix.events import (
     parse_redaction,
     parse_text,
 )
-from media.plane import IceCandidate
+from media.plane import (
+    IceCandidate,
+)
 
 SDP = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\n"
 
