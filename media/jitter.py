@@ -128,8 +128,13 @@ class PlayoutBuffer:
     @property
     def target(self) -> float:
         """Delay aimed at for the fastest packet, in seconds."""
+        return min(MAX_TARGET, max(self._usual, self._peak + _MARGIN))
+
+    @property
+    def _usual(self) -> float:
+        """What the target would be without the worst of late."""
         least = MIN_TARGET if not self._copies else max(MIN_TARGET, self._frame + _MARGIN)
-        return min(MAX_TARGET, max(least, max(self._lateness, self._peak) + _MARGIN))
+        return min(MAX_TARGET, max(least, self._lateness + _MARGIN))
 
     @property
     def delay(self) -> float:
@@ -151,8 +156,9 @@ class PlayoutBuffer:
 
     @property
     def deficit(self) -> float:
-        """Seconds of delay that are missing to the target; 0 or more."""
-        return 0.0 if self._next is None else max(0.0, self.target - self._lag)
+        """Seconds of delay that are missing; 0 or more. For the worst alone none is added: a stall
+        adds it by itself, and it is only kept."""
+        return 0.0 if self._next is None else max(0.0, self._usual - self._lag)
 
     # --- in
 
@@ -306,7 +312,7 @@ class PlayoutBuffer:
                 continue
             behind = now - entry.media - self._fastest.value
             if self._done < 0:  # of a new stream not much is known: the first may be the late one
-                if now - entry.arrival < max(MIN_TARGET, self._lateness + _MARGIN) - _EARLY:
+                if now - entry.arrival < self._usual - _EARLY:
                     return False
             elif behind < self.target - _EARLY:
                 return False

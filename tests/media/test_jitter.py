@@ -406,3 +406,10 @@ def test_any_packets_leave_it_in_order(
         now += FRAME
         outcome = buffer.pop(now)
     assert outcome is SILENCE
+
+
+def test_one_packet_that_comes_late_adds_no_delay_for_good() -> None:
+    buffer = PlayoutBuffer(8000)
+    play(stream(range(100), lambda n: 0.15 if n == 50 else 0.0), buffer=buffer, until=1.9)
+    assert buffer.deficit == 0.0
+    assert buffer.delay < MIN_TARGET + 2 * FRAME
