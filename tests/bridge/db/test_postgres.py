@@ -130,6 +130,18 @@ async def test_a_failure_is_its_own_and_not_its_neighbours(database: Database) -
     assert await database.fetchval("SELECT COUNT(*) FROM t") == 50
 
 
+async def test_what_cannot_even_be_asked_fails_alone(database: Database) -> None:
+    outcomes = await asyncio.gather(
+        *(database.change(ADD, f"w{n}", n if n != 7 else 1 << 40) for n in range(60)),
+        *(database.change(ADD, f"\x00{n}", n) for n in range(2)),
+        return_exceptions=True,
+    )
+    failed = [index for index, one in enumerate(outcomes) if isinstance(one, BaseException)]
+    assert failed == [7, 60, 61]
+    assert not any(isinstance(one, DatabaseAway) for one in outcomes)
+    assert await database.fetchval("SELECT COUNT(*) FROM t") == 59
+
+
 async def test_statements_without_rows_share_commits_too(database: Database) -> None:
     await database.execute("INSERT INTO t SELECT 'w' || n, n FROM generate_series(0, 199) AS n")
     change = "UPDATE t SET n = n + 1 WHERE word = $1"
