@@ -68,6 +68,8 @@ class Recovery:
         except DatabaseAway as error:
             log.info("the database is still away: %s", error)
             return False
+        except Exception:  # the top of this attempt; it would be the same again
+            log.exception("what the database owes could not be taken up")
         return True
 
 

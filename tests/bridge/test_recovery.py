@@ -352,3 +352,24 @@ async def test_recovery_takes_up_at_the_return_and_once_more_when_all_is_settled
     with pytest.raises(asyncio.CancelledError):
         await recovery.run()
     assert done == ["resumed", "woken", "resumed"]
+
+
+async def test_recovery_outlives_what_it_cannot_take_up(faulty: FaultyDatabase) -> None:
+    pauses = 0
+
+    async def resume() -> None:
+        raise ZeroDivisionError
+
+    async def wake() -> None: ...
+
+    async def sleep(seconds: float) -> None:
+        nonlocal pauses
+        pauses += 1
+        if pauses == 1:
+            faulty.absences += 1
+        elif pauses > 30:
+            raise asyncio.CancelledError
+
+    recovery = Recovery(database=faulty, resume=[resume], wake=wake, sleep=sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await recovery.run()
