@@ -45,7 +45,7 @@ from media.sound import Sound, SoundSource
 from media.tone import ToneSource
 
 _INTERVAL = 0.1  # seconds from one look at the recording and at patience to the next
-_PACKETS = 50  # of a recording that are handed on at once
+_PACKETS = 25  # of a recording that are handed on at once
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,22 +14,26 @@ class Reader:
 
     Attributes:
         held: for PCM that waits for that of another side.
+        is_broken: the last piece was no payload of the codec.
     """
 
     def __init__(self, codec: str, rate: int) -> None:
         self.codec = codec
         self.rate = rate
         self.held = bytearray()
+        self.is_broken = False
         self._decoder: Decoder = decoder(codec, rate)
         self._missing = _MOST_CONCEALED  # nothing to conceal yet
 
     def read(self, piece: Piece) -> bytes:
         """The sound of a piece, as long as it says."""
         samples = round(piece.seconds * self.rate)
+        self.is_broken = False
         if piece.payload:
             try:
                 pcm = self._decoder.decode(piece.payload)
             except CodecError:
+                self.is_broken = True
                 return bytes(2 * samples)
             self._missing = 0
             return pcm

@@ -115,13 +115,14 @@ class Recorder:
             return
         reader = self._reader(side, piece.form, _LEVEL_RATE)
         self._measure(reader.read(piece), _LEVEL_RATE)
-        if piece.payload:
+        if piece.payload and not reader.is_broken:  # else nobody could play it
             self._toc, self._missing = piece.payload[0], 0
             self._put(piece.payload, piece.seconds)
         else:
             self._missing += 1
             lost = self._missing <= _MOST_CONCEALED
-            self._put(_empty(self._toc) if lost else SILENCE, piece.seconds)
+            for _ in range(max(1, round(piece.seconds / _SLOT))):
+                self._put(_empty(self._toc) if lost else SILENCE, _SLOT)
 
     def _encode(self, side: Side, piece: Piece) -> None:
         rate = common_rate(piece.form.codec, "opus")

@@ -181,6 +181,18 @@ def test_garbage_in_a_payload_is_silence() -> None:
     assert all(opus_duration(packet) == 0.02 for packet in run.packets())
 
 
+def test_what_no_decoder_takes_is_not_stored() -> None:
+    run = Run("opus")
+    said: list[RtpPacket | None] = [*spoken("opus", 600.0, 0.4)]
+    garbage = b"\x7b\x83\xff\xff\xff"  # three frames of 20 ms, so it says
+    said[10] = RtpPacket(111, 10, 10 * 960, 7, garbage, False)
+    run.feed(said)
+    packets = run.packets()
+    assert garbage not in packets
+    listener = decoder("opus", 48000)
+    assert all(listener.decode(packet) for packet in packets)
+
+
 # --- the outline
 
 
