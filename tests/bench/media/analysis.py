@@ -3,9 +3,11 @@
 Loss is counted in packets that should have left the engine and did not: gaps in its numbering, and
 what is missing from fifty a second.
 
-Delay is measured twice. *Per packet*: from the sending of the newest packet at the one end to the
-arrival of each packet at the other. Below 20 ms it is what the engine adds; an engine that holds
-sound back for a whole number of frames, as a playout buffer does, shows what it adds beyond these.
+Delay is measured twice. *Per packet*: from the sending of a packet at the one end to the arrival of
+that which holds its place at the other; which that is, is settled for a call by its median one,
+which comes within 20 ms of the newest. An engine that holds sound back for a whole number of
+frames, as a playout buffer does, shows what it adds beyond these; what comes earlier or later than
+usual shows.
 *Of the sound*: where what arrives fits best onto what was said (the peak of their correlation), so
 that everything is in it: playout buffer, codecs' look-ahead, and the wait.
 """
@@ -88,12 +90,15 @@ def read(calls: Sequence[tuple[Leg, Leg]], since: float) -> dict[str, Any]:
 
 
 def _packet_delays(sent: list[float], arrived: list[Arrival]) -> list[float]:
-    found = []
-    for each in arrived:
-        before = bisect_right(sent, each.at)
-        if before:
-            found.append(each.at - sent[before - 1])
-    return found
+    """Of each packet that arrived, counted from the one that was sent as many places before it as
+    the median one comes behind the newest of its time."""
+    if not arrived:
+        return []
+    first = arrived[0].sequence
+    placed = [((a.sequence - first + 0x8000 & 0xFFFF) - 0x8000, a.at) for a in arrived]
+    middle, at = sorted(placed, key=lambda one: one[1] - 0.020 * one[0])[len(placed) // 2]
+    shift = bisect_right(sent, at) - 1 - middle
+    return [at - sent[n + shift] for n, at in placed if 0 <= n + shift < len(sent)]
 
 
 def _sound_delay(source: Leg, sink: Leg, since: float) -> float:
