@@ -64,6 +64,9 @@ class End(Protocol):
     def srtp(self) -> Srtp | ClearRtp | None: ...
 
     @property
+    def strays(self) -> int: ...
+
+    @property
     def is_up(self) -> bool: ...
 
     def send(self, packet: bytes, now: float) -> Transmit | None: ...
@@ -470,6 +473,7 @@ class Junction:
             packets_received=reception.packets_received,
             packets_lost=max(0, reception.packets_lost),
             packets_discarded=discarded + (srtp.discarded if srtp is not None else 0),
+            strays=strand.end.strays if strand.end is not None else 0,
             packets_sent=sent.packets_sent,
             jitter_ms=round(reception.jitter * 1000, 2),
             frames_concealed=heard.frames_lost,

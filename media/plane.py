@@ -125,6 +125,7 @@ class SideReport:
     packets_received: int = 0
     packets_lost: int = 0
     packets_discarded: int = 0  # not authentic, replayed or malformed
+    strays: int = 0  # datagrams that were no packets at all, or of who had proven nothing yet
     packets_sent: int = 0
     jitter_ms: float = 0.0
     frames_concealed: int = 0  # of what was decoded: lost, or filled from the next packet's copy

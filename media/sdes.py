@@ -37,6 +37,7 @@ class SdesEnd:
         self.srtp: Srtp | ClearRtp | None = None
         self.path = "udp"
         self.was_clear = False
+        self.strays = 0
         self._rtp = rtp
         self._rtcp = rtcp
         self._to: _Destination | None = None
@@ -94,6 +95,7 @@ class SdesEnd:
         """A datagram; returns an authentic RTP or RTCP packet in clear if it held one."""
         srtp = self.srtp
         if srtp is None or not data or not 128 <= data[0] <= 191:
+            self.strays += 1
             return None
         control = is_rtcp(data)
         if isinstance(srtp, ClearRtp) and not self._is_described(source, control):

@@ -115,6 +115,11 @@ class WebrtcEnd:
         return f"sha-256 {self._certificate.fingerprint}"
 
     @property
+    def strays(self) -> int:
+        """Datagrams of strangers."""
+        return self._agent.counters.stray + self._agent.counters.unauthentic
+
+    @property
     def gathered(self) -> bool:
         return self._agent.gathering_complete
 

@@ -39,6 +39,7 @@ class Outcome:
     """What a siege came to.
 
     Attributes:
+        counted: forgeries that the report of the call tells of, as discarded or as strays.
         forwarded: forgeries that were counted as received, from either side.
         redirected: datagrams of ours that went elsewhere than to the two parties.
         ended: whether the call failed.
@@ -47,6 +48,7 @@ class Outcome:
     """
 
     sent: int
+    counted: int
     forwarded: int
     redirected: int
     ended: bool
@@ -112,8 +114,9 @@ class _Call:
     def rubbish(self) -> bytes:
         return self.chance.randbytes(self.chance.choice((1, 12, 60, 300)))
 
-    def finish(self) -> tuple[int, tuple[int, int]]:
-        """Both parties speak on: how much more was counted than they said, and what each heard."""
+    def finish(self) -> tuple[int, int, tuple[int, int]]:
+        """Both parties speak on: how much was turned away, how much more was taken than they said,
+        and what each heard."""
         lab = self.lab
         lab.browser.ear.packets.clear()
         lab.pbx.ear.packets.clear()
@@ -123,7 +126,9 @@ class _Call:
         lab.session.close(lab.now)
         report = lab.of(Closed)[0].report
         said = sum(voice.sequence - FIRST_SEQUENCE for voice in lab.voices.values())
-        return report.webrtc.packets_received + report.sdes.packets_received - said, heard
+        sides = report.webrtc, report.sdes
+        counted = sum(side.packets_discarded + side.strays for side in sides)
+        return counted, sum(side.packets_received for side in sides) - said, heard
 
 
 def forge(count: int, *, measure: bool = False) -> Outcome:
@@ -156,8 +161,8 @@ def forge(count: int, *, measure: bool = False) -> Outcome:
         tracemalloc.stop()
     ended = bool(lab.of(Failed))
     redirected = len(call.destinations - {BROWSER, PBX, _PBX_CONTROL})
-    forwarded, heard = call.finish()
-    return Outcome(count, forwarded, redirected, ended, after - before, heard)
+    counted, forwarded, heard = call.finish()
+    return Outcome(count, counted, forwarded, redirected, ended, after - before, heard)
 
 
 @dataclass(frozen=True, slots=True)
