@@ -28,6 +28,7 @@ from pydantic import (
 )
 
 from bridge import consistency
+from bridge.connection import InboundSection, ListenerSection, PeerSection, TlsSection
 from bridge.document import ConfigError, Document, Mistake, Place
 from bridge.road.settings import SIP, HooksSection, RoadSection
 from bridge.setting import (
@@ -38,14 +39,11 @@ from bridge.setting import (
     Codecs,
     Domain,
     Endpoint,
-    ExistingFile,
     GhostPrefix,
     Host,
     Listen,
     Localpart,
-    Networks,
     Number,
-    Pins,
     PortRange,
     Region,
     Secret,
@@ -66,9 +64,7 @@ from bridge.setting import (
 from media.plane import (
     Encryption,
 )
-from sip.digest import Account
-from sip.io.listener import ListenerSettings
-from sip.trunk import CallerId, Inbound, TlsSettings, Trunk
+from sip.trunk import CallerId, TlsSettings, Trunk
 from sip.uri import Uri
 
 DEFAULT_FILE = "ringback.yaml"
@@ -129,80 +125,6 @@ class MediaSection(Section):
         allowed(f"first-last, {FEWEST_PORTS} or more of 1024 to 65535, such as 40000-40999"),
     ] = PortRange(40000, 40999)
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
-
-
-class ListenerSection(Section):
-    """Where trunks may connect to us; nothing listens by default. See
-    `sip.io.listener.ListenerSettings`.
-
-    Attributes:
-        tls: what we bind for TLS.
-        insecure_tcp: what we bind for trunks with `insecure_transport: tcp`.
-        insecure_udp: the same for udp.
-        advertise: the host that peers come back to, when that is not what we bind (NAT).
-    """
-
-    tls: Listen | None = None
-    insecure_tcp: Listen | None = None
-    insecure_udp: Listen | None = None
-    certificate_file: ExistingFile | None = None
-    key_file: ExistingFile | None = None
-    ca_file: ExistingFile | None = None
-    advertise: Host | None = None
-
-    def to_settings(self) -> list[ListenerSettings]:
-        """One for each port that is wanted."""
-        ports = {None: self.tls, "tcp": self.insecure_tcp, "udp": self.insecure_udp}
-        return [
-            ListenerSettings(
-                host=listen.host,
-                port=listen.port,
-                certificate_file=self.certificate_file,
-                key_file=self.key_file,
-                ca_file=self.ca_file,
-                insecure_transport=transport,
-                advertise=self.advertise,
-            )
-            for transport, listen in ports.items()
-            if listen is not None
-        ]
-
-
-class InboundSection(Section):
-    """What a trunk shows when it connects to us; with nothing in it, it may not. See
-    `sip.trunk.Inbound`."""
-
-    certificate: Host | None = None
-    networks: Networks | None = None
-    digest: bool = False
-
-    def to_inbound(self) -> Inbound | None:
-        """The part of it that is SIP's business: all."""
-        inbound = Inbound(self.certificate, self.networks or (), self.digest)
-        return None if inbound == Inbound() else inbound
-
-
-class TlsSection(Section):
-    """Certificates of a trunk; see `sip.trunk.TlsSettings`."""
-
-    ca_file: ExistingFile | None = None
-    certificate_file: ExistingFile | None = None
-    key_file: ExistingFile | None = None
-    pins: Pins | None = None
-    insecure_skip_verification: bool = False
-
-
-class PeerSection(Section):
-    """What a trunk must prove to be; see `sip.trunk.Trunk.authenticate_peer`."""
-
-    username: Text | None = None
-    password: Secret | None = None
-
-    def to_account(self) -> Account | None:
-        """Both, or none."""
-        if self.username is None or self.password is None:
-            return None
-        return Account(self.username, self.password.get_secret_value())
 
 
 class TrunkSection(Section):
