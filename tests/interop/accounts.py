@@ -16,8 +16,9 @@ OLD = (
     # Encrypted audio where the other side can, and none at all.
     Account("besteffort", settings={"media_encryption_optimistic": "yes"}),
     Account("plain", settings={"media_encryption": "no"}),
-    # Digits beside the media.
+    # Digits beside the media, and as tones in the sound.
     Account("info", settings={"dtmf_mode": "info"}),
+    Account("inband", settings={"dtmf_mode": "inband"}),
     # Provisional responses are reliable, or there is no call.
     Account("reliable", settings={"100rel": "required"}),
     # Sessions are refreshed, as often as is lawful.
