@@ -35,7 +35,9 @@ from media.sdp import (
 
 STREAM_ID = "ringback"  # the Matrix leg names it in sdp_stream_metadata
 EVENTS = "telephone-event"
-THIN_BITRATE = 16_000  # bit/s that an end on a thin link may send, copies of lost speech with it
+# bit/s that we ask a browser for; copies of lost speech are in it.
+NARROW_BITRATE = 40_000
+THIN_BITRATE = 16_000
 
 OPUS = Format(111, "opus", 48000, 2, "minptime=10;useinbandfec=1")
 G722 = Format(9, "G722", 8000)
@@ -184,7 +186,12 @@ class WebrtcRemote:
 
 @dataclass(frozen=True, slots=True)
 class WebrtcLocal:
-    """What our descriptions for the WEBRTC side say of ourselves."""
+    """What our descriptions for the WEBRTC side say of ourselves.
+
+    Attributes:
+        narrow: nothing above 4 kHz is of use, as the phone has no more.
+        thin_link: the browser is asked to send little.
+    """
 
     session_id: int
     version: int
@@ -194,6 +201,7 @@ class WebrtcLocal:
     candidates: tuple[str, ...]
     complete: bool
     ssrc: int
+    narrow: bool = False
     thin_link: bool = False
 
 
@@ -329,7 +337,7 @@ def _webrtc_section(
         Attribute(direction.value),
         Attribute("msid", f"{STREAM_ID} audio"),
         Attribute("rtcp-mux"),
-        *_format_lines(formats if not local.thin_link else map(_thinned, formats)),
+        *_format_lines(_wished(f, local) for f in formats),
         *((Attribute("ptime", "60"), Attribute("maxptime", "60")) if local.thin_link else ()),
         Attribute("ssrc", f"{local.ssrc} cname:{STREAM_ID}"),
         *(Attribute.parse(candidate) for candidate in local.candidates),
@@ -341,11 +349,26 @@ def _webrtc_section(
     return Media("audio", port, protocol, payloads, address, tuple(attributes))
 
 
-def _thinned(codec: Format) -> Format:
-    """As we describe it to an end on a thin link: it sends what we send (RFC 7587 §6.1)."""
+def _wished(codec: Format, local: WebrtcLocal) -> Format:
+    """As we describe it, so that the browser sends what is of use (RFC 7587 §6.1).
+
+    A band that the phone does not have is not worth any bits. A browser that is told so would spend
+    less on the rest, too, if it were not told how much it may.
+    """
     if codec.key != OPUS.key:
         return codec
-    return replace(codec, parameters=f"{OPUS.parameters};maxaveragebitrate={THIN_BITRATE}")
+    parameters = codec.parameters
+    if local.narrow:
+        parameters += ";maxplaybackrate=8000"
+    if local.narrow or local.thin_link:
+        bitrate = THIN_BITRATE if local.thin_link else NARROW_BITRATE
+        parameters += f";maxaveragebitrate={bitrate}"
+    return replace(codec, parameters=parameters)
+
+
+def is_narrow(codec: Format | None) -> bool:
+    """Whether a phone that speaks so has nothing above 4 kHz; None: it is not known how."""
+    return codec is not None and codec.key in (PCMU.key, PCMA.key)
 
 
 def _default_candidate(candidates: Sequence[str]) -> tuple[str, int]:

@@ -123,6 +123,11 @@ class SdesTerms:
         negotiate.choose_sdes(remote, self._codecs)
         self.remote = remote
 
+    @property
+    def likely(self) -> Format | None:
+        """The codec that the trunk will speak, by its offer; None as long as it made none."""
+        return negotiate.choose_sdes(self.remote, self._codecs).send if self.remote else None
+
     def answer(self) -> tuple[str, SdesSettled]:
         """The answer to what `take_offer` took."""
         assert self.remote is not None, "there is an offer to answer"

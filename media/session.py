@@ -242,7 +242,8 @@ class Session:
         self._once_gathered(self._emit_webrtc_offer, now)
 
     def _emit_webrtc_offer(self, end: WebrtcEnd, now: float) -> None:
-        text = self._webrtc_terms.offer(end, complete=self._is_complete(end))
+        likely = self._sdes_terms.likely
+        text = self._webrtc_terms.offer(end, complete=self._is_complete(end), trunk=likely)
         self._outputs.append(OfferReady(Side.WEBRTC, text))
 
     def _answer_from_sdes(self, sdp: str, now: float) -> None:

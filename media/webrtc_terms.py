@@ -46,6 +46,7 @@ class WebrtcTerms:
         self, *, ssrc: int, random: Callable[[int], bytes], thin_link: bool = False
     ) -> None:
         self._thin_link = thin_link
+        self._narrow = False
         self.remote: WebrtcRemote | None = None
         self._ssrc = ssrc
         self._ours = Description(int.from_bytes(random(7)))
@@ -62,12 +63,14 @@ class WebrtcTerms:
         """Whether the first offer was ours and waits for its answer."""
         return bool(self._ours.text) and self.remote is None
 
-    def offer(self, end: WebrtcEnd, *, complete: bool) -> str:
+    def offer(self, end: WebrtcEnd, *, complete: bool, trunk: Format | None = None) -> str:
         """The offer that opens a call.
 
         Args:
             complete: whether no more candidates of ours will follow.
+            trunk: the codec that the other side will speak, as far as one can tell.
         """
+        self._narrow = negotiate.is_narrow(trunk)
         self._ours.text = negotiate.webrtc_offer(self._local(end, complete))
         return self._ours.text
 
@@ -131,6 +134,7 @@ class WebrtcTerms:
         assert self.remote is not None, "there is an offer to answer"
         remote = self.remote
         other = trunk.send.key if trunk is not None else "pcmu"
+        self._narrow = negotiate.is_narrow(trunk.send if trunk is not None else None)
         agreed = negotiate.choose_webrtc(remote, other, end.link)
 
         def write() -> tuple[str, Direction]:
@@ -155,5 +159,6 @@ class WebrtcTerms:
             end.candidates(),
             complete,
             self._ssrc,
+            self._narrow,
             self._thin_link,
         )

@@ -297,6 +297,19 @@ def test_an_end_on_a_thin_link_is_asked_to_send_sparingly() -> None:
     assert audio.formats()[1].parameters == ""
 
 
+@pytest.mark.parametrize(("thin", "bitrate"), [(False, "40000"), (True, "16000")])
+def test_no_bits_are_asked_for_a_band_that_the_phone_does_not_have(
+    thin: bool, bitrate: str
+) -> None:
+    local = WebrtcLocal(1, 1, "u", "p", "sha-256 AB", (), False, 1, narrow=True, thin_link=thin)
+    (audio,) = Sdp.parse(negotiate.webrtc_offer(local)).media
+    opus = audio.formats()[0].parameters.split(";")
+    assert {"maxplaybackrate=8000", f"maxaveragebitrate={bitrate}"} <= set(opus)
+    assert negotiate.is_narrow(PCMU)
+    assert not negotiate.is_narrow(negotiate.G722)
+    assert not negotiate.is_narrow(None)
+
+
 def test_offer_without_candidates_says_port_9_and_is_not_complete() -> None:
     local = WebrtcLocal(1, 1, "u", "p", "sha-256 AB", (), False, 1)
     (audio,) = Sdp.parse(negotiate.webrtc_offer(local)).media

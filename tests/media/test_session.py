@@ -679,6 +679,12 @@ def test_a_browser_at_home_gets_what_the_phone_has_and_a_mobile_one_opus() -> No
 # --- ticks
 
 
+@pytest.mark.parametrize("calls_out", [True, False])
+def test_the_browser_is_told_what_band_the_phone_has(calls_out: bool, lab: Lab) -> None:
+    lab.call_out() if calls_out else lab.call_in()
+    assert "maxplaybackrate=8000" in lab.browser.remote_sdp  # the phone has G.711 alone
+
+
 def test_a_call_that_passes_through_needs_no_ticks() -> None:
     lab = Lab(SessionSettings(codecs=("pcmu",)))
     lab.browser.formats = ("0 PCMU/8000",)

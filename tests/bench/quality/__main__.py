@@ -181,7 +181,8 @@ def through(source: str, sink: str, plan: Plan) -> bytes:
     before, behind = plan.network, Network()
     if plan.place == "received":
         before, behind = behind, before
-    payloads = virtual.spoken(TALKERS[plan.talker], source, before.loss)
+    fmtp = virtual.NARROW_FMTP if sink == "pcmu" else virtual.BROWSER_FMTP
+    payloads = virtual.spoken(TALKERS[plan.talker], source, before.loss, fmtp)
     arrivals = virtual.impair(virtual.sent(payloads, FORMATS[source]), before, plan.seed)
     left = virtual.bridge(arrivals, FORMATS[source], FORMATS[sink], behind.loss)
     if plan.place == "received":

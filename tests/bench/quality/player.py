@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from media.negotiate import read_webrtc
 from media.rtcp import ReceiverReport, ReportBlock, SourceDescription
 from media.rtp import RtpPacket, build
 from media.srtp import Srtp
@@ -93,7 +94,7 @@ class _Spoken:
         found = []
         before = self._network if self._place == "sent" else Network()
         for which, end in enumerate(self.call.ends):
-            payloads = virtual.spoken(self._talker, end.codec, before.loss)
+            payloads = virtual.spoken(self._talker, end.codec, before.loss, self._fmtp())
             form = FORMATS[end.codec]
             srtp = self.call.srtp(end)
             fates = before.fates(len(payloads), self._seed + which)
@@ -104,6 +105,13 @@ class _Spoken:
                 if fate is not None:
                     found.append((offset + i * FRAME + fate, which, data))
         return found
+
+    def _fmtp(self) -> dict[str, str]:
+        """What the engine said to the browser of its Opus."""
+        remote = read_webrtc(self.call.browser.remote_sdp)
+        opus = next((f for f in remote.formats if f.key == "opus"), None)
+        parts = opus.parameters.split(";") if opus is not None else ()
+        return {name.strip(): value for name, _, value in (p.partition("=") for p in parts)}
 
     def send(self, which: int, data: bytes) -> None:
         self.call.ends[which].rtp.send(data)

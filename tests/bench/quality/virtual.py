@@ -18,6 +18,8 @@ from tests.bench.quality.speech import Talker, say
 LEAD = 1.0  # seconds of silence before the speech, in which a call finds its feet
 TAIL = 0.6
 BROWSER_FMTP = {"useinbandfec": "1"}
+BROWSER_BITRATE = "32000"  # bit/s, where the far end asks for nothing else
+NARROW_FMTP = {**BROWSER_FMTP, "maxplaybackrate": "8000", "maxaveragebitrate": "40000"}
 FORMATS: Mapping[str, Format] = {
     "opus": Format("opus", 111, 48000, 110, 48000, BROWSER_FMTP),
     "g722": Format("g722", 9, 8000, 101),
@@ -33,13 +35,23 @@ class Arrival:
     packet: RtpPacket
 
 
-def spoken(talker: Talker, codec: str, expected_loss: float) -> list[bytes]:
-    """The payloads that a far end sends: a browser knows the loss from our reports (RTCP)."""
+def spoken(
+    talker: Talker, codec: str, expected_loss: float, fmtp: Mapping[str, str] = BROWSER_FMTP
+) -> list[bytes]:
+    """The payloads that a far end sends.
+
+    Args:
+        expected_loss: that a browser knows of from the engine's reports (RTCP).
+        fmtp: what the engine says of its Opus; browsers heed `maxplaybackrate` and
+            `maxaveragebitrate`, as libwebrtc does.
+    """
     rate = RATES[codec][0]
     pcm = bytes(2 * int(LEAD * rate)) + say(talker, rate) + bytes(2 * int(TAIL * rate))
     coder: Encoder
     if codec == "opus":
-        coder = OpusEncoder(rate, BROWSER_FMTP, bitrate=32_000, complexity=9)  # as browsers set it
+        # As browsers set it, who find the bits for copies in what they have.
+        said = {"maxaveragebitrate": BROWSER_BITRATE, **fmtp}
+        coder = OpusEncoder(rate, said, bitrate=int(said["maxaveragebitrate"]), complexity=9)
     else:
         coder = encoder(codec, rate, {})
     coder.expect_loss(expected_loss)
