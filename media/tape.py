@@ -44,6 +44,7 @@ class Tape:
         self._position = now  # the end of what was given
         self._given_at = now - GAP  # where the last packet began
         self._waiting: list[tuple[float, int, Piece]] = []
+        self._count = 0  # of packets, so that two of one time are told apart
         self._ssrc: int | None = None
         self._newest_timestamp = 0
         self._newest_at = 0.0  # when that timestamp is, on our clock
@@ -55,7 +56,8 @@ class Tape:
         if seconds == 0.0 or len(self._waiting) >= _CAPACITY:
             return
         at = self._place(packet, form, now)
-        heapq.heappush(self._waiting, (at, packet.sequence, Piece(packet.payload, form, seconds)))
+        self._count += 1
+        heapq.heappush(self._waiting, (at, self._count, Piece(packet.payload, form, seconds)))
 
     def _place(self, packet: RtpPacket, form: Format, now: float) -> float:
         """When the packet's sound is, on our clock."""

@@ -89,6 +89,18 @@ async def test_hanging_up_waits_for_the_file(tmp_path: Path) -> None:
         assert path.exists()
 
 
+async def test_a_stopping_plane_waits_for_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.ogg"
+    async with running() as plane:
+        call = Call(plane)
+        await call.connect()
+        call.session.perform(Record(str(path)))
+        await call.talked(0.1)
+    assert [type(e) for e in call.events[-2:]] == [Recorded, Closed]
+    assert path.exists()
+    await call.leave()
+
+
 async def test_what_a_dead_worker_recorded_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.ogg"
     async with running() as plane:
