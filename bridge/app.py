@@ -8,7 +8,9 @@ unregistered, media, texts (what is not done stays in the database), database.
 """
 
 import asyncio
+import errno
 import logging
+import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -49,6 +51,7 @@ from bridge.road.road import GuardedMedia, PolledRoad
 from bridge.road.way import RoadWay
 from bridge.routing import Routing
 from bridge.senders import Senders
+from bridge.setting import Endpoint
 from bridge.task import Tasks
 from bridge.texting import Texting
 from bridge.voicemail import Voicemail
@@ -148,6 +151,7 @@ class Ringback:
             DatabaseError, MatrixError, TlsSettingsError, OSError: in words for a person; call
                 `stop` then too.
         """
+        _refuse_company(self._config.appservice.listen)
         self._stops.append(("homeserver", self._matrix.close))
         database = await databases.open(self._config.database.get_secret_value())
         self._stops.append(("database", database.stop))
@@ -458,6 +462,26 @@ class Ringback:
         parts["calls"] = str(self._exchange.live)
         # A trunk that is down is the other side's matter, and restarting us would not mend it.
         return Health(True, parts)
+
+
+def _refuse_company(listen: Endpoint) -> None:
+    """End here if another bridge runs with the same configuration: before it would find that its
+    port is taken, it would have sent the other's texts a second time.
+
+    Raises:
+        OSError: somebody listens there.
+    """
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # With it only a socket that listens is in the way, not the remains of old connections.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listen.host, listen.port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            words = f"{listen} is in use: is another Ringback running?"
+            raise OSError(error.errno, words) from error
 
 
 def local_plane(config: Config) -> LocalPlane:

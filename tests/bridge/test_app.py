@@ -1,7 +1,9 @@
 """The composition root against a homeserver that answers and a trunk that does not."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
@@ -15,6 +17,7 @@ from aiohttp.test_utils import TestServer
 from bridge.app import Ringback
 from bridge.config import Config
 from bridge.matrix.client import MatrixRefused
+from bridge.setting import Endpoint
 from tests.bridge.fakes import FakePlane
 
 
@@ -176,3 +179,26 @@ async def test_a_homeserver_that_does_not_know_us_stops_the_start(
     with pytest.raises(MatrixRefused):
         await bridge.run(asyncio.Event())
     assert not plane.running
+
+
+async def test_a_second_bridge_is_refused_before_it_touches_anything(
+    homeserver: Homeserver, tmp_path: Path
+) -> None:
+    settings = config(homeserver, tmp_path)
+    first = Ringback(settings, plane=FakePlane())
+    await first.start()
+    try:
+        with closing(sqlite3.connect(tmp_path / "test.db", isolation_level=None)) as database:
+            database.execute(
+                "INSERT INTO text_out (event_id, room_id, line, number, body, state, created_ms)"
+                " VALUES ('$under-way', '!r:x', 'house', '+1', 'hello', 'sending', 1)"
+            )
+        listen = Endpoint("127.0.0.1", first.port or 0)
+        appservice = settings.appservice.model_copy(update={"listen": listen})
+        second = Ringback(settings.model_copy(update={"appservice": appservice}), plane=FakePlane())
+        with pytest.raises(OSError, match="is another Ringback running"):
+            await second.run(asyncio.Event())
+        with closing(sqlite3.connect(tmp_path / "test.db")) as database:
+            assert database.execute("SELECT state FROM text_out").fetchall() == [("sending",)]
+    finally:
+        await first.stop()
