@@ -11,6 +11,7 @@ import signal
 
 import pytest
 
+from tests.bench.strangers import RATE, shoot
 from tests.lab import audio, baresip, browser, speaker
 from tests.lab.asterisk import TONE, Asterisk
 from tests.lab.audio import Sound
@@ -100,6 +101,23 @@ async def test_the_short_authentication_tag_is_spoken_too(pbx: Asterisk, phone_o
     assert_tone(pbx.recording("tag32"), browser.TONE)
     answer = await pbx.seen("SIP/2.0 200", since=before, method="INVITE")
     assert "AES_CM_128_HMAC_SHA1_32" in answer.body
+
+
+async def test_strangers_keep_no_browser_from_connecting(
+    bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf
+) -> None:
+    """ClientHellos, alerts and garbage at every port in use, before the handshake and after it."""
+    phone = await phone_of("pcmu")
+    siege = asyncio.create_task(shoot(bridge.media_ports, RATE))
+    call = await dial(bridge, phone, "1001")
+    await asyncio.sleep(3)
+    heard, stats = await call.heard(), await call.stats()
+    siege.cancel()
+    assert await siege > 1000
+    await end(call, pbx)
+    assert_tone(heard, TONE)
+    assert_tone(pbx.recording("pcmu"), browser.TONE)
+    assert stats["packetsLost"] == 0
 
 
 @pytest.mark.parametrize("direction", ["out", "in"])
