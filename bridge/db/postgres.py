@@ -179,6 +179,10 @@ class PostgresDatabase(Database):
                     if connection is not None:
                         connection.terminate()
                         connection = None
+                except Exception as error:  # noqa: BLE001 (it is raised to those who asked)
+                    for job in jobs:
+                        if not job.answer.done():
+                            job.answer.set_exception(error)
         finally:
             if connection is not None:
                 self._idle.append((connection, asyncio.get_running_loop().time()))
@@ -194,9 +198,12 @@ class PostgresDatabase(Database):
         return None
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
-        made: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
-            self._url, timeout=CONNECT_LIMIT, command_timeout=STATEMENT_LIMIT
-        )
+        try:
+            made: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+                self._url, timeout=CONNECT_LIMIT, command_timeout=STATEMENT_LIMIT
+            )
+        except asyncpg.PostgresError as error:  # it refuses us, which its owner can mend
+            raise ConnectionError(f"{type(error).__name__}: {error}") from error
         return made
 
     def _take(self) -> list[_Job]:

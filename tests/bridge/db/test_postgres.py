@@ -183,6 +183,20 @@ async def test_a_server_that_stops_is_away_and_comes_back(database: Database, wa
     assert words == ["before", "after"]
 
 
+async def test_a_server_that_refuses_us_is_as_good_as_away(
+    database: Database, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await way.cut()
+    await way.open()
+    monkeypatch.setattr(database, "_url", f"postgres://somebody_else@/postgres?host={way.folder}")
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(
+            *(database.change(ADD, f"w{n}", n) for n in range(30)), return_exceptions=True
+        )
+    assert {type(outcome) for outcome in outcomes} == {DatabaseAway}
+    assert "somebody_else" in database.trouble
+
+
 async def test_a_transaction_that_is_cut_leaves_nothing(database: Database, way: Way) -> None:
     async def work(connection: Connection) -> None:
         await connection.execute("INSERT INTO t VALUES ('half', 1)")
