@@ -92,9 +92,9 @@ class Recorder:
         else:
             self._mix(pieces)
         if self._silence is not None and self._loudness.quiet_for >= self._silence:
-            self.end = RecordEnd.SILENCE
-        if self.seconds >= self._max_seconds or self.size >= self._max_bytes:
-            self.end = RecordEnd.LIMIT
+            self.end = self.end or RecordEnd.SILENCE
+        if self.seconds >= self._max_seconds - _SLOT / 2:
+            self.end = self.end or RecordEnd.LIMIT
 
     def finish(self, reason: RecordEnd, now: float) -> None:
         """End it here, if it did not end itself."""
@@ -166,6 +166,10 @@ class Recorder:
         return reader
 
     def _put(self, packet: bytes, seconds: float) -> None:
+        too_long = self.seconds + seconds > self._max_seconds + _SLOT / 2
+        if self.end is not None or too_long or self.size + len(packet) > self._max_bytes:
+            self.end = self.end or RecordEnd.LIMIT
+            return
         self._packets.append(packet)
         self.seconds += seconds
         self.size += len(packet)

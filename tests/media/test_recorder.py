@@ -159,7 +159,17 @@ def test_it_ends_at_its_limits() -> None:
     run = Run("pcmu", max_bytes=1000)
     run.feed([*spoken("pcmu", 600.0, 2.0)])
     assert run.recorder.end is RecordEnd.LIMIT
-    assert run.recorder.size < 1200
+    assert 900 < run.recorder.size <= 1000
+
+
+def test_it_never_goes_beyond_its_limits_however_late_it_is_looked_at() -> None:
+    run = Run("pcmu", max_seconds=1.0)
+    for i, packet in enumerate(spoken("pcmu", 600.0, 3.0)):
+        run.recorder.push(Side.WEBRTC, packet, FORMATS["pcmu"], 100.0 + i * 0.02)
+    run.recorder.tick(104.0)
+    assert run.recorder.end is RecordEnd.LIMIT
+    assert run.recorder.seconds == pytest.approx(1.0, abs=1e-6)
+    assert len(run.recorder.take()) == 50
 
 
 @pytest.mark.parametrize("name", ["opus", "pcmu"])

@@ -1,37 +1,41 @@
-"""Digits between a browser and Asterisk through a whole media plane, in each way that a PBX may
-have them: telephone-events, tones in the sound, and SIP INFO.
-
-The PBX reads four digits, tells us, and sends them back.
+"""A call between a browser, made of parts, and a PBX, through a whole media plane: what the bridge
+does for one, in a few lines.
 """
 
 import asyncio
 import socket
 import time
 from contextlib import suppress
-
-import pytest
+from typing import TypeVar
 
 from media.dtmf import DIGITS, DigitReceiver, Released
 from media.local import LocalPlane
-from media.order import TakeDigit
+from media.order import Order, TakeDigit
 from media.plane import AnswerReady, Connected, Digit, MediaEvent, OfferReady, SessionSettings, Side
 from sip.events import Body, DigitReceived, SessionAnswered
 from sip.session import Session
-from tests.interop.conftest import Phones
 from tests.interop.phone import Phone
-from tests.lab.asterisk import Asterisk
-from tests.lab.ports import HOST, Ports
+from tests.lab.ports import HOST
 from tests.lab.process import eventually
 from tests.media.party import FRAME, Browser, Voice
+
+T = TypeVar("T")
 
 EVENTS = 110  # the browser's payload type of telephone-events
 
 
 class Call:
-    """A call of a browser's, with what the bridge does for it."""
+    """See the module's head.
 
-    def __init__(self, plane: LocalPlane, phone: Phone, *, by_info: bool) -> None:
-        self.digits = ""  # of the PBX
+    Args:
+        by_info: digits of the browser leave as SIP INFO.
+
+    Attributes:
+        digits: those of the PBX, however it said them.
+    """
+
+    def __init__(self, plane: LocalPlane, phone: Phone, *, by_info: bool = False) -> None:
+        self.digits = ""
         self._phone, self._by_info = phone, by_info
         self._events: list[MediaEvent] = []
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -54,26 +58,29 @@ class Call:
         elif isinstance(event, Digit) and self._by_info and self._session is not None:
             self._phone.do(self._session.send_digit, event.digit, event.duration_ms)
 
-    async def _until(self, kind: type[MediaEvent]) -> MediaEvent:
-        def found() -> list[MediaEvent]:
+    async def until(self, kind: type[T]) -> T:
+        """The first event of a kind."""
+
+        def found() -> list[T]:
             return [event for event in self._events if isinstance(event, kind)]
 
         return (await eventually(found, within=10, every=0.01, what=kind.__name__))[0]
 
+    def perform(self, order: Order) -> None:
+        self._media.perform(order)
+
     async def dial(self, user: str) -> None:
         self._media.offer(Side.WEBRTC, self._browser.offer())
-        offer = await self._until(OfferReady)
-        assert isinstance(offer, OfferReady)
+        offer = await self.until(OfferReady)
         session = self._phone.dial(user, Body("application/sdp", offer.sdp.encode()))
         answered = await self._phone.expect(SessionAnswered, lambda e: e.session is session)
         assert answered.answer is not None
         self._session = session
         self._media.answer(Side.SDES, answered.answer.data.decode())
-        answer = await self._until(AnswerReady)
-        assert isinstance(answer, AnswerReady)
+        answer = await self.until(AnswerReady)
         self._browser.accept(answer.sdp, time.monotonic())
         self._task = asyncio.create_task(self._live())
-        await self._until(Connected)
+        await self.until(Connected)
 
     async def _live(self) -> None:
         """Speak, hear, and take digits from INFO, every 20 ms."""
@@ -121,30 +128,3 @@ class Call:
             await asyncio.wait([self._task])
         self._media.close()
         self._socket.close()
-
-
-@pytest.mark.parametrize("account", ["first", "inband", "info"])
-async def test_digits_pass_both_ways_and_none_twice(
-    pbx: Asterisk, phones: Phones, ports: Ports, account: str
-) -> None:
-    given = ports.pick_range(20)
-    plane = LocalPlane(listen=(HOST,), ports=(given[0], given[-1]), workers=1)
-    await plane.start()
-    try:
-        phone = await phones.standing(pbx, account)
-        call = Call(plane, phone, by_info=account == "info")
-        seen = len(pbx.ami.events)
-        await call.dial("2001")
-        await asyncio.sleep(0.7)
-        for digit in "42*7":
-            call.press(digit)
-            await asyncio.sleep(0.35)
-        read = await pbx.ami.expect("Digits", since=seen)
-        assert read["Value"] == "42*7"
-        await eventually(lambda: len(call.digits) >= 4, within=5, what="digits of the PBX")
-        await asyncio.sleep(0.5)
-        assert call.digits == "42*7"
-        assert call.heard == "42*7"
-        await call.hang_up()
-    finally:
-        await plane.stop()
