@@ -154,11 +154,11 @@ def test_noise_is_no_digit() -> None:
 
 
 def test_a_voice_is_no_digit() -> None:
-    """Three minutes of vowels: harmonics of a pitch that glides, and trembles by one percent as
+    """A minute of vowels: harmonics of a pitch that glides, and trembles by one percent as
     that of people does, under three formants."""
     random = np.random.default_rng(2)
     sounds = []
-    for _ in range(360):
+    for _ in range(120):
         time = np.arange(RATE // 2) / RATE
         glide = random.uniform(-0.2, 0.2)
         pitch = random.uniform(80, 350) * (1 + glide * time)
