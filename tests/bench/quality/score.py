@@ -56,6 +56,8 @@ def score(job: dict[str, Any]) -> dict[str, Any]:
     reference, degraded = (
         np.fromfile(job[name], np.int16).astype(float) / 32768 for name in ("reference", "degraded")
     )
+    if not degraded.any():  # nothing was heard
+        return {"pesq": 1.0, "visqol": 1.0 if job["visqol"] else None, "delay": 0.0}
     padded = np.concatenate((np.zeros(rate // 2), degraded, np.zeros(rate)))
     if len(padded) < len(reference):
         padded = np.concatenate((padded, np.zeros(len(reference))))

@@ -1,12 +1,14 @@
 from array import array
 
+import numpy as np
 import pytest
 
 from media.codec.g711 import G711Decoder, G711Encoder
+from tests.media.sound import frames, samples
 
 
-def pcm(*samples: int) -> bytes:
-    return array("h", samples).tobytes()
+def pcm(*values: int) -> bytes:
+    return array("h", values).tobytes()
 
 
 # ITU-T G.711 tables 1a and 2a: decision values in 16 bits, and the code words on the wire
@@ -40,3 +42,23 @@ def test_every_code_word_survives(a_law: bool) -> None:
     if not a_law:
         expected[0x7F] = 0xFF  # µ-law has two zeros
     assert again == bytes(expected)
+
+
+def test_a_gap_is_filled_from_both_of_its_ends() -> None:
+    """The voice rises over the gap: the end of what fills it is in step with what follows."""
+    t = np.arange(8000) / 8000
+    phase = 2 * np.pi * np.cumsum(110 + 60 * t) / 8000
+    voice = 5000 * (np.sin(phase) + np.sin(2 * phase) / 2 + np.sin(3 * phase) / 3)
+    payloads = [
+        G711Encoder(a_law=False).encode(frame)
+        for frame in frames(voice.astype(np.int16).tobytes(), 8000)
+    ]
+    errors = []
+    for following in (None, payloads[21]):
+        decoder = G711Decoder(a_law=False)
+        for payload in payloads[:20]:
+            decoder.decode(payload)
+        filled = samples(decoder.conceal(160, following) + decoder.decode(payloads[21]))
+        errors.append(float(np.std(filled[80:200] - voice[20 * 160 + 80 : 20 * 160 + 200])))
+    assert errors[1] < 0.5 * errors[0]
+    assert errors[1] < 0.2 * float(np.std(voice))
