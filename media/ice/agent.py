@@ -13,8 +13,9 @@ leaves a trace but a count. Payload passes before nomination, since a peer may s
 as soon as its own check was answered.
 
 Deviations: triggered checks are not paced (only who knows our password causes them, one per
-request); error responses other than 487 are ignored, so that nobody can end a pair; the agent never
-fails before its limit (RFC 8863).
+request); error responses other than 487 are ignored, so that nobody can end a pair; a check of the
+peer's next generation is not answered before its description is known; the agent never fails before
+its limit (RFC 8863).
 """
 
 from collections.abc import Callable
@@ -314,6 +315,11 @@ class IceAgent:
         if checklist is None or not message.verify(checklist.local_key):
             self.counters.unauthentic += 1
             return
+        if checklist.remote is not None and theirs != checklist.remote.ufrag:
+            # The peer restarts, and its offer is still on its way. An answer would make browsers
+            # believe in a pair of their new and our old credentials, and stay with it for good.
+            self.counters.stray += 1
+            return
         checks = self._checks
         if message.unknown:
             error = 420, "Unknown Attribute"
@@ -332,7 +338,7 @@ class IceAgent:
         if checklist.remote is None:
             if checklist.wait(check):
                 self._open.add((base.number, source))
-        elif theirs == checklist.remote.ufrag:
+        else:
             self._heard(checklist, check, now)
         self._settle(now)
 

@@ -42,14 +42,13 @@ async def test_no_call_is_cut_while_we_drain_and_both_sides_are_told_at_the_end(
         await placed.expect("m.call.reject")
         await rig.user.notice(rooms[CALLS], "restarted")
 
-        await calls[0].end()
         await asyncio.sleep(max(0.0, began + DRAIN - 1 - time.monotonic()))
-        cut = [call for call in calls[1:] if not call.is_up()]
+        cut = [call for call in calls if not call.is_up()]
         assert not cut, f"{len(cut)} of {CALLS} calls were cut"
 
         assert await asyncio.wait_for(station.bridge.process.wait(), DRAIN + 15) == 0
         ended = time.monotonic() - began
         byes = [m for m in station.peer.received[since:] if m.first.startswith("BYE")]
         assert len({bye["Call-ID"] for bye in byes}) == CALLS
-        assert not [call for call in calls[1:] if call.is_up()]
+        assert not [call for call in calls if call.is_up()]
     sys.stdout.write(f"\n503 after {took * 1000:.0f} ms, stopped after {ended:.1f} s\n")
