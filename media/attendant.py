@@ -95,7 +95,7 @@ class Attendant:
     @property
     def is_busy(self) -> bool:
         """Whether the sides that it serves count as connected, though nobody may speak to them."""
-        return bool(self._playing or self._collecting) or self.is_recording
+        return bool(self._playing or self._collecting) or self.is_listening
 
     @property
     def is_playing(self) -> bool:
@@ -103,7 +103,7 @@ class Attendant:
         return bool(self._playing)
 
     @property
-    def is_recording(self) -> bool:
+    def is_listening(self) -> bool:
         """Whether it needs the packets."""
         return self._recording is not None or bool(self._meters)
 
@@ -132,7 +132,7 @@ class Attendant:
                 self._end_collecting(side, CollectEnd.STOPPED)
             case Listen(side, interval):
                 self._listen(side, interval, now)
-        if self._look_at is None and (self.is_recording or self._collecting):
+        if self._look_at is None and (self.is_listening or self._collecting):
             self._look_at = now + _INTERVAL
 
     @property
@@ -193,7 +193,7 @@ class Attendant:
             if (measured := meter.tick(now)) is not None:
                 level, quiet = measured
                 self._outputs.append(Level(side, round(level, 1), round(quiet, 2)))
-        busy = self.is_recording or self._collecting
+        busy = self.is_listening or self._collecting
         self._look_at = now + _INTERVAL if busy else None
 
     def close(self, now: float) -> None:

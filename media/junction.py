@@ -286,7 +286,7 @@ class Junction:
                 self._draw_tick(other, now)
             elif outward.needs_ticks:
                 other.tick_at = now + TICK + _LEAD
-        if self._attendant.is_recording:
+        if self._attendant.is_listening:
             self._attendant.hear(side, packet, now)
         return False
 
@@ -294,7 +294,7 @@ class Junction:
         """The short way of a packet that is only passed on: no object is made of it. None: it has
         to take the long one. Nearly all packets of a call without transcoding go here; it saves a
         third of what Python costs them (tests.bench.media)."""
-        if plain[0] != 0x80 or len(plain) < HEADER_LENGTH or self._attendant.is_recording:
+        if plain[0] != 0x80 or len(plain) < HEADER_LENGTH or self._attendant.is_listening:
             return None
         _, second, sequence, timestamp, ssrc = HEADER.unpack_from(plain)
         passed = lane.follow(plain, second, sequence, timestamp, ssrc, now)
