@@ -155,11 +155,9 @@ class Attendant:
             meter.push(packet, form, now)
 
     def digit(self, side: Side, digit: str, duration_ms: int, now: float) -> None:
-        """`side` has pressed a digit."""
+        """`side` has pressed a digit, and released it."""
         self._outputs.append(Digit(side, digit, duration_ms))
-        playing = self._playing.get(side)
-        if playing is not None and playing.order.until_digit:
-            self._end_playing(side, PlayEnd.DIGIT, now)
+        self.pressed(side, now)
         if (collector := self._collecting.get(side)) is not None:
             collector.digit(digit, now)
             self._end_if_full(side, collector)
@@ -167,6 +165,12 @@ class Attendant:
             order = self._recording[0]
             if order.until_digit and order.side in (None, side):
                 self._end_recording(RecordEnd.DIGIT, now)
+
+    def pressed(self, side: Side, now: float) -> None:
+        """`side` holds a key down: whoever presses one does not want to hear more first."""
+        playing = self._playing.get(side)
+        if playing is not None and playing.order.until_digit:
+            self._end_playing(side, PlayEnd.DIGIT, now)
 
     def check_players(self, now: float) -> None:
         """The directions have sent what a tick is for."""

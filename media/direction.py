@@ -206,6 +206,13 @@ class Direction:
         return self._quiet <= _QUIET_SLOTS or bool(self._pcm) or not stage.is_idle
 
     @property
+    def is_pressed(self) -> bool:
+        """Whether the source holds a key down."""
+        if self._in_tones:
+            return any(one is not None and one.active for one in (self._detector, self._ear))
+        return self._keypad.is_heard
+
+    @property
     def has_digits(self) -> bool:
         """Whether `digits` has any."""
         return self._keypad.has_told

@@ -282,6 +282,8 @@ class Junction:
                 self._send(other, passed, now)
             if outward.has_digits:
                 self._tell_digits(side, outward, now)
+            if self._attendant.is_playing and outward.is_pressed:
+                self._attendant.pressed(side, now)
             if other.tick_at is not None:
                 self._draw_tick(other, now)
             elif outward.needs_ticks:
@@ -373,6 +375,8 @@ class Junction:
         if outward.has_digits:
             self._tell_digits(strand.side.other, outward, now)
         if self._attendant.is_playing:
+            if outward.is_pressed:
+                self._attendant.pressed(strand.side.other, now)
             self._attendant.check_players(now)
         if not outward.needs_ticks:
             strand.tick_at = None

@@ -132,6 +132,11 @@ class Keypad:
         """Whether a digit of the source is going on that is said anew: its sound is not wanted."""
         return self._sends and self._receiver.active
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether a telephone-event of the source is going on."""
+        return self._receiver.active
+
     # --- out
 
     def press(self, digit: str, duration_ms: int) -> None:

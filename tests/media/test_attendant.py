@@ -38,9 +38,10 @@ from media.plane import (
     Side,
 )
 from media.recorder import SILENCE
+from media.rtp import build
 from media.sound import RATE, Sound, pack
 from tests.media.party import Browser
-from tests.media.session_lab import BROWSER, Lab
+from tests.media.session_lab import BROWSER, PBX, Lab
 from tests.media.sound import frames, tone
 
 RINGBACK = ToneSignal(Tone.RINGBACK, "DE")
@@ -200,6 +201,20 @@ def test_the_sides_own_digit_ends_a_prompt_if_wanted() -> None:
         lab.put(lab.browser.say(packet, lab.now), BROWSER)
     lab.talk(0.3)
     assert [(p.side, p.reason) for p in lab.of(Played)] == [(Side.WEBRTC, PlayEnd.DIGIT)]
+
+
+def test_a_key_that_is_held_down_ends_a_prompt_at_once() -> None:
+    lab = calling()
+    lab.session.perform(Play(Side.SDES, RINGBACK, repeat=None, until_digit=True), lab.now)
+    lab.talk(0.1)
+    voice = lab.voices["pbx"]
+    for duration in range(160, 1600, 160):
+        body = bytes((5, 0x0A)) + duration.to_bytes(2)
+        lab.put(lab.pbx.say(build(101, voice.sequence, 77, 77, body, duration == 160)), PBX)
+        voice.skip()
+        lab.run(0.02)
+        assert [p.reason for p in lab.of(Played)] == [PlayEnd.DIGIT]
+    assert lab.of(Digit) == []
 
 
 def test_closing_ends_what_is_played() -> None:
