@@ -37,7 +37,8 @@ from bridge.db.texts import IncomingTexts, OutgoingTexts
 from bridge.ghost import Ghosts
 from bridge.handout import Handouts
 from bridge.matrix.appservice import Appservice, Health
-from bridge.matrix.client import MatrixClient, MatrixError
+from bridge.matrix.client import MatrixClient
+from bridge.matrix.homeserver import MatrixError
 from bridge.matrix.repository import RoomFiles
 from bridge.portal import Portals
 from bridge.reception import Reception

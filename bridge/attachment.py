@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from bridge import wording
-from bridge.matrix.client import MatrixClient, MatrixRefused
+from bridge.matrix.client import MatrixClient
+from bridge.matrix.homeserver import MatrixRefused
 from bridge.road.fetch import Fetched, Fetcher, NotFetched
 from bridge.road.road import Attachment
 

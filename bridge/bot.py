@@ -8,7 +8,8 @@ import logging
 
 from bridge.db.interface import DatabaseAway
 from bridge.db.portals import BotRoomTable
-from bridge.matrix.client import MatrixClient, MatrixError, MatrixRefused
+from bridge.matrix.client import MatrixClient
+from bridge.matrix.homeserver import MatrixError, MatrixRefused
 from bridge.txn import txn_id
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,9 @@ from bridge.db import database
 from bridge.db.inbox import InboxEvent
 from bridge.document import ConfigError
 from bridge.matrix.appservice import Appservice
-from bridge.matrix.client import MatrixClient, MatrixError, MatrixRefused
+from bridge.matrix.client import MatrixClient
 from bridge.matrix.events import RoomEvent
+from bridge.matrix.homeserver import MatrixError, MatrixRefused
 from sip.io.probe import probe, probe_listener
 
 # Nobody waits for minutes to learn that an address was mistyped.

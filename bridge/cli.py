@@ -23,7 +23,7 @@ from bridge.config import DEFAULT_FILE, Config, load
 from bridge.db.database import DatabaseError
 from bridge.document import ConfigError
 from bridge.log import set_up_logging
-from bridge.matrix.client import MatrixError
+from bridge.matrix.homeserver import MatrixError
 from bridge.setting import Domain, Number, Secret, ServerName, SipUser, Url, UserId
 from bridge.setup import Answers, make_files, make_registration, tell_next_steps
 from sip.io.tls import TlsSettingsError

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from bridge import wording
 from bridge.config import LineSection
-from bridge.matrix.client import MatrixError
+from bridge.matrix.homeserver import MatrixError
 from bridge.numbers import NotANumber, PhoneNumber, group_of
 from bridge.portal import Portal, Portals
 from bridge.routing import Routing

@@ -17,7 +17,8 @@ from bridge.db.interface import DatabaseAway
 from bridge.db.patience import persist
 from bridge.db.texts import IncomingText, IncomingTexts
 from bridge.ghost import Ghosts
-from bridge.matrix.client import MatrixClient, MatrixRefused, MatrixUnavailable
+from bridge.matrix.client import MatrixClient
+from bridge.matrix.homeserver import MatrixRefused, MatrixUnavailable
 from bridge.numbers import PhoneNumber
 from bridge.outbox import FIRST_DELAY, LONGEST_DELAY
 from bridge.portal import Portals

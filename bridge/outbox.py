@@ -36,8 +36,9 @@ from bridge.db.interface import DatabaseAway
 from bridge.db.patience import persist
 from bridge.db.texts import AGAIN, OutgoingText, OutgoingTexts
 from bridge.ghost import Ghosts
-from bridge.matrix.client import MatrixClient, MatrixError, MatrixUnavailable
+from bridge.matrix.client import MatrixClient
 from bridge.matrix.file import RoomFile
+from bridge.matrix.homeserver import MatrixError, MatrixUnavailable
 from bridge.numbers import PhoneNumber
 from bridge.portal import Portal, Portals
 from bridge.road.road import Delivery, Later, Outcome, Receipt, Refused, Taken, Unsure

@@ -13,7 +13,7 @@ from bridge.bot import Bot
 from bridge.call.exchange import Exchange
 from bridge.commands import Commands
 from bridge.ghost import Ghosts
-from bridge.matrix.client import MatrixClient, MatrixError
+from bridge.matrix.client import MatrixClient
 from bridge.matrix.events import (
     CallHangup,
     CallInvite,
@@ -27,6 +27,7 @@ from bridge.matrix.events import (
     parse_redaction,
     parse_text,
 )
+from bridge.matrix.homeserver import MatrixError
 from bridge.numbers import NotANumber, PhoneNumber
 from bridge.portal import Portal, Portals
 from bridge.routing import Routing

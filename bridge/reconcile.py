@@ -26,8 +26,9 @@ from typing import Protocol
 from bridge.db.inbox import Inbox
 from bridge.db.interface import DatabaseAway
 from bridge.ghost import Ghosts
-from bridge.matrix.client import MatrixClient, MatrixRefused, MatrixUnavailable
+from bridge.matrix.client import MatrixClient
 from bridge.matrix.events import RoomEvent, parse_event, parse_membership
+from bridge.matrix.homeserver import MatrixRefused, MatrixUnavailable
 from bridge.portal import Portal, Portals
 
 log = logging.getLogger(__name__)

@@ -26,9 +26,10 @@ from bridge.db.texts import IncomingText, IncomingTexts, OutgoingText, OutgoingT
 from bridge.delivery import ATTACHMENT, Deliveries
 from bridge.ghost import Ghosts
 from bridge.handout import FOR_READERS, Handouts
-from bridge.matrix.client import MatrixClient, MatrixError
+from bridge.matrix.client import MatrixClient
 from bridge.matrix.events import FILE_TYPES, Reaction, ReadReceipt, RoomEvent, Text
 from bridge.matrix.file import RoomFile
+from bridge.matrix.homeserver import MatrixError
 from bridge.numbers import PhoneNumber, group_of
 from bridge.outbox import Outbox, now_ms, way_name
 from bridge.portal import Portal, Portals

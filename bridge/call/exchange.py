@@ -38,7 +38,7 @@ from bridge.call.sip_leg import SipLeg
 from bridge.call.transfer import Transfers
 from bridge.config import LineSection, TrunkSection
 from bridge.ghost import Ghosts
-from bridge.matrix.client import MatrixClient, MatrixError, MatrixRefused, MatrixUnavailable
+from bridge.matrix.client import MatrixClient
 from bridge.matrix.events import (
     CallCandidates,
     CallEvent,
@@ -47,6 +47,7 @@ from bridge.matrix.events import (
     CallReject,
     RoomEvent,
 )
+from bridge.matrix.homeserver import MatrixError, MatrixRefused, MatrixUnavailable
 from bridge.numbers import ANONYMOUS, PhoneNumber
 from bridge.portal import Portal, Portals
 from bridge.routing import Remote, Routing

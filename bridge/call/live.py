@@ -20,8 +20,8 @@ from bridge.call.matrix_leg import CallSend, MatrixLeg
 from bridge.call.record import CallRecord
 from bridge.call.sip_leg import SipLeg
 from bridge.config import LineSection
-from bridge.matrix.client import MatrixError
 from bridge.matrix.events import CallAnswer, CallEvent
+from bridge.matrix.homeserver import MatrixError
 from bridge.numbers import PhoneNumber
 from bridge.task import Tasks
 from media.plane import (

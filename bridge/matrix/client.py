@@ -1,76 +1,37 @@
 """The client-server API, as the bot or as a ghost.
 
-Built on aiohttp directly. mautrix's `HTTPAPI` and `IntentAPI` were weighed: they print request
-bodies at DEBUG (texts, SDP with its ICE passwords, numbers), raise on 429 without the time to wait,
-repeat only 502 to 504 with a fixed back-off, and have no time limit for a call; overriding all of
-that would leave nothing of them.
-
-The rules:
-- every call has a time limit, and what is worth repeating is repeated within it: no connection,
-  429 and 5xx, with a growing jittered delay or the one that the homeserver asks for;
-- a send carries a transaction id of ours *and* our `device_id`: only then does Synapse remember it
-  in its database, so that a repeat after its restart does not double the event;
-- what is logged is the name of the operation and how it went; never a body, a token or a user id.
+A send carries a transaction id of ours *and* our `device_id`: only then does Synapse remember it in
+its database, so that a repeat after its restart does not double the event. How a call is repeated,
+and what is logged of it, is for `bridge.matrix.homeserver`.
 """
 
 import asyncio
-import json
 import logging
-import random
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-import aiohttp
-from yarl import URL
-
 from bridge.matrix.events import RoomEvent, parse_event
+from bridge.matrix.homeserver import (
+    AWAY,
+    CALL_LIMIT,
+    Homeserver,
+    JsonObject,
+    MatrixRefused,
+    MatrixUnavailable,
+)
 
 log = logging.getLogger(__name__)
 
 _CLIENT = "/_matrix/client/v3"
 _MEDIA = "/_matrix/media/v3"
-# One attempt; Synapse answers in milliseconds unless it is in trouble, room creation in seconds.
-_ATTEMPT_LIMIT = 20.0
 _PROBE_LIMIT = 5.0
-# What a proxy says in the place of a homeserver that is not there.
-_AWAY = (502, 503, 504)
-# All attempts of a call together.
-_CALL_LIMIT = 60.0
-_FIRST_DELAY = 0.25
-_LONGEST_DELAY = 10.0
-# Answers beyond this are not of an honest homeserver: `/messages` is asked for 100 events at most.
-_MAX_ANSWER = 16 * 1024 * 1024
 _MAX_CACHED = 1024
 
-JsonObject = Mapping[str, Any]
 _Value = TypeVar("_Value")
-
-
-class MatrixError(Exception):
-    """A call to the homeserver did not succeed."""
-
-
-class MatrixRefused(MatrixError):
-    """The homeserver said no, and would say it again.
-
-    Attributes:
-        errcode: "M_FORBIDDEN" and the like; "M_UNKNOWN" where the answer had none.
-        status: the HTTP status.
-    """
-
-    def __init__(self, errcode: str, text: str, *, status: int = 400) -> None:
-        super().__init__(f"{errcode}: {text}")
-        self.errcode = errcode
-        self.text = text
-        self.status = status
-
-
-class MatrixUnavailable(MatrixError):
-    """The homeserver could not be reached or could not answer, however often we tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +74,6 @@ class MatrixClient:
         appservice_id: id in the registration; `ping` needs it.
         call_limit: seconds that a call may take with all its repeats.
         sleep: waits between attempts; replaced by tests.
-
-    Attributes:
-        absences: how many attempts found the homeserver away; it grows.
     """
 
     def __init__(
@@ -127,19 +85,16 @@ class MatrixClient:
         bot: str,
         device_id: str = "RINGBACK",
         appservice_id: str = "ringback",
-        call_limit: float = _CALL_LIMIT,
+        call_limit: float = CALL_LIMIT,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.domain = domain
         self.bot_id = f"@{bot}:{domain}"
-        self.absences = 0
-        self._url = url.rstrip("/")
-        self._as_token = as_token
         self._device_id = device_id
         self._appservice_id = appservice_id
-        self._call_limit = call_limit
-        self._sleep = sleep
-        self._session: aiohttp.ClientSession | None = None
+        self._homeserver = Homeserver(
+            url=url, as_token=as_token, bot=self.bot_id, call_limit=call_limit, sleep=sleep
+        )
         self._turn: OrderedDict[str, tuple[float, TurnServers | None]] = OrderedDict()
         self._names: OrderedDict[str, str] = OrderedDict()
         # Users for whom the homeserver does not let us have a device: sent without one.
@@ -147,20 +102,26 @@ class MatrixClient:
 
     async def close(self) -> None:
         """Let go of all connections; calls in flight fail."""
-        if self._session is not None:
-            await self._session.close()
+        await self._homeserver.close()
+
+    @property
+    def absences(self) -> int:
+        """How many attempts found the homeserver away; it grows."""
+        return self._homeserver.absences
 
     # --- who we are
 
     async def versions(self) -> tuple[str, ...]:
         """The versions of the specification that the homeserver speaks; the first proof of life."""
-        answer = await self._request("versions", "GET", "/_matrix/client/versions", user=None)
+        answer = await self._homeserver.request(
+            "versions", "GET", "/_matrix/client/versions", user=None
+        )
         return _strings(answer.get("versions"))
 
     async def is_there(self) -> bool:
         """Whether the homeserver answers just now; it costs it next to nothing."""
         try:
-            await self._request(
+            await self._homeserver.request(
                 "probe",
                 "GET",
                 "/_matrix/client/versions",
@@ -171,12 +132,12 @@ class MatrixClient:
         except MatrixUnavailable:
             return False
         except MatrixRefused as refusal:
-            return refusal.status not in _AWAY
+            return refusal.status not in AWAY
         return True
 
     async def whoami(self) -> str:
         """The user id that the homeserver sees behind our token."""
-        answer = await self._request("whoami", "GET", f"{_CLIENT}/account/whoami")
+        answer = await self._homeserver.request("whoami", "GET", f"{_CLIENT}/account/whoami")
         return _string(answer, "user_id")
 
     async def ping(self, txn_id: str) -> int:
@@ -193,7 +154,9 @@ class MatrixClient:
         path = f"/_matrix/client/v1/appservice/{_quoted(self._appservice_id)}/ping"
         body = {"transaction_id": txn_id}
         # 502 and 504 are its answer here, and not a reason to ask again.
-        answer = await self._request("ping", "POST", path, body=body, user=None, attempts=1)
+        answer = await self._homeserver.request(
+            "ping", "POST", path, body=body, user=None, attempts=1
+        )
         duration_ms = answer.get("duration_ms")
         return duration_ms if isinstance(duration_ms, int) else 0
 
@@ -213,7 +176,9 @@ class MatrixClient:
         }
         if known is None:
             try:
-                await self._request("register", "POST", f"{_CLIENT}/register", body=body, user=None)
+                await self._homeserver.request(
+                    "register", "POST", f"{_CLIENT}/register", body=body, user=None
+                )
             except MatrixRefused as refusal:
                 if refusal.errcode != "M_USER_IN_USE":
                     raise
@@ -226,13 +191,13 @@ class MatrixClient:
     async def _name(self, user_id: str, display_name: str) -> None:
         path = f"{_CLIENT}/profile/{_quoted(user_id)}/displayname"
         try:
-            profile = await self._request("read profile", "GET", path, user=user_id)
+            profile = await self._homeserver.request("read profile", "GET", path, user=user_id)
         except MatrixRefused:
             profile = {}
         # A change is an event in each of the user's rooms, so only a real one is made.
         if profile.get("displayname") != display_name:
             body = {"displayname": display_name}
-            await self._request("set display name", "PUT", path, body=body, user=user_id)
+            await self._homeserver.request("set display name", "PUT", path, body=body, user=user_id)
 
     # --- sending
 
@@ -260,7 +225,7 @@ class MatrixClient:
 
         async def send() -> JsonObject:
             device = None if sender in self._deviceless else self._device_id
-            return await self._request(
+            return await self._homeserver.request(
                 name, "PUT", path, body=content, user=sender, device=device, within=within
             )
 
@@ -281,7 +246,7 @@ class MatrixClient:
         Returns:
             Its `mxc:` address.
         """
-        answer = await self._request(
+        answer = await self._homeserver.request(
             "upload",
             "POST",
             f"{_MEDIA}/upload",
@@ -299,7 +264,7 @@ class MatrixClient:
         path = f"{_CLIENT}/devices/{_quoted(self._device_id)}"
         body = {"display_name": "Ringback"}
         try:
-            await self._request("make device", "PUT", path, body=body, user=user_id)
+            await self._homeserver.request("make device", "PUT", path, body=body, user=user_id)
         except MatrixRefused as refusal:
             log.warning(
                 "the homeserver refuses devices to application services (%s): "
@@ -339,7 +304,7 @@ class MatrixClient:
     ) -> str:
         """Set state of a room; repeating it changes nothing."""
         path = f"{_CLIENT}/rooms/{_quoted(room_id)}/state/{_quoted(type)}/{_quoted(state_key)}"
-        answer = await self._request(
+        answer = await self._homeserver.request(
             f"set {type}", "PUT", path, body=content, user=sender or self.bot_id
         )
         return _string(answer, "event_id")
@@ -391,7 +356,7 @@ class MatrixClient:
             "creation_content": creation_content,
         }
         body |= {key: value for key, value in optional.items() if value is not None}
-        answer = await self._request(
+        answer = await self._homeserver.request(
             "create room",
             "POST",
             f"{_CLIENT}/createRoom",
@@ -404,29 +369,33 @@ class MatrixClient:
     async def join(self, room_id: str, user: str) -> None:
         """Join a room that the user is invited to; no error if joined already."""
         path = f"{_CLIENT}/rooms/{_quoted(room_id)}/join"
-        await self._request("join", "POST", path, body={}, user=user)
+        await self._homeserver.request("join", "POST", path, body={}, user=user)
 
     async def leave(self, room_id: str, user: str, *, reason: str = "") -> None:
         """Leave a room, or decline its invitation; no error if out already."""
         path = f"{_CLIENT}/rooms/{_quoted(room_id)}/leave"
         body = {"reason": reason} if reason else {}
-        await self._request("leave", "POST", path, body=body, user=user)
+        await self._homeserver.request("leave", "POST", path, body=body, user=user)
 
     async def mark_read(self, room_id: str, event_id: str, *, user: str) -> None:
         """Let everybody see that one of our users has read up to an event."""
         path = f"{_CLIENT}/rooms/{_quoted(room_id)}/receipt/m.read/{_quoted(event_id)}"
-        await self._request("mark read", "POST", path, body={}, user=user)
+        await self._homeserver.request("mark read", "POST", path, body={}, user=user)
 
     async def invite(self, room_id: str, user: str, *, sender: str | None = None) -> None:
         """Invite a user; refused with M_FORBIDDEN if the user is in the room."""
         path = f"{_CLIENT}/rooms/{_quoted(room_id)}/invite"
         body = {"user_id": user}
-        await self._request("invite", "POST", path, body=body, user=sender or self.bot_id)
+        await self._homeserver.request(
+            "invite", "POST", path, body=body, user=sender or self.bot_id
+        )
 
     async def joined_members(self, room_id: str, user: str | None = None) -> tuple[str, ...]:
         """The joined users' ids, as `user` (the bot by default) sees them."""
         path = f"{_CLIENT}/rooms/{_quoted(room_id)}/joined_members"
-        answer = await self._request("read members", "GET", path, user=user or self.bot_id)
+        answer = await self._homeserver.request(
+            "read members", "GET", path, user=user or self.bot_id
+        )
         joined = answer.get("joined")
         return tuple(joined) if isinstance(joined, dict) else ()
 
@@ -436,7 +405,9 @@ class MatrixClient:
         """Content of one piece of the room's state, None where there is none."""
         path = f"{_CLIENT}/rooms/{_quoted(room_id)}/state/{_quoted(type)}/{_quoted(state_key)}"
         try:
-            return await self._request(f"read {type}", "GET", path, user=user or self.bot_id)
+            return await self._homeserver.request(
+                f"read {type}", "GET", path, user=user or self.bot_id
+            )
         except MatrixRefused as refusal:
             if refusal.errcode == "M_NOT_FOUND":
                 return None
@@ -450,7 +421,9 @@ class MatrixClient:
         query = {"dir": "b", "limit": str(limit)}
         if start is not None:
             query["from"] = start
-        answer = await self._request("read messages", "GET", path, user=user, query=query)
+        answer = await self._homeserver.request(
+            "read messages", "GET", path, user=user, query=query
+        )
         chunk, end = answer.get("chunk"), answer.get("end")
         events = tuple(chunk) if isinstance(chunk, list) else ()
         return Page(events, end if isinstance(end, str) and events else None)
@@ -474,7 +447,9 @@ class MatrixClient:
         cached = self._turn.get(user)
         if cached is not None and now < cached[0]:
             return cached[1]
-        answer = await self._request("read TURN", "GET", f"{_CLIENT}/voip/turnServer", user=user)
+        answer = await self._homeserver.request(
+            "read TURN", "GET", f"{_CLIENT}/voip/turnServer", user=user
+        )
         uris, ttl = _strings(answer.get("uris")), answer.get("ttl")
         ttl = ttl if isinstance(ttl, int) and ttl > 0 else 600
         servers = None
@@ -484,157 +459,9 @@ class MatrixClient:
         _remember(self._turn, user, (now + ttl / 2, servers))
         return servers
 
-    # --- one call
-
-    async def _request(
-        self,
-        name: str,
-        method: str,
-        path: str,
-        *,
-        body: JsonObject | None = None,
-        file: tuple[str, bytes] | None = None,
-        user: str | None = "",
-        device: str | None = None,
-        query: Mapping[str, str] | None = None,
-        repeatable: bool = True,
-        attempts: int = 8,
-        within: float | None = None,
-    ) -> JsonObject:
-        """Do one call, with repeats.
-
-        Args:
-            name: what the log calls it.
-            file: type and octets, in the place of a body.
-            user: whom to act as; "" for the bot, None for nobody in particular.
-            repeatable: whether an attempt of unknown outcome may be repeated.
-        """
-        content = ("application/json", b"" if body is None else json.dumps(body).encode())
-        parameters = dict(query or {})
-        if user is not None:
-            parameters["user_id"] = user or self.bot_id
-        if device is not None:
-            parameters["device_id"] = device
-        until = time.monotonic() + (self._call_limit if within is None else within)
-        attempt = 0
-        while True:
-            attempt += 1
-            limit = min(_ATTEMPT_LIMIT, until - time.monotonic())
-            outcome = await self._attempt(name, method, path, file or content, parameters, limit)
-            if not isinstance(outcome, _Trouble):
-                return outcome
-            delay = outcome.delay
-            if delay is None:
-                delay = min(_LONGEST_DELAY, _FIRST_DELAY * 2 ** (attempt - 1))
-                delay *= random.uniform(0.5, 1.0)
-            last = attempt == attempts or time.monotonic() + delay >= until
-            if last or not (repeatable or outcome.untouched):
-                if outcome.refusal is not None and attempts == 1:
-                    raise outcome.refusal
-                raise MatrixUnavailable(f"{name}: {outcome.text}")
-            log.info("%s: %s; again in %.1f s", name, outcome.text, delay)
-            await self._sleep(delay)
-
-    async def _attempt(
-        self,
-        name: str,
-        method: str,
-        path: str,
-        content: tuple[str, bytes],
-        query: Mapping[str, str],
-        limit: float,
-    ) -> "JsonObject | _Trouble":
-        """One request: its answer, or why it may be tried again; raises what is final."""
-        started = time.monotonic()
-        try:
-            async with self._open().request(
-                method,
-                # Encoded already: a slash in an id is no separator.
-                URL(self._url + path, encoded=True),
-                params=query,
-                headers={"Content-Type": content[0]},
-                data=content[1] or None,
-                timeout=aiohttp.ClientTimeout(total=max(limit, 0.001)),
-            ) as response:
-                text = await _read(response)
-                status = response.status
-        except aiohttp.ClientConnectorError as error:
-            self.absences += 1
-            return _Trouble(f"no connection ({error.os_error.strerror or error})", untouched=True)
-        except TimeoutError:
-            self.absences += 1
-            return _Trouble(f"no answer within {limit:.0f} s")
-        except aiohttp.ClientError as error:
-            self.absences += 1
-            return _Trouble(f"connection failed ({type(error).__name__})")
-        log.debug("%s: %d after %.1f ms", name, status, (time.monotonic() - started) * 1000)
-        answer = _object(text)
-        succeeded = 200 <= status < 300
-        if succeeded and answer is not None:
-            return answer
-        errcode, words = "M_UNKNOWN", f"HTTP {status}"
-        if answer is not None:
-            errcode, words = str(answer.get("errcode", errcode)), str(answer.get("error", words))
-        refusal = MatrixRefused(errcode, words, status=status)
-        if status == 429:
-            asked = (answer or {}).get("retry_after_ms")
-            delay = asked / 1000 if isinstance(asked, int | float) and asked >= 0 else None
-            return _Trouble("rate limited", untouched=True, delay=delay, refusal=refusal)
-        if status in _AWAY and name != "ping":  # there it is about us
-            self.absences += 1
-        if status >= 500 or succeeded:
-            return _Trouble(f"HTTP {status}", refusal=refusal)
-        raise refusal
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                headers={
-                    "Authorization": f"Bearer {self._as_token}",
-                    "User-Agent": "Ringback",
-                },
-                # Enough for many calls being set up at once; more wait their turn.
-                connector=aiohttp.TCPConnector(limit=64),
-            )
-        return self._session
-
-
-@dataclass(frozen=True, slots=True)
-class _Trouble:
-    """An attempt that failed and may be repeated.
-
-    Attributes:
-        untouched: the request had no effect, for certain.
-        delay: seconds that the homeserver asks us to wait.
-        refusal: its answer, if it gave one.
-    """
-
-    text: str
-    untouched: bool = False
-    delay: float | None = None
-    refusal: MatrixRefused | None = None
-
 
 def _quoted(part: str) -> str:
     return quote(part, safe="")
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """The body, bounded."""
-    text = bytearray()
-    async for chunk in response.content.iter_any():
-        text += chunk
-        if len(text) > _MAX_ANSWER:
-            raise aiohttp.ClientPayloadError("answer too long")
-    return bytes(text)
-
-
-def _object(text: bytes) -> JsonObject | None:
-    try:
-        answer = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return answer if isinstance(answer, dict) else None
 
 
 def _string(answer: JsonObject, key: str) -> str:

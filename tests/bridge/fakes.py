@@ -10,14 +10,9 @@ from typing import Any, cast
 from bridge.config import LineSection
 from bridge.db.interface import Database, Result, Row, Work
 from bridge.db.portals import PortalRow
-from bridge.matrix.client import (
-    MatrixClient,
-    MatrixRefused,
-    MatrixUnavailable,
-    Page,
-    TurnServers,
-)
+from bridge.matrix.client import MatrixClient, Page, TurnServers
 from bridge.matrix.events import RoomEvent
+from bridge.matrix.homeserver import MatrixRefused, MatrixUnavailable
 from bridge.numbers import PhoneNumber
 from media.order import (
     Order,

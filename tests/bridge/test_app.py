@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestServer
 
 from bridge.app import Ringback
 from bridge.config import Config
-from bridge.matrix.client import MatrixRefused
+from bridge.matrix.homeserver import MatrixRefused
 from bridge.setting import Endpoint
 from tests.bridge.fakes import FakePlane
 

@@ -389,7 +389,7 @@ async def test_an_outcome_waits_for_a_homeserver_that_is_away(
 
 
 async def _unreachable(within: float = 60.0) -> None:
-    from bridge.matrix.client import MatrixUnavailable
+    from bridge.matrix.homeserver import MatrixUnavailable
 
     raise MatrixUnavailable("no connection")
 

@@ -7,7 +7,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from bridge.matrix.client import MatrixClient, MatrixRefused, MatrixUnavailable, TurnServers
+from bridge.matrix.client import MatrixClient, TurnServers
+from bridge.matrix.homeserver import MatrixRefused, MatrixUnavailable
 
 GHOST = "@tel_4930:x"
 
