@@ -11,6 +11,7 @@ import base64
 import contextlib
 import re
 import secrets
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -34,9 +35,22 @@ USER = "dave"
 
 
 class Insistent(bandwidth.Bandwidth):
-    """Bandwidth, with its 24 hours of trying gone through in a few minutes."""
+    """Bandwidth, with its 24 hours of trying gone through in a few minutes.
+
+    Attributes:
+        statuses: of each answer that it got, 0 where there was none.
+    """
 
     tries = 1200
+
+    def __init__(self, hook_url: str, *, sleep: Callable[[float], Awaitable[None]]) -> None:
+        super().__init__(hook_url, sleep=sleep)
+        self.statuses: list[int] = []
+
+    async def push(self, push: Push, url: str = "") -> tuple[int, str, bytes]:
+        answer = await super().push(push, url)
+        self.statuses.append(answer[0])
+        return answer
 
 
 class Station:

@@ -73,7 +73,7 @@ async def test_nothing_is_lost_or_doubled_when_the_homeserver_is_killed(
 
 @pytest.mark.timeout(120)
 async def test_a_locked_file_loses_nothing(rig: Rig, station: Station) -> None:
-    await survives(rig, station, locked(station_file(station)), seconds=12)
+    (await survives(rig, station, locked(station_file(station)), seconds=12)).check()
 
 
 @pytest.mark.timeout(120)
@@ -81,7 +81,7 @@ async def test_a_full_disk_loses_nothing(rig: Rig) -> None:
     station = rig.stations["small"]
     await station.start()
     try:
-        await survives(rig, station, full(station_file(station).parent), seconds=4)
+        (await survives(rig, station, full(station_file(station).parent), seconds=4)).check()
     finally:
         await station.stop()
 
@@ -91,7 +91,7 @@ async def test_a_database_server_that_is_gone_loses_nothing(rig: Rig, postgres: 
     station = rig.stations["postgres"]
     await station.start()
     try:
-        await survives(rig, station, gone(postgres), seconds=4)
+        (await survives(rig, station, gone(postgres), seconds=4)).check()
     finally:
         await station.stop()
 
