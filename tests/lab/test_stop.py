@@ -1,5 +1,5 @@
 """SIGTERM: calls go on for the time that the configuration gives them, new ones are refused at
-once, and then both sides of those that are left are told (B21 of our bars).
+once, and then both sides of those that are left are told.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A path to the browser that is lost, and found again by an ICE restart (B35), in virtual time."""
+"""A path to the browser that is lost, and found again by an ICE restart, in virtual time."""
 
 import pytest
 

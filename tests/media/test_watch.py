@@ -1,5 +1,5 @@
-"""Sound that passes in one direction only: noticed within five seconds, and no alarm without a fire
-(B27), in virtual time."""
+"""Sound that passes in one direction only: noticed within five seconds, and nothing else is taken
+for it. In virtual time."""
 
 import pytest
 
