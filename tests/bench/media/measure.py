@@ -10,7 +10,7 @@ from pathlib import Path
 from media.plane import (
     Report,
 )
-from tests.bench.media.engines import Engine
+from tests.bench.media.engines import Engine, Opened
 from tests.bench.media.load import Load
 
 WARM_UP = 2.0  # seconds before anything counts
@@ -70,10 +70,12 @@ async def measure(
     try:
         await engine.start()
         await load.ask({"op": "reset"})
-        # The first call loads what is loaded once; what the others add is what a call takes.
-        opened = [await load.call(engine, 0, case.browser, case.pbx)]
-        before = private_memory(engine.pids)
-        for number in range(1, calls):
+        # The first calls load what each process loads once; what the others add is what one takes.
+        opened: list[Opened] = []
+        before, first = 0, min(calls - 1, len(engine.pids))
+        for number in range(calls):
+            if number == first:
+                before = private_memory(engine.pids)
             opened.append(await load.call(engine, number, case.browser, case.pbx))
         length = WARM_UP + windows * seconds + 0.5
         await load.ask({"op": "run", "seconds": length, "from": WARM_UP})
@@ -92,7 +94,7 @@ async def measure(
         calls=calls,
         cpu=statistics.median(counted),
         windows=tuple(counted),
-        kilobytes=grown / 1024 / max(1, calls - 1),
+        kilobytes=grown / 1024 / (calls - first),
         lost_inside=lost(reports),
         **seen,
     )
