@@ -40,8 +40,7 @@ FLOWS = {
     "air": "PBX → browser, the browser's network is bad",
 }
 CASES = {"T": ("opus", "pcmu"), "W": ("opus", "g722")}
-AT_ONCE = {"Ringback": 24, "rtpengine": 12, "aiortc": 6}  # calls: what two cores carry, load beside
-TALKERS_HEARD = 2
+AT_ONCE = {"Ringback": 12, "rtpengine": 12, "aiortc": 6}  # calls: what two cores carry, load beside
 LISTENED = (Network(), Network(0.05), Network(0.05, bursty=True), Network(jitter=0.2))
 """Where ViSQOL listens too: it takes 4 s for each call."""
 
@@ -89,8 +88,9 @@ class Heard:
 @click.option("--peers", type=click.Path(exists=True, path_type=Path))
 @click.option("--quick", is_flag=True, help="Four networks, one voice, T only.")
 @click.option("--virtual", "alone", is_flag=True, help="Our audio path alone, in virtual time.")
+@click.option("--voices", default=1, show_default=True, help="That say something each.")
 @click.option("--only", default="TW", show_default=True, help="Cases.")
-def main(judge: Path, peers: Path | None, quick: bool, alone: bool, only: str) -> None:
+def main(judge: Path, peers: Path | None, quick: bool, alone: bool, voices: int, only: str) -> None:
     """Judge the sound of calls."""
     networks = LISTENED if quick else NETWORKS
     for letter, codecs in CASES.items():
@@ -101,17 +101,17 @@ def main(judge: Path, peers: Path | None, quick: bool, alone: bool, only: str) -
             if alone:
                 heard = imagine(codecs, networks, folder)
             else:
-                plans = planned(networks, voices=1 if quick or letter != "T" else TALKERS_HEARD)
+                plans = planned(networks, voices)
                 heard = asyncio.run(listen(codecs, plans, engines(peers), folder))
             table = judged(judge, heard, folder)
         show(letter, codecs, networks, table)
 
 
-def planned(networks: Sequence[Network], *, voices: int) -> list[Plan]:
+def planned(networks: Sequence[Network], voices: int) -> list[Plan]:
     """Loss toward the browser is tried with one voice, everything else with so many."""
     plans = [Plan(i, network, "sent", 10 * i) for network in networks for i in range(voices)]
     behind = [n for n in networks if not n.jitter]  # jitter there is the browser's own affair
-    return plans + [Plan(i % 2, n, "received", i) for i, n in enumerate(behind)]
+    return plans + [Plan(0, n, "received", i) for i, n in enumerate(behind)]
 
 
 async def listen(

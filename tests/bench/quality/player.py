@@ -14,6 +14,7 @@ is left in the folder as PCM.
 
 import contextlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,16 @@ class Player(Generator):
         return {"heard": [heard for call in calls for heard in call.heard(folder)]}
 
     def _converse(self, calls: "list[_Spoken]") -> None:
-        schedule = sorted(
-            (at, i, end, data)
-            for i, call in enumerate(calls)
-            for at, end, data in call.packets(i * FRAME / len(calls))
-        )
+        with ThreadPoolExecutor(1) as beside:
+            prepared = beside.submit(_schedule, calls)
+            while not prepared.done():  # who is asked for consent meanwhile answers
+                for each in calls:
+                    each.call.chores(time.monotonic())
+                self._read(0.01)
+        for each in calls:
+            for leg in each.call.ends:
+                leg.arrived.clear()
+        schedule = prepared.result()
         start = time.monotonic() + 0.1
         reports = start + 0.3
         position = 0
@@ -65,6 +71,15 @@ class Player(Generator):
                     call.report()
             due = start + schedule[position][0] if position < len(schedule) else now + 0.005
             self._read(max(0.0, min(due - now, 0.005)))
+
+
+def _schedule(calls: "list[_Spoken]") -> list[tuple[float, int, int, bytes]]:
+    """When, in which call, from which end, what."""
+    return sorted(
+        (at, i, end, data)
+        for i, call in enumerate(calls)
+        for at, end, data in call.packets(i * FRAME / len(calls))
+    )
 
 
 class _Spoken:
@@ -86,8 +101,7 @@ class _Spoken:
         self._network = Network(*network)
         self._place = place
         self._seed = seed
-        for end in call.ends:
-            end.arrived.clear()
+        self._taken: dict[int, list[Arrival]] = {}
 
     def packets(self, offset: float) -> list[tuple[float, int, bytes]]:
         """When, from which end, what: as it is on the wire."""
@@ -146,14 +160,22 @@ class _Spoken:
                 found.append((self._number, "air", path))
         return found
 
-    def _listen(self, at: _End, other: _End, folder: Path, network: Network, seed: int = 0) -> str:
+    def _arrivals(self, at: _End) -> list[Arrival]:
+        """What came, in clear; SRTP takes each packet once."""
+        found = self._taken.get(id(at))
+        if found is not None:
+            return found
         srtp = self.call.srtp(at)
-        arrivals: list[Arrival] = []
+        arrivals = self._taken[id(at)] = []
         for when, data in at.arrived:
             if not 192 <= data[1] <= 223 and (plain := srtp.unprotect(data)) is not None:
                 packet = RtpPacket.parse(plain)
                 if packet.payload_type == at.payload_type:
                     arrivals.append(Arrival(when, packet))
+        return arrivals
+
+    def _listen(self, at: _End, other: _End, folder: Path, network: Network, seed: int = 0) -> str:
+        arrivals = self._arrivals(at)
         fates = network.fates(max(100, len(arrivals)), seed)
         arrived = [
             Arrival(arrival.at + fate, arrival.packet)

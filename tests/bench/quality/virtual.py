@@ -5,6 +5,7 @@ What sockets, SRTP and the worker's loop do is not in it; the runs beside other 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from media.codec import RATES, Encoder, common_rate, encoder
 from media.codec.opus import OpusEncoder
@@ -45,12 +46,19 @@ def spoken(
         fmtp: what the engine says of its Opus; browsers heed `maxplaybackrate` and
             `maxaveragebitrate`, as libwebrtc does.
     """
+    return _spoken(talker, codec, expected_loss, tuple(sorted(fmtp.items())))
+
+
+@cache
+def _spoken(
+    talker: Talker, codec: str, expected_loss: float, fmtp: tuple[tuple[str, str], ...]
+) -> list[bytes]:
     rate = RATES[codec][0]
     pcm = bytes(2 * int(LEAD * rate)) + say(talker, rate) + bytes(2 * int(TAIL * rate))
     coder: Encoder
     if codec == "opus":
         # As browsers set it, who find the bits for copies in what they have.
-        said = {"maxaveragebitrate": BROWSER_BITRATE, **fmtp}
+        said = {"maxaveragebitrate": BROWSER_BITRATE, **dict(fmtp)}
         coder = OpusEncoder(rate, said, bitrate=int(said["maxaveragebitrate"]), complexity=9)
     else:
         coder = encoder(codec, rate, {})
