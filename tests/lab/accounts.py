@@ -14,6 +14,9 @@ ACCOUNTS = (
     Account("g722", codecs="g722"),
     Account("pcma", codecs="alaw"),
     Account("pcmu", codecs="ulaw"),
+    # Without telephone-events: digits are tones in the sound, or INFO requests.
+    Account("inband", codecs="ulaw", settings={"dtmf_mode": "inband"}),
+    Account("info", codecs="ulaw", settings={"dtmf_mode": "info"}),
     Account("tag32", codecs="ulaw", settings={"srtp_tag_32": "yes"}),
     Account(
         "sha256",

@@ -171,6 +171,8 @@ class Lab:
             trunk("late", early_media=False),
             trunk("short"),
             trunk("tag32"),
+            trunk("inband"),
+            trunk("info", digits="info"),
             trunk("sha256"),
             trunk("clear", insecure_rtp="fallback"),
             *(trunk(name, codecs=codecs) for name, codecs in CODECS.items()),
@@ -182,7 +184,7 @@ class Lab:
             line("short", "short", users("short"), ring_seconds=5),
             *(
                 line(name, name, users(name))
-                for name in ("late", "tag32", "sha256", "clear", *CODECS)
+                for name in ("late", "tag32", "inband", "info", "sha256", "clear", *CODECS)
             ),
             line("peer", "peer", users("peer")),
             line(

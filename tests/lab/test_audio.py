@@ -268,6 +268,28 @@ async def test_digits_pass_with_a_narrow_codec(
     assert read["Value"] == "9018"
 
 
+@pytest.mark.parametrize("way", ["inband", "info"])
+async def test_digits_pass_where_the_pbx_has_no_telephone_events(
+    way: str, bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf
+) -> None:
+    """As tones in the sound, or as INFO requests, in both directions; each is one digit. Whether
+    the browser's player makes a whole tone of it is another test's matter.
+    """
+    seen, before, mark = len(pbx.ami.events), bridge.mark, pbx.mark()
+    call = await dial(bridge, await phone_of(way), "2001")
+    await asyncio.sleep(0.7)
+    for digit in "42*7":
+        await call.digit(digit)
+        await asyncio.sleep(0.3)
+    read = await pbx.ami.expect("Digits", since=seen)
+    assert read["Value"] == "42*7"
+    await asyncio.sleep(3)
+    await end(call, pbx)
+    await bridge.logged("bridge.call.record", '"digits":8,', since=before)
+    said = [message for message in pbx.sip(mark) if message.method == "INFO"]
+    assert bool(said) == (way == "info")
+
+
 async def test_every_digit_that_the_pbx_sends_is_heard(
     bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf
 ) -> None:
