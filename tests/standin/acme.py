@@ -10,9 +10,11 @@ from typing import Any
 from aiohttp import web
 
 from tests.standin.standin import (
+    HONEST,
     Covers,
     Fate,
     Push,
+    Signer,
     StandIn,
     Taken,
     document,
@@ -64,16 +66,8 @@ class Acme(StandIn):
     def report(self, taken: Taken, fate: Fate) -> Push:
         raise NotImplementedError("it has none")
 
-    def sign(
-        self,
-        push: Push,
-        url: str,
-        *,
-        key: str | None = None,
-        at: float | None = None,
-        algorithm: str | None = None,
-    ) -> Push:
-        digest = hmac.new((key or HOOK_KEY).encode(), push.body, algorithm or hashlib.sha256)
+    def sign(self, push: Push, url: str, by: Signer = HONEST) -> Push:
+        digest = hmac.new((by.key or HOOK_KEY).encode(), push.body, by.algorithm or hashlib.sha256)
         return Push(push.body, {**push.headers, "X-Acme-Signature": f"v1={digest.hexdigest()}"})
 
     def acknowledged(self, status: int, content_type: str, body: bytes) -> bool:

@@ -11,9 +11,11 @@ from typing import Any
 from aiohttp import web
 
 from tests.standin.standin import (
+    HONEST,
     Covers,
     Fate,
     Push,
+    Signer,
     StandIn,
     Taken,
     document,
@@ -75,17 +77,9 @@ class Bandwidth(StandIn):
         }
         return document([event | ({"errorCode": 4720} if fate is Fate.LOST else {})])
 
-    def sign(
-        self,
-        push: Push,
-        url: str,
-        *,
-        key: str | None = None,
-        at: float | None = None,
-        algorithm: str | None = None,
-    ) -> Push:
-        login = f"{HOOK_USER}:{key or HOOK_PASSWORD}".encode()
-        scheme = "Basic" if algorithm is None else "Bearer"
+    def sign(self, push: Push, url: str, by: Signer = HONEST) -> Push:
+        login = f"{HOOK_USER}:{by.key or HOOK_PASSWORD}".encode()
+        scheme = "Basic" if by.algorithm is None else "Bearer"
         proof = f"{scheme} {base64.b64encode(login).decode()}"
         return Push(push.body, {**push.headers, "Authorization": proof})
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from tests.standin.standin import Covers, Fate, Push, Rejected, StandIn, Taken, form
+from tests.standin.standin import HONEST, Covers, Fate, Push, Rejected, Signer, StandIn, Taken, form
 
 USERNAME, PASSWORD = "u0123456789abcdef0123456789abcdef", "0123456789ABCDEF0123456789ABCDEF"
 SOURCE = "176.10.154.199"
@@ -43,15 +43,7 @@ class Elks(StandIn):
         when = {"delivered": "2026-01-01T00:00:00.000000"} if fate is Fate.DELIVERED else {}
         return form({"id": taken.id, "status": status, **when})
 
-    def sign(
-        self,
-        push: Push,
-        url: str,
-        *,
-        key: str | None = None,
-        at: float | None = None,
-        algorithm: str | None = None,
-    ) -> Push:
+    def sign(self, push: Push, url: str, by: Signer = HONEST) -> Push:
         return Push(push.body, push.headers, source=SOURCE)
 
     def acknowledged(self, status: int, content_type: str, body: bytes) -> bool:

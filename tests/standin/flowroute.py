@@ -11,9 +11,11 @@ from typing import Any
 from aiohttp import web
 
 from tests.standin.standin import (
+    HONEST,
     Covers,
     Fate,
     Push,
+    Signer,
     StandIn,
     Taken,
     digits,
@@ -70,15 +72,7 @@ class Flowroute(StandIn):
         data = {"type": "delivery_receipt", "id": taken.id, "attributes": attributes}
         return document({"data": data})
 
-    def sign(
-        self,
-        push: Push,
-        url: str,
-        *,
-        key: str | None = None,
-        at: float | None = None,
-        algorithm: str | None = None,
-    ) -> Push:
+    def sign(self, push: Push, url: str, by: Signer = HONEST) -> Push:
         return Push(push.body, push.headers, source=SOURCE)
 
     def acknowledged(self, status: int, content_type: str, body: bytes) -> bool:

@@ -7,7 +7,7 @@ Which of them a provider's proof tells from its own is a matter of what it cover
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tests.standin.standin import FORM, JSON, Covers, Push, StandIn
+from tests.standin.standin import FORM, JSON, Covers, Push, Signer, StandIn
 
 FOREIGN = "192.0.2.66"
 OLD = 26 * 3600.0  # seconds: more than the day for which Vonage repeats what it has signed once
@@ -54,12 +54,12 @@ def _with_proof(change: Callable[[str], str]) -> Callable[[StandIn, Push], Push]
 
 
 def _other_key(provider: StandIn, push: Push) -> Push:
-    return provider.sign(push, provider.hook_url, key="key-of-another-account-0123456789")
+    return provider.sign(push, provider.hook_url, Signer(key="key-of-another-account-0123456789"))
 
 
 def _other_algorithm(provider: StandIn, push: Push) -> Push:
     algorithm = "none" if type(provider).__name__ == "VonageMessages" else "md5"
-    return provider.sign(push, provider.hook_url, algorithm=algorithm)
+    return provider.sign(push, provider.hook_url, Signer(algorithm=algorithm))
 
 
 def _other_address(provider: StandIn, push: Push) -> Push:
@@ -113,7 +113,7 @@ def _as_json(provider: StandIn, push: Push) -> Push:
 
 def _at(age: float) -> Callable[[StandIn, Push], Push]:
     def make(provider: StandIn, push: Push) -> Push:
-        return provider.sign(push, provider.hook_url, at=provider.clock() - age)
+        return provider.sign(push, provider.hook_url, Signer(at=provider.clock() - age))
 
     return make
 

@@ -16,9 +16,11 @@ from xml.etree import ElementTree
 from aiohttp import web
 
 from tests.standin.standin import (
+    HONEST,
     Covers,
     Fate,
     Push,
+    Signer,
     StandIn,
     Taken,
     digits,
@@ -73,18 +75,12 @@ class Plivo(StandIn):
             }
         )
 
-    def sign(
-        self,
-        push: Push,
-        url: str,
-        *,
-        key: str | None = None,
-        at: float | None = None,
-        algorithm: str | None = None,
-    ) -> Push:
+    def sign(self, push: Push, url: str, by: Signer = HONEST) -> Push:
         parts, once = urlsplit(url), nonce()
         signed = f"{parts.scheme}://{parts.netloc}{parts.path}{once}"
-        digest = hmac.new((key or TOKEN).encode(), signed.encode(), algorithm or hashlib.sha256)
+        digest = hmac.new(
+            (by.key or TOKEN).encode(), signed.encode(), by.algorithm or hashlib.sha256
+        )
         proof = {
             "X-Plivo-Signature-V2": base64.b64encode(digest.digest()).decode(),
             "X-Plivo-Signature-V2-Nonce": once,

@@ -11,10 +11,12 @@ from typing import Any
 from aiohttp import web
 
 from tests.standin.standin import (
+    HONEST,
     Covers,
     Fate,
     Push,
     Rejected,
+    Signer,
     StandIn,
     Taken,
     json_object,
@@ -39,15 +41,7 @@ class Sipgate(StandIn):
     def report(self, taken: Taken, fate: Fate) -> Push:
         raise NotImplementedError("it has none")
 
-    def sign(
-        self,
-        push: Push,
-        url: str,
-        *,
-        key: str | None = None,
-        at: float | None = None,
-        algorithm: str | None = None,
-    ) -> Push:
+    def sign(self, push: Push, url: str, by: Signer = HONEST) -> Push:
         return push
 
     def acknowledged(self, status: int, content_type: str, body: bytes) -> bool:

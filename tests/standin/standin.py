@@ -114,6 +114,24 @@ class Covers(Enum):
     SOURCE = auto()  # the address that it came from
 
 
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Who proves a hook, where it is not the provider with our account.
+
+    Attributes:
+        key: another account's than ours.
+        at: when it says that it was signed, seconds since 1970.
+        algorithm: another hash than the documented one.
+    """
+
+    key: str | None = None
+    at: float | None = None
+    algorithm: str | None = None
+
+
+HONEST = Signer()
+
+
 class Rejected(Exception):
     """A request to the interface that the provider does not take, with its answer."""
 
@@ -193,22 +211,8 @@ class StandIn(ABC):
         """What became of a text, not signed yet."""
 
     @abstractmethod
-    def sign(
-        self,
-        push: Push,
-        url: str,
-        *,
-        key: str | None = None,
-        at: float | None = None,
-        algorithm: str | None = None,
-    ) -> Push:
-        """Prove a hook.
-
-        Args:
-            key: another account's than ours.
-            at: when it says that it was signed, seconds since 1970.
-            algorithm: another hash than the documented one.
-        """
+    def sign(self, push: Push, url: str, by: Signer = HONEST) -> Push:
+        """Prove a hook as `by` does."""
 
     @abstractmethod
     def acknowledged(self, status: int, content_type: str, body: bytes) -> bool:

@@ -13,9 +13,11 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.standin.standin import (
+    HONEST,
     Covers,
     Fate,
     Push,
+    Signer,
     StandIn,
     Taken,
     document,
@@ -79,19 +81,11 @@ class Telnyx(StandIn):
         }
         return document({"data": data, "meta": {"attempt": 1, "delivered_to": self.hook_url}})
 
-    def sign(
-        self,
-        push: Push,
-        url: str,
-        *,
-        key: str | None = None,
-        at: float | None = None,
-        algorithm: str | None = None,
-    ) -> Push:
-        time = str(int(self.clock() if at is None else at))
+    def sign(self, push: Push, url: str, by: Signer = HONEST) -> Push:
+        time = str(int(self.clock() if by.at is None else by.at))
         # There is no other algorithm; the words without their time are another message.
-        signed = push.body if algorithm else f"{time}|".encode() + push.body
-        signature = (OURS if key is None else ANOTHER).sign(signed)
+        signed = push.body if by.algorithm else f"{time}|".encode() + push.body
+        signature = (OURS if by.key is None else ANOTHER).sign(signed)
         proof = {
             "telnyx-signature-ed25519": base64.b64encode(signature).decode(),
             "telnyx-timestamp": time,

@@ -16,9 +16,11 @@ from xml.etree import ElementTree
 from aiohttp import web
 
 from tests.standin.standin import (
+    HONEST,
     Covers,
     Fate,
     Push,
+    Signer,
     StandIn,
     Taken,
     fields_of,
@@ -72,18 +74,10 @@ class Twilio(StandIn):
         }
         return form(fields | ({"ErrorCode": "30003"} if fate is Fate.LOST else {}))
 
-    def sign(
-        self,
-        push: Push,
-        url: str,
-        *,
-        key: str | None = None,
-        at: float | None = None,
-        algorithm: str | None = None,
-    ) -> Push:
+    def sign(self, push: Push, url: str, by: Signer = HONEST) -> Push:
         fields = fields_of(push)
         signed = url + "".join(f"{name}{fields[name]}" for name in sorted(fields))
-        digest = hmac.new((key or TOKEN).encode(), signed.encode(), algorithm or hashlib.sha1)
+        digest = hmac.new((by.key or TOKEN).encode(), signed.encode(), by.algorithm or hashlib.sha1)
         signature = base64.b64encode(digest.digest()).decode()
         return Push(push.body, {**push.headers, "X-Twilio-Signature": signature})
 

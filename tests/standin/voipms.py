@@ -11,7 +11,17 @@ from urllib.parse import parse_qsl, quote
 
 from aiohttp import web
 
-from tests.standin.standin import Covers, Fate, Push, Rejected, StandIn, Taken, require
+from tests.standin.standin import (
+    HONEST,
+    Covers,
+    Fate,
+    Push,
+    Rejected,
+    Signer,
+    StandIn,
+    Taken,
+    require,
+)
 
 USERNAME, PASSWORD = "owner@example.org", "api-password"
 LAYOUT = "?id={ID}&from={FROM}&to={TO}&message={MESSAGE}&media={MEDIA}"
@@ -43,15 +53,7 @@ class VoipMs(StandIn):
     def report(self, taken: Taken, fate: Fate) -> Push:
         raise NotImplementedError("it has none")
 
-    def sign(
-        self,
-        push: Push,
-        url: str,
-        *,
-        key: str | None = None,
-        at: float | None = None,
-        algorithm: str | None = None,
-    ) -> Push:
+    def sign(self, push: Push, url: str, by: Signer = HONEST) -> Push:
         return push
 
     def acknowledged(self, status: int, content_type: str, body: bytes) -> bool:

@@ -15,9 +15,11 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 from aiohttp import web
 
 from tests.standin.standin import (
+    HONEST,
     Covers,
     Fate,
     Push,
+    Signer,
     StandIn,
     Taken,
     digits,
@@ -73,18 +75,10 @@ class VonageMessages(StandIn):
         }
         return document(said | ({"error": error} if fate is Fate.LOST else {}))
 
-    def sign(
-        self,
-        push: Push,
-        url: str,
-        *,
-        key: str | None = None,
-        at: float | None = None,
-        algorithm: str | None = None,
-    ) -> Push:
-        head = {"alg": algorithm or "HS256", "typ": "JWT"}
+    def sign(self, push: Push, url: str, by: Signer = HONEST) -> Push:
+        head = {"alg": by.algorithm or "HS256", "typ": "JWT"}
         claims = {
-            "iat": int(self.clock() if at is None else at),
+            "iat": int(self.clock() if by.at is None else by.at),
             "jti": str(uuid4()),
             "iss": "Vonage",
             "payload_hash": hashlib.sha256(push.body).hexdigest(),
@@ -92,8 +86,8 @@ class VonageMessages(StandIn):
             "application_id": str(uuid5(NAMESPACE_URL, "application")),
         }
         signed = f"{_encode(json.dumps(head).encode())}.{_encode(json.dumps(claims).encode())}"
-        digest = hmac.new((key or SIGNATURE_SECRET).encode(), signed.encode(), hashlib.sha256)
-        signature = "" if algorithm == "none" else _encode(digest.digest())
+        digest = hmac.new((by.key or SIGNATURE_SECRET).encode(), signed.encode(), hashlib.sha256)
+        signature = "" if by.algorithm == "none" else _encode(digest.digest())
         token = f"Bearer {signed}.{signature}"
         return Push(push.body, {**push.headers, "Authorization": token})
 

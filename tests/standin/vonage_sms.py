@@ -14,10 +14,12 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from tests.standin.standin import (
+    HONEST,
     Covers,
     Fate,
     Push,
     Rejected,
+    Signer,
     StandIn,
     Taken,
     digits,
@@ -78,18 +80,13 @@ class VonageSms(StandIn):
             }
         )
 
-    def sign(
-        self,
-        push: Push,
-        url: str,
-        *,
-        key: str | None = None,
-        at: float | None = None,
-        algorithm: str | None = None,
-    ) -> Push:
+    def sign(self, push: Push, url: str, by: Signer = HONEST) -> Push:
         fields: dict[str, str] = json.loads(push.body)
-        fields |= {"nonce": nonce(), "timestamp": str(int(self.clock() if at is None else at))}
-        fields["sig"] = signature(fields, key or SIGNATURE_SECRET, algorithm or self.method)
+        fields |= {
+            "nonce": nonce(),
+            "timestamp": str(int(self.clock() if by.at is None else by.at)),
+        }
+        fields["sig"] = signature(fields, by.key or SIGNATURE_SECRET, by.algorithm or self.method)
         return document(fields)
 
     def acknowledged(self, status: int, content_type: str, body: bytes) -> bool:

@@ -17,7 +17,7 @@ from tests.standin.flowroute import Flowroute
 from tests.standin.forgery import FORGERIES
 from tests.standin.plivo import Plivo
 from tests.standin.sipgate import Sipgate
-from tests.standin.standin import RETRY_AFTER, Came, Covers, Fate, StandIn, Taken, Trouble
+from tests.standin.standin import RETRY_AFTER, Came, Covers, Fate, Signer, StandIn, Taken, Trouble
 from tests.standin.telnyx import Telnyx
 from tests.standin.twilio import Twilio
 from tests.standin.voipms import VoipMs
@@ -174,9 +174,9 @@ async def test_a_signature_of_telnyx_is_good_for_five_minutes(age: float, tmp_pa
     provider = make(Telnyx)
     async with opened(provider, tmp_path) as desk:
         content = provider.content("1", FRIEND, OURS, "hello")
-        push = provider.sign(content, HOOK_URL, at=NOW - age)
+        push = provider.sign(content, HOOK_URL, Signer(at=NOW - age))
         assert (await provider.push(push))[0] == 403
-        push = provider.sign(content, HOOK_URL, at=NOW - age * 0.95)
+        push = provider.sign(content, HOOK_URL, Signer(at=NOW - age * 0.95))
         assert (await provider.push(push))[0] == 200
         assert await desk.stored() == 1
 
