@@ -5,6 +5,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,6 +62,7 @@ class GroupStation(Station):
             [*command, "run", "-c", self.bridge.config],
             log=folder / "log",
             cwd=folder,
+            environment={"PYTHONPATH": str(Path(__file__).parents[2])},  # where `tests` is
         )
 
     async def close(self) -> None:
