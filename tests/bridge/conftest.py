@@ -9,10 +9,12 @@ import itertools
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -84,7 +86,7 @@ def postgres() -> Iterator[str]:
         yield f"postgres://ringback@/postgres?host={folder}"
     finally:
         if server is not None:
-            server.terminate()
+            server.send_signal(signal.SIGQUIT)  # nobody needs what is in there
             server.wait(20)
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -96,16 +98,78 @@ async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncI
         yield f"sqlite:{tmp_path / 'test.db'}"
         return
     server: str = request.getfixturevalue("postgres")
-    schema = f"test_{next(_counter)}"
-    connection = await asyncpg.connect(server)
-    await connection.execute(f"CREATE SCHEMA {schema}")
-    await connection.close()
-    yield f"{server}&search_path={schema}"
+    yield f"{server}&search_path={await _new_schema(server)}"
 
 
-@pytest.fixture
-async def database(database_url: str) -> AsyncIterator[Database]:
-    """An open, migrated, empty database."""
-    opened = await databases.open(database_url)
+@pytest.fixture(params=["sqlite", "postgres"])
+async def database(
+    request: pytest.FixtureRequest, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Database]:
+    """An open, migrated, empty database.
+
+    Migrations are tried by `database_url`. Here they are made once, and then a file is copied, or a
+    schema emptied that another test had.
+    """
+    if request.param == "sqlite":
+        template = tmp_path_factory.getbasetemp() / "migrated.db"
+        if not template.exists():
+            await (await databases.open(f"sqlite:{template}")).stop()
+        shutil.copyfile(template, tmp_path / "test.db")
+        opened = await databases.open(f"sqlite:{tmp_path / 'test.db'}")
+        yield opened
+        await opened.stop()
+        return
+    server: str = request.getfixturevalue("postgres")
+    schema = _free_schemas.pop() if _free_schemas else await _new_schema(server)
+    opened = await databases.open(f"{server}&search_path={schema}")
+    made = await _relations(opened)
     yield opened
+    changed = await _relations(opened) != made
     await opened.stop()
+    if not changed:
+        await _empty(server, schema, made)
+        _free_schemas.append(schema)
+
+
+_Relations = frozenset[tuple[str, bytes]]
+_free_schemas: list[str] = []
+
+
+async def _new_schema(server: str) -> str:
+    schema = f"test_{next(_counter)}"
+    async with _connected(server) as connection:
+        await connection.execute(f"CREATE SCHEMA {schema}")
+    return schema
+
+
+async def _relations(database: Database) -> _Relations:
+    """Tables ("r") and sequences ("S")."""
+    found = await database.fetch(
+        "SELECT relname, relkind FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
+        " WHERE nspname = current_schema() AND relkind IN ('r', 'S')"
+    )
+    return frozenset((row["relname"], row["relkind"]) for row in found)
+
+
+async def _empty(server: str, schema: str, made: _Relations) -> None:
+    """Leave nothing in the tables but their version."""
+    commands = [
+        "SET lock_timeout = '5s'",
+        "SET session_replication_role = replica",  # in any order
+    ]
+    for name, kind in made:
+        if kind == b"S":
+            commands.append(f"ALTER SEQUENCE {schema}.{name} RESTART")
+        elif name != "version":
+            commands.append(f"DELETE FROM {schema}.{name}")
+    async with _connected(server) as connection:
+        await connection.execute(";".join(commands))
+
+
+@asynccontextmanager
+async def _connected(server: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    connection = await asyncpg.connect(server)
+    try:
+        yield connection
+    finally:
+        await connection.close()
