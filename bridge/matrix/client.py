@@ -293,22 +293,6 @@ class MatrixClient:
             room_id, "m.room.message", content, sender=sender or self.bot_id, txn_id=txn_id
         )
 
-    async def send_state(
-        self,
-        room_id: str,
-        type: str,
-        content: JsonObject,
-        *,
-        state_key: str = "",
-        sender: str | None = None,
-    ) -> str:
-        """Set state of a room; repeating it changes nothing."""
-        path = f"{_CLIENT}/rooms/{_quoted(room_id)}/state/{_quoted(type)}/{_quoted(state_key)}"
-        answer = await self._homeserver.request(
-            f"set {type}", "PUT", path, body=content, user=sender or self.bot_id
-        )
-        return _string(answer, "event_id")
-
     # --- rooms
 
     async def create_room(

@@ -15,7 +15,7 @@ from bridge.road.road import ApiAnswer, Arrival, Delivery, Receipt, Road
 from bridge.road.sipgate import Sipgate
 from tests.bridge.fakes import FakeMatrix
 from tests.bridge.test_outbox import OURS, World, settle
-from tests.bridge.test_texting import ALICE, BOB, until
+from tests.bridge.test_texting import ALICE, BOB, until, worked_off
 
 CAROL, DAN, ERIN = "+15551234567", "+15550001111", "+15550002222"
 GROUP = PhoneNumber(f"{DAN},{CAROL}")
@@ -114,7 +114,7 @@ async def test_what_one_of_the_group_did_not_get_is_told_and_not_sent_again(
         ],
     )
     await until(world.matrix.notices)
-    await asyncio.sleep(0.02)
+    await worked_off(world.texting)
     assert world.matrix.notices() == ["Not delivered to +1 555-000-1111: the number is unknown."]
     await settle(database, ["sent"])
 

@@ -1,6 +1,5 @@
 """Read receipts both ways: of the ghost where a phone says so, and to who wrote where he asks."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
@@ -17,7 +16,7 @@ from sip.presentation import Presentation
 from sip.uri import NameAddr
 from tests.bridge import test_groups, test_outbox
 from tests.bridge.fakes import FakeMatrix
-from tests.bridge.test_texting import ALICE, BOB, GHOST, NUMBER, World, until
+from tests.bridge.test_texting import ALICE, BOB, GHOST, NUMBER, World, until, worked_off
 
 CAROL = "+493087654321"
 WANTED = NotificationsWanted(
@@ -44,7 +43,7 @@ async def arrived(world: World, *texts: tuple[str, NotificationsWanted | None]) 
         world.arrive(key.encode(), key=key, wanted=wanted)
         await until(partial(_is_said, world, key))
     rooms = {room["invite"][0]: id for id, room in world.matrix.rooms.items()}
-    await asyncio.sleep(0.02)  # what was said is being written down
+    await worked_off(world.texting)  # what was said is written down
     return rooms
 
 
@@ -71,7 +70,7 @@ async def test_who_asks_is_told_once_that_a_text_was_read(world: World) -> None:
     for user in (ALICE, ALICE, BOB):
         read(world, rooms[user], event_of(world, "one", rooms[user]), user)
         await until(lambda: world.trunk.fake.displayed)
-    await asyncio.sleep(0.02)
+    await worked_off(world.texting)
     assert world.trunk.fake.displayed == [replace(WANTED, wishes=frozenset({Wish.DISPLAY}))]
     assert world.trunk.fake.callers[-1] == Presentation("+493011111", "House")
 
@@ -81,7 +80,7 @@ async def test_a_receipt_means_all_texts_before_it_and_none_after(world: World) 
     rooms = await arrived(world, ("a", asked[0]), ("b", asked[1]), ("quiet", None), ("d", asked[3]))
     read(world, rooms[ALICE], event_of(world, "quiet", rooms[ALICE]))
     await until(lambda: len(world.trunk.fake.displayed) == 2)
-    await asyncio.sleep(0.02)
+    await worked_off(world.texting)
     assert [wanted.message_id for wanted in world.trunk.fake.displayed] == ["id-0", "id-1"]
 
 
@@ -89,7 +88,7 @@ async def test_who_does_not_ask_is_not_told(world: World) -> None:
     delivery = replace(WANTED, wishes=frozenset({Wish.POSITIVE_DELIVERY}))
     rooms = await arrived(world, ("one", delivery), ("two", None))
     read(world, rooms[ALICE], event_of(world, "two", rooms[ALICE]))
-    await asyncio.sleep(0.03)
+    await worked_off(world.texting)
     assert world.trunk.fake.displayed == []
 
 
@@ -97,7 +96,7 @@ async def test_nobody_is_told_unless_the_trunk_says_so(database: Database) -> No
     world = World(database, FakeMatrix(), users=(ALICE, BOB))
     rooms = await arrived(world, ("one", WANTED))
     read(world, rooms[ALICE], event_of(world, "one", rooms[ALICE]))
-    await asyncio.sleep(0.03)
+    await worked_off(world.texting)
     assert world.trunk.fake.displayed == []
     assert await database.fetchval("SELECT COUNT(wanted) + COUNT(event_id) FROM text_in") == 0
     await world.texting.stop()
@@ -110,7 +109,7 @@ async def test_receipts_of_others_and_elsewhere_say_nothing(world: World) -> Non
     read(world, rooms[BOB], event, BOB)
     read(world, "!other:example.org", event)
     read(world, rooms[ALICE], "$unknown")
-    await asyncio.sleep(0.03)
+    await worked_off(world.texting)
     assert world.trunk.fake.displayed == []
 
 

@@ -128,6 +128,11 @@ async def until(condition: Callable[[], Any]) -> None:
             await asyncio.sleep(0.001)
 
 
+async def worked_off(texting: Texting) -> None:
+    """Wait until nothing is done any more of what came."""
+    await until(lambda: not texting._tasks._running)
+
+
 @pytest.fixture
 async def world(database: Database) -> AsyncIterator[World]:
     made = World(database, FakeMatrix())
