@@ -38,6 +38,10 @@ class Event:
         return str(self.content.get("body", ""))
 
 
+def _read(room: str, event: Content, at: float) -> Event:
+    return Event(room, event["type"], event["sender"], event["content"], event["event_id"], at)
+
+
 class MatrixError(Exception):
     """The homeserver refused."""
 
@@ -51,6 +55,7 @@ class MatrixUser:
         self.id = ""
         self.device = ""
         self.events: list[Event] = []
+        self._seen: set[str] = set()
         self.invites: dict[str, list[Mapping[str, Any]]] = {}
         self.joins_at_once = True
         self._password = password
@@ -179,13 +184,16 @@ class MatrixUser:
         found: list[Event] = []
         start = ""
         while True:
-            query = f"dir=b&limit=1000{f'&from={start}' if start else ''}"
-            said = await self.request("GET", f"rooms/{quote(room)}/messages?{query}")
-            for e in said["chunk"]:
-                found.append(Event(room, e["type"], e["sender"], e["content"], e["event_id"], 0.0))
-            start = said.get("end", "")
-            if not start or not said["chunk"]:
+            page, start = await self._page_back(room, start)
+            found += (_read(room, event, 0.0) for event in page)
+            if not start:
                 return found[::-1]
+
+    async def _page_back(self, room: str, start: str, limit: int = 1000) -> tuple[list[Any], str]:
+        """Events before `start`, the newest first, and where those before them are, if any."""
+        query = f"dir=b&limit={limit}{f'&from={start}' if start else ''}"
+        said = await self.request("GET", f"rooms/{quote(room)}/messages?{query}")
+        return said["chunk"], said.get("end", "") if said["chunk"] else ""
 
     async def wait(
         self,
@@ -233,21 +241,39 @@ class MatrixUser:
             query = f"timeout=20000&since={since}" if since else "timeout=0"
             try:
                 said = await self.request("GET", f"sync?{query}")
+                rooms = said.get("rooms", {})
+                missed = {
+                    room: await self._missed(room, update["timeline"]["prev_batch"])
+                    for room, update in rooms.get("join", {}).items()
+                    if since and update["timeline"]["limited"]
+                }
             except aiohttp.ClientError:  # the homeserver is away, as far as a test lets it be
                 await asyncio.sleep(0.1)
                 continue
             now = time.monotonic()
             since = said["next_batch"]
-            rooms = said.get("rooms", {})
             for room, invite in rooms.get("invite", {}).items():
                 self.invites[room] = invite["invite_state"]["events"]
                 if self.joins_at_once:
                     await self.join(room)
             for room, update in rooms.get("join", {}).items():
-                for e in update["timeline"]["events"]:
-                    sender, content = e["sender"], e["content"]
-                    self.events.append(Event(room, e["type"], sender, content, e["event_id"], now))
+                for event in (*missed.get(room, ()), *update["timeline"]["events"]):
+                    if event["event_id"] not in self._seen:
+                        self._seen.add(event["event_id"])
+                        self.events.append(_read(room, event, now))
             first.set()
+
+    async def _missed(self, room: str, start: str) -> list[Any]:
+        """What lies between the events that a sync gave and those of the one before it; a sync has
+        only the newest few of each room."""
+        missed: list[Any] = []
+        while start:
+            page, start = await self._page_back(room, start, limit=100)
+            new = [event for event in page if event["event_id"] not in self._seen]
+            missed += new
+            if len(new) < len(page):
+                break
+        return missed[::-1]
 
     # --- calls
 

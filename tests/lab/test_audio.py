@@ -234,10 +234,21 @@ async def test_early_media_goes_on_into_the_answered_call(
     assert_tone(late, browser.TONE)
 
 
+def assert_digits(heard: Sound, sent: str) -> None:
+    """The browser played the digits that were sent, of which none is followed by itself.
+
+    On a busy machine its player breaks a tone in two, or swallows one, now and then. So a digit
+    that was sent twice is looked for in the record of the call, which has what we passed on.
+    """
+    keys = "".join(key for key, _ in itertools.groupby(audio.digits(heard)))
+    assert len(keys) >= len(sent) - 1
+    assert keys == "".join(digit for digit in sent if digit in keys)
+
+
 async def test_digits_of_the_dial_pad_reach_the_pbx_and_its_digits_reach_the_browser(
     bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf
 ) -> None:
-    seen = len(pbx.ami.events)
+    seen, before = len(pbx.ami.events), bridge.mark
     phone = await phone_of("alice")
     call = await dial(bridge, phone, "2001")
     await asyncio.sleep(0.7)
@@ -250,7 +261,8 @@ async def test_digits_of_the_dial_pad_reach_the_pbx_and_its_digits_reach_the_bro
     await asyncio.sleep(3)
     heard = await call.heard()
     await end(call, pbx)
-    assert audio.digits(heard) == "42*7"
+    assert_digits(heard, "42*7")
+    await bridge.logged("bridge.call.record", '"digits":8,', since=before)
 
 
 @pytest.mark.parametrize("codec", ["pcmu"])
@@ -296,17 +308,12 @@ EVERY_DIGIT = "0123456789*#ABCD"
 async def test_every_digit_that_the_pbx_sends_is_heard(
     bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf
 ) -> None:
-    """No digit is followed by itself, so that a tone which the browser's player breaks in two is
-    told from a digit sent twice. On a busy machine the player swallows one now and then, too; what
-    we passed on is in the record.
-    """
     before = bridge.mark
     call = await dial(bridge, await phone_of("alice"), "2000")
     await asyncio.sleep(6.5)
-    heard = "".join(key for key, _ in itertools.groupby(audio.digits(await call.heard())))
+    heard = await call.heard()
     await end(call, pbx)
-    assert len(heard) >= len(EVERY_DIGIT) - 1
-    assert heard == "".join(digit for digit in EVERY_DIGIT if digit in heard)
+    assert_digits(heard, EVERY_DIGIT)
     await bridge.logged("bridge.call.record", '"digits":16,', since=before)
 
 
