@@ -10,92 +10,34 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from enum import Enum
 from struct import Struct
-from typing import Any
+from typing import Any, get_args
 
 from media.order import (
-    Accept,
-    Collect,
-    Collected,
     CollectEnd,
-    Expect,
-    Level,
-    Listen,
     Order,
-    Play,
-    Played,
     PlayEnd,
-    Press,
     Prompt,
-    Record,
-    Recorded,
     RecordEnd,
     SoundFile,
-    StopCollecting,
-    StopPlaying,
-    StopRecording,
-    TakeDigit,
     Tone,
     ToneSignal,
 )
 from media.plane import (
-    AnswerReady,
-    AudioBack,
-    AudioLost,
-    Closed,
-    Connected,
-    Digit,
     Encryption,
-    Failed,
     Failure,
-    Flowing,
     MediaEvent,
-    OfferReady,
-    Refused,
     Report,
     SessionSettings,
     Side,
     SideReport,
-    Unencrypted,
 )
 
-MAX_MESSAGE = 256 * 1024
+# A description has 64 Ki characters at most, JSON takes up to twelve bytes for one of them, and an
+# answer may say twice what the offer says.
+MAX_MESSAGE = 2 * 1024 * 1024
 _LENGTH = Struct("!I")
-_EVENTS: dict[str, type[MediaEvent]] = {
-    event.__name__: event
-    for event in (
-        OfferReady,
-        AnswerReady,
-        Connected,
-        Unencrypted,
-        Flowing,
-        AudioLost,
-        AudioBack,
-        Digit,
-        Played,
-        Recorded,
-        Collected,
-        Level,
-        Failed,
-        Refused,
-        Closed,
-    )
-}
-_ORDERS: dict[str, type[Order]] = {
-    order.__name__: order
-    for order in (
-        Accept,
-        Press,
-        TakeDigit,
-        Play,
-        StopPlaying,
-        Record,
-        StopRecording,
-        Collect,
-        StopCollecting,
-        Listen,
-        Expect,
-    )
-}
+_EVENTS: dict[str, type[MediaEvent]] = {event.__name__: event for event in get_args(MediaEvent)}
+_ORDERS: dict[str, type[Order]] = {order.__name__: order for order in get_args(Order)}
 
 Message = dict[str, Any]
 
@@ -105,9 +47,10 @@ class ControlError(Exception):
 
 
 def frame(message: Message) -> bytes:
+    """A message as it is written; raises `ValueError` if it is too long to be one."""
     body = json.dumps(message, separators=(",", ":")).encode()
     if len(body) > MAX_MESSAGE:
-        raise ControlError(f"message of {len(body)} bytes")
+        raise ValueError(f"message of {len(body)} bytes")
     return _LENGTH.pack(len(body)) + body
 
 

@@ -55,6 +55,7 @@ from media.plane import (
     Side,
 )
 from media.recording import Recording
+from media.sdp import MAX_LENGTH
 from media.shelf import Shelf
 from media.sound import unpack
 
@@ -65,7 +66,7 @@ START_LIMIT = 10.0  # seconds for a worker to come up
 STOP_LIMIT = 3.0  # seconds for sessions, then for workers, to end
 _PING_INTERVAL = 1.0
 _UNANSWERED_PINGS = 3
-_MOST_UNWRITTEN = 1024 * 1024  # bytes that a worker may leave unread
+_MOST_UNWRITTEN = 4 * 1024 * 1024  # bytes that a worker may leave unread
 _LEAST_PORTS = 4  # what one session takes, and one that rests
 _RESOLVE_LIMIT = 0.8  # seconds; descriptions wait for a second in all
 _MOST_SERVERS = 4
@@ -202,6 +203,11 @@ async def _resolve(server: Server) -> Message | None:
     return {"server": asdict(server), "address": address}
 
 
+def _bounded(sdp: str) -> str:
+    """What is too long to be read need not be carried; the worker refuses it in words."""
+    return sdp[: MAX_LENGTH + 1]
+
+
 class LocalSession:
     """One session as the user holds it; obeys `media.plane.MediaSession`."""
 
@@ -222,10 +228,10 @@ class LocalSession:
         self._is_closed = False
 
     def offer(self, side: Side, sdp: str) -> None:
-        self.tell("offer", side=side.value, sdp=sdp)
+        self.tell("offer", side=side.value, sdp=_bounded(sdp))
 
     def answer(self, side: Side, sdp: str) -> None:
-        self.tell("answer", side=side.value, sdp=sdp)
+        self.tell("answer", side=side.value, sdp=_bounded(sdp))
 
     def ask(self, side: Side) -> None:
         self.tell("ask", side=side.value)

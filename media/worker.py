@@ -79,6 +79,7 @@ class _Entry:
     sockets: dict[int, socket.socket] = field(default_factory=dict)
     streams: dict[int, Stream] = field(default_factory=dict)
     ports: list[int] = field(default_factory=list)
+    has_crashed: bool = False  # it is only there to be closed
     chores: float | None = None  # the session's, as last read
     armed: float | None = None
 
@@ -184,10 +185,10 @@ class Worker:
                 self._open(message, now)
             case _:
                 entry = self._entries.get(message["session"])
-                if entry is not None:
+                if message["op"] == "close":
+                    self._close(message["session"], now)
+                elif entry is not None and not entry.has_crashed:
                     self._guard(entry, partial(self._on_verb, entry, message, now))
-                elif message["op"] == "close":  # of one that never got its ports
-                    self._tell_event(message["session"], Closed(Report()))
 
     def _take_sound(self, message: Message) -> None:
         """More of a file's frames. `error` is None while others follow, and empty at the end."""
@@ -213,8 +214,6 @@ class Worker:
                 session.add_servers(servers, now)
             case "perform":
                 session.perform(order_from_json(message), now)
-            case "close":
-                self._drop(entry, now)
             case op:
                 raise ControlError(f"unknown verb {op!r}")
 
@@ -294,11 +293,16 @@ class Worker:
 
     def _release(self, sockets: dict[int, socket.socket], ports: list[int], now: float) -> None:
         for one in sockets.values():
-            if self._ways.pop(one.fileno(), None) is not None:
-                self._epoll.unregister(one.fileno())
             one.close()
         if self._ports is not None:
             self._ports.give_back(ports, now)
+
+    def _close(self, number: int, now: float) -> None:
+        entry = self._entries.get(number)
+        if entry is not None:
+            self._drop(entry, now)
+        else:  # it never got its ports
+            self._tell_event(number, Closed(Report()))
 
     def _drop(self, entry: _Entry, now: float) -> None:
         """Close a session; its `Closed` is told in any case."""
@@ -313,10 +317,8 @@ class Worker:
                     self._carry_out(entry, output)
         except Exception:  # the session goes in any case
             log.exception("session %d could not close", entry.number)
-        for stream in list(entry.streams):
-            self._close_stream(entry, stream)
+        self._unplug(entry)
         self._release(entry.sockets, entry.ports, now)
-        entry.armed = None
         self._tell_event(entry.number, closed)
 
     def _guard(self, entry: _Entry, action: Callable[[], None]) -> None:
@@ -331,12 +333,19 @@ class Worker:
 
     def _crashed(self, entry: _Entry, error: Exception) -> None:
         log.error("session %d crashed", entry.number, exc_info=error)
-        entry.armed = None
+        entry.has_crashed = True
+        self._unplug(entry)
+        text = "The media engine failed in this call."
+        self._tell_event(entry.number, Failed(Failure.ENGINE, text))
+
+    def _unplug(self, entry: _Entry) -> None:
+        """From now on neither time nor anything that arrives reaches the session."""
+        entry.armed = entry.chores = None
+        for stream in list(entry.streams):
+            self._close_stream(entry, stream)
         for one in entry.sockets.values():
             if self._ways.pop(one.fileno(), None) is not None:
                 self._epoll.unregister(one.fileno())
-        text = "The media engine failed in this call."
-        self._tell_event(entry.number, Failed(Failure.ENGINE, text))
 
     # --- packets
 

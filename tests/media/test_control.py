@@ -1,6 +1,7 @@
 """Messages between the processes survive the channel, however it cuts them."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -44,6 +45,8 @@ from media.order import (
 )
 from media.plane import (
     AnswerReady,
+    AudioBack,
+    AudioLost,
     Closed,
     Connected,
     Digit,
@@ -66,6 +69,8 @@ EVENTS: list[MediaEvent] = [
     Connected(),
     Unencrypted(Side.SDES),
     Flowing(Side.SDES),
+    AudioLost(Side.SDES, outward=True),
+    AudioBack(Side.WEBRTC, outward=False),
     Digit(Side.WEBRTC, "#", 80),
     Played(Side.SDES, PlayEnd.FAILED, 1.5, "no such file"),
     Recorded("/a.ogg", RecordEnd.LIMIT, 1.5, 3000, -30.5, (0, 1024)),
@@ -75,6 +80,11 @@ EVENTS: list[MediaEvent] = [
     Refused(Side.SDES, Failure.NO_CODEC, "x"),
     Closed(Report(SideReport("opus/48000", level_dbov=-20.5), SideReport(), True, 0.5, None)),
 ]
+
+
+def test_all_events_and_orders_are_tried_here() -> None:
+    assert {type(event) for event in EVENTS} == set(get_args(MediaEvent))
+    assert {type(order) for order in ORDERS} == set(get_args(Order))
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda e: type(e).__name__)
@@ -170,5 +180,5 @@ def test_what_is_no_message_is_a_control_error(data: bytes) -> None:
 
 
 def test_a_message_too_long_is_not_written() -> None:
-    with pytest.raises(ControlError):
+    with pytest.raises(ValueError, match="message of"):
         frame({"sdp": "x" * MAX_MESSAGE})

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from media.control import Message, Unframer, frame
+from tests.media.party import Browser
 
 
 class Worker:
@@ -110,6 +111,52 @@ def test_garbage_in_a_session_is_that_sessions_failure(worker: Worker) -> None:
     assert (failed["session"], failed["event"], failed["failure"]) == (1, "Failed", "bad-sdp")
     worker.tell({"op": "close", "session": 1})
     assert worker.read()["event"] == "Closed"
+
+
+def test_a_description_full_of_words_costs_no_other_call(worker: Worker) -> None:
+    """Each character takes six bytes on the channel, and the answer says it twice."""
+    worker.tell(_configured())
+    worker.tell(_opened(1))
+    worker.tell(_opened(2))
+    browser = Browser(offers=True, address=("127.0.0.1", 50000), now=0.0)
+    sdp = browser.offer().replace("a=mid:0", "a=mid:" + "\N{SNOWMAN}" * 30_000)
+    worker.tell({"op": "offer", "session": 1, "side": "webrtc", "sdp": sdp})
+    worker.tell({"op": "perform", "session": 1, "order": "Accept", "side": "webrtc"})
+    worker.tell({"op": "close", "session": 2})
+    told = [worker.read() for _ in range(3)]
+    events = [(message["session"], message["event"]) for message in told]
+    assert events == [(1, "OfferReady"), (1, "AnswerReady"), (2, "Closed")]
+
+
+def test_a_session_that_crashed_does_and_costs_nothing_more(worker: Worker) -> None:
+    browser = Browser(offers=True, address=("127.0.0.1", 50000), now=0.0)
+    with socket.create_server(("127.0.0.1", 0)) as turn:
+        turn.settimeout(10)
+        server = {
+            "turn": True,
+            "host": "turn.test",
+            "port": turn.getsockname()[1],
+            "transport": "tcp",
+            "username": "",
+            "credential": "",
+        }
+        worker.tell(_configured())
+        worker.tell(_opened(1, servers_follow=True))
+        worker.tell({"op": "offer", "session": 1, "side": "webrtc", "sdp": browser.offer()})
+        servers = [{"server": server, "address": "127.0.0.1"}]
+        worker.tell({"op": "servers", "session": 1, "servers": servers})
+        stream, _ = turn.accept()
+        with stream:
+            broken = {"op": "candidates", "session": 1, "side": "webrtc", "candidates": [5]}
+            worker.tell(broken)
+            stream.settimeout(10)
+            while stream.recv(4096):
+                pass
+        worker.tell(broken)
+    worker.tell({"op": "close", "session": 1})
+    told = [worker.read() for _ in range(3)]
+    assert [message["event"] for message in told] == ["OfferReady", "Failed", "Closed"]
+    assert told[1]["failure"] == "engine"
 
 
 def test_an_address_that_has_gone_is_left_out(worker: Worker) -> None:
