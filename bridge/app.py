@@ -26,6 +26,7 @@ from bridge.call.exchange import Exchange
 from bridge.commands import Commands
 from bridge.config import Config, LineSection
 from bridge.db import database as databases
+from bridge.db.claim import DatabaseTaken, claim_on
 from bridge.db.ghosts import GhostTable
 from bridge.db.handouts import HandoutTable
 from bridge.db.inbox import Inbox
@@ -53,7 +54,7 @@ from bridge.road.way import RoadWay
 from bridge.routing import Routing
 from bridge.senders import Senders
 from bridge.setting import Endpoint
-from bridge.task import Tasks
+from bridge.task import Tasks, first
 from bridge.texting import Texting
 from bridge.voicemail import Voicemail
 from media.local import LocalPlane
@@ -121,6 +122,7 @@ class Ringback:
             as_token=config.appservice.as_token.get_secret_value(),
             user_id=self._matrix.bot_id,
         )
+        self._claim = claim_on(config.database.get_secret_value())
         self._hooks: Hooks | None = None
         self._pollers: dict[str, Poller] = {}
         self._trunks: dict[str, TrunkClient] = {}
@@ -141,7 +143,7 @@ class Ringback:
         """Start, run until `stop` is set, and stop."""
         try:
             await self.start()
-            await stop.wait()
+            await first(stop.wait(), self.displaced())
         finally:
             await self.stop()
 
@@ -154,7 +156,11 @@ class Ringback:
         """
         _refuse_company(self._config.appservice.listen)
         self._stops.append(("homeserver", self._matrix.close))
-        database = await databases.open(self._config.database.get_secret_value())
+        self._stops.append(("claim", self._claim.release))
+        await self._claim.take()
+        database = await databases.open(
+            self._config.database.get_secret_value(), before_connecting=self._claim.hold
+        )
         self._stops.append(("database", database.stop))
         await self._matrix.whoami()
         await self._plane.start()
@@ -191,6 +197,15 @@ class Ringback:
         self._tasks.start("homeserver", self._watch_homeserver())
         self._tasks.start("database", self._recovery.run())
         log.info("Ringback is up: %d trunks, %d lines", len(self._trunks), len(self._config.lines))
+
+    async def displaced(self) -> None:
+        """Wait until another bridge has our database, which ends us.
+
+        Raises:
+            DatabaseTaken: it has.
+        """
+        await self._claim.lost.wait()
+        raise DatabaseTaken
 
     async def drain(self, limit: float) -> None:
         """Take no new calls, and let those that are go on for `limit` seconds at most. Everything

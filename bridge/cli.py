@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,6 +25,7 @@ from bridge.log import set_up_logging
 from bridge.matrix.homeserver import MatrixError
 from bridge.setting import Domain, Number, Secret, ServerName, SipUser, Url, UserId
 from bridge.setup import Answers, make_files, make_registration, tell_next_steps
+from bridge.task import first
 from sip.io.tls import TlsSettingsError
 
 log = logging.getLogger(__name__)
@@ -198,7 +198,7 @@ def run(path: Path) -> None:
     try:
         asyncio.run(_serve(config))
     except (DatabaseError, MatrixError, TlsSettingsError, OSError) as error:
-        _give_up(f"Ringback cannot start: {error}")
+        _give_up(f"Ringback cannot run: {error}")
 
 
 @main.command()
@@ -256,27 +256,14 @@ async def _serve(config: Config) -> None:
         await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-            await waiting
-            await _first(bridge.drain(config.drain_seconds), hurry.wait())
+            await first(stopping.wait(), bridge.displaced())
+            await first(bridge.drain(config.drain_seconds), hurry.wait(), bridge.displaced())
         log.info("stopping")
     finally:
         starting.cancel()
         waiting.cancel()
         await asyncio.gather(starting, waiting, return_exceptions=True)
         await bridge.stop()
-
-
-async def _first(*either: Coroutine[Any, Any, object]) -> None:
-    """Wait for one of them, and drop the others."""
-    tasks = [asyncio.create_task(each) for each in either]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _ask_health(config: Config) -> tuple[bool, str]:

@@ -73,3 +73,16 @@ class Queues:
                 queue.popleft()
         finally:
             del self._queues[key]
+
+
+async def first(*either: Coroutine[Any, Any, object]) -> None:
+    """Wait for one of them, and drop the others."""
+    tasks = [asyncio.create_task(each) for each in either]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -9,6 +9,7 @@ makes the tables and remembers their version; what is asked later goes by `bridg
 import asyncio
 import os
 import sqlite3
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from urllib.parse import quote
 
@@ -22,11 +23,15 @@ from bridge.db.upgrade import upgrade_table
 __all__ = ["Database", "DatabaseError", "open"]
 
 
-async def open(url: str) -> Database:
+async def open(
+    url: str, *, before_connecting: Callable[[], Awaitable[None]] | None = None
+) -> Database:
     """Connect, migrate and check durability.
 
     Args:
         url: `sqlite:PATH` or `postgres://user:password@host/name`.
+        before_connecting: to a server; what it raises is a failure to connect. Where nothing but
+            us should use the database: `bridge.db.claim.Claim.hold`.
 
     Raises:
         DatabaseError: no such place, no permission, made by a newer version, or not durable.
@@ -40,7 +45,7 @@ async def open(url: str) -> Database:
         database = SqliteDatabase(path)
     else:
         await _migrate(url)
-        database = PostgresDatabase(url)
+        database = PostgresDatabase(url, before_connecting=before_connecting)
     await database.start()
     return database
 

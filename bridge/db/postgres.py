@@ -13,7 +13,7 @@ the statement takes, and cannot let statements share a commit.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, cast
@@ -72,11 +72,18 @@ class _Job:
 
 
 class PostgresDatabase(Database):
-    """A database of a server."""
+    """A database of a server.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        before_connecting: what it raises is a failure to connect.
+    """
+
+    def __init__(
+        self, url: str, *, before_connecting: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         super().__init__()
         self._url = url
+        self._before_connecting = before_connecting
         self._waiting: deque[_Job] = deque()
         # Since when each is idle, by the loop's clock.
         self._idle: list[tuple[asyncpg.Connection[asyncpg.Record], float]] = []
@@ -199,6 +206,8 @@ class PostgresDatabase(Database):
 
     async def _connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         try:
+            if self._before_connecting is not None:
+                await self._before_connecting()
             made: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
                 self._url, timeout=CONNECT_LIMIT, command_timeout=STATEMENT_LIMIT
             )

@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestServer
 
 from bridge.app import Ringback
 from bridge.config import Config
+from bridge.db.claim import DatabaseTaken
 from bridge.matrix.homeserver import MatrixRefused
 from bridge.setting import Endpoint
 from tests.bridge.fakes import FakePlane
@@ -202,3 +203,28 @@ async def test_a_second_bridge_is_refused_before_it_touches_anything(
             assert database.execute("SELECT state FROM text_out").fetchall() == [("sending",)]
     finally:
         await first.stop()
+
+
+async def test_a_second_bridge_on_the_same_database_is_refused_whatever_its_port(
+    homeserver: Homeserver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.db.claim.PATIENCE", 0.0)
+    settings = config(homeserver, tmp_path)
+    first = Ringback(settings, plane=FakePlane())
+    await first.start()
+    try:
+        with pytest.raises(DatabaseTaken, match="another Ringback uses this database"):
+            await Ringback(settings, plane=FakePlane()).run(asyncio.Event())
+    finally:
+        await first.stop()
+
+
+async def test_a_bridge_that_has_lost_its_database_to_another_ends(
+    homeserver: Homeserver, tmp_path: Path
+) -> None:
+    bridge = Ringback(config(homeserver, tmp_path), plane=FakePlane())
+    bridge._claim.lost.set()
+    async with asyncio.timeout(10):
+        with pytest.raises(DatabaseTaken):
+            await bridge.run(asyncio.Event())
+    assert not is_up(bridge)
