@@ -1,6 +1,7 @@
 """What is particular to PostgreSQL: statements that share a commit, and a server that goes away."""
 
 import asyncio
+import contextlib
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -212,17 +213,21 @@ async def test_a_transaction_that_is_cut_leaves_nothing(database: Database, way:
 async def test_a_server_that_hangs_is_away(
     database: Database, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_module, "STATEMENT_LIMIT", 0.05)
-    monkeypatch.setattr(postgres_module, "CONNECT_LIMIT", 0.05)
+    monkeypatch.setattr(postgres_module, "STATEMENT_LIMIT", 0.3)
     # A connection of its own keeps the limit that it was made with.
     await way.cut()
     await way.open()
-    await database.execute("SELECT 1")
+    before = way.connections
+    while way.connections == before or database.trouble:  # a busy machine may be slower than that
+        with contextlib.suppress(DatabaseAway):
+            await database.execute("SELECT 1")
+    monkeypatch.setattr(postgres_module, "CONNECT_LIMIT", 0.05)
     way.hold()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(5):
         outcomes = await asyncio.gather(
             *(database.change(ADD, f"w{n}", n) for n in range(30)), return_exceptions=True
         )
     assert {type(outcome) for outcome in outcomes} == {DatabaseAway}
     way.release()
+    monkeypatch.undo()
     assert await database.fetchval("SELECT 1") == 1
