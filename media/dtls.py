@@ -4,7 +4,8 @@ RFC 5764).
 OpenSSL runs the protocol (DTLS 1.2; the library has no 1.3) between two memory buffers; datagrams
 go in and out here. The peer's certificate is judged by nothing but the fingerprints of its
 description, during the handshake, so that a stranger gets an alert and never a key. Only what comes
-over a path that ICE has validated may be fed in; what is no DTLS record is dropped all the same.
+over a path that ICE has validated may be fed in; what is no DTLS record is dropped all the same,
+and until the handshake is through so is what the peer would not send now (`media.flight`).
 
 Deviation: before there are keys anybody can write an alert, and an address can be forged. A fatal
 one ends the handshake only if nothing else comes for a second; any other is not looked at (RFC 6347
@@ -18,7 +19,7 @@ second; who has it already drops it as a replay. Only these repetitions follow `
 import datetime
 import hashlib
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, Self
@@ -30,14 +31,21 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
+from media.flight import (
+    ALERT,
+    CHANGE_CIPHER_SPEC,
+    HANDSHAKE,
+    RECORD_HEADER,
+    Flights,
+    records_of,
+)
+
 _MTU: Final = 1200  # fits every path with its tunnels; RTP is smaller
-_RECORD_HEADER: Final = 13
-_BIGGEST: Final = 8192  # bytes of a datagram that are looked at
 _REPEAT_AFTER: Final = (0.15, 0.3)
 _ANSWERS: Final = 8
-_ALERT: Final = 21
 _ALERT_GRACE: Final = 1.0
-_FLIGHT: Final = (20, 22)  # ChangeCipherSpec and handshake: what flights consist of
+_DOUBT_GRACE: Final = 2.0  # for a certificate of somebody else
+_FLIGHT: Final = (CHANGE_CIPHER_SPEC, HANDSHAKE)  # what flights consist of
 _LABEL: Final = b"EXTRACTOR-dtls_srtp"
 
 # By OpenSSL's name: RFC 4568's, and the sizes of key and salt (RFC 5764 §4.1.2, RFC 7714 §14.2).
@@ -161,6 +169,7 @@ class DtlsTransport:
         self._client = client
         self._algorithm, self._wanted = _strongest(fingerprints)
         self._mismatch = False
+        self._flights = Flights(client=client, is_peers=self._is_peers)
         self._state = _State.NEW
         self._connection = SSL.Connection(certificate.context(client=client))
         self._connection.set_app_data(weakref.ref(self))  # a circle would outlive the call
@@ -176,6 +185,7 @@ class DtlsTransport:
         self._library_at: float | None = None
         self._alert: int | None = None  # the peer's, if it was the peer's
         self._alert_at: float | None = None  # when it is believed
+        self._doubt_at: float | None = None  # when a wrong certificate is taken for the peer's
         self._outputs: list[DtlsOutput] = []
 
     def start(self, now: float) -> None:
@@ -191,10 +201,16 @@ class DtlsTransport:
     def receive(self, datagram: bytes, now: float) -> None:
         """A datagram of the peer (first byte 20 to 63, RFC 7983), from a path that ICE has
         validated. What comes before `start` is dropped; the peer sends it again."""
-        if not _is_dtls(datagram):
+        records = records_of(datagram)
+        if not records:
             return
         if self._state is _State.HANDSHAKE:
-            rest = self._without_alerts(datagram, now)
+            others = self._without_alerts(records, now)
+            rest = self._flights.take(others, repeated=self._repeats > 1)
+            if not self._flights.is_doubtful:
+                self._doubt_at = None
+            elif self._doubt_at is None:
+                self._doubt_at = now + _DOUBT_GRACE
             if rest:
                 self._connection.bio_write(rest)
                 self._shake_hands(now)
@@ -208,6 +224,9 @@ class DtlsTransport:
             return
         if self._alert_at is not None and self._alert_at <= now:
             self._fail(f"the peer gave up the DTLS handshake (alert {self._alert})")
+            return
+        if self._doubt_at is not None and self._doubt_at <= now:
+            self._give_up_waiting(now)
             return
         if self._repeat_at is not None and self._repeat_at <= now:
             self._outputs += self._flight
@@ -224,7 +243,7 @@ class DtlsTransport:
         """When `handle_timer` is wanted next; None once connected or failed."""
         if self._state is not _State.HANDSHAKE:
             return None
-        waiting = (self._repeat_at, self._library_at, self._alert_at)
+        waiting = (self._repeat_at, self._library_at, self._alert_at, self._doubt_at)
         times = [at for at in waiting if at is not None]
         return min(times, default=None)
 
@@ -252,21 +271,34 @@ class DtlsTransport:
         return not self._mismatch
 
     def _matches(self, certificate: x509.Certificate) -> bool:
-        der = certificate.public_bytes(Encoding.DER)
+        return self._is_peers(certificate.public_bytes(Encoding.DER))
+
+    def _is_peers(self, der: bytes) -> bool:
         return hashlib.new(self._algorithm, der).digest() in self._wanted
 
-    def _without_alerts(self, datagram: bytes, now: float) -> bytes:
-        """What a datagram has beside alerts in the clear, which are put aside; see the module's
-        head. Whoever sends something else has not given up."""
-        kept = b""
-        for record in _records(datagram):
-            if record[0] != _ALERT or record[3:5] != b"\0\0":
-                kept += record
-            elif record[_RECORD_HEADER:][:1] == b"\2" and self._alert_at is None:
+    def _without_alerts(self, records: Sequence[bytes], now: float) -> list[bytes]:
+        """All but alerts in the clear, which are put aside; see the module's head. Whoever sends
+        something else has not given up."""
+        kept: list[bytes] = []
+        for record in records:
+            if record[0] != ALERT or record[3:5] != b"\0\0":
+                kept.append(record)
+            elif record[RECORD_HEADER:][:1] == b"\2" and self._alert_at is None:
                 self._alert, self._alert_at = record[-1], now + _ALERT_GRACE
         if kept:
             self._alert_at = None
         return kept
+
+    def _give_up_waiting(self, now: float) -> None:
+        """Only a wrong certificate came: the library says so to the peer."""
+        self._doubt_at = None
+        held = self._flights.give_up()
+        if held:
+            self._connection.bio_write(held)
+            self._shake_hands(now)
+        if self._state is _State.HANDSHAKE:
+            self._mismatch = True
+            self._fail("the peer's certificate does not match its fingerprint")
 
     def _shake_hands(self, now: float) -> None:
         try:
@@ -351,8 +383,8 @@ class DtlsTransport:
         except SSL.Error:
             return datagrams
         at, start = 0, 0
-        while at + _RECORD_HEADER <= len(written):
-            end = at + _RECORD_HEADER + int.from_bytes(written[at + 11 : at + 13], "big")
+        while at + RECORD_HEADER <= len(written):
+            end = at + RECORD_HEADER + int.from_bytes(written[at + 11 : at + 13], "big")
             if end - start > _MTU and at > start:
                 datagrams.append(written[start:at])
                 start = at
@@ -373,29 +405,6 @@ def _verify(
     if transport is None:
         return False
     return depth != 0 or bool(transport.judge(certificate.to_cryptography()))
-
-
-def _records(datagram: bytes) -> Iterator[bytes]:
-    """The records of what `_is_dtls` has found to be whole ones."""
-    at = 0
-    while at < len(datagram):
-        size = _RECORD_HEADER + int.from_bytes(datagram[at + 11 : at + 13], "big")
-        yield datagram[at : at + size]
-        at += size
-
-
-def _is_dtls(datagram: bytes) -> bool:
-    """Whether this is a row of whole DTLS records (RFC 6347 §4.1)."""
-    if len(datagram) < _RECORD_HEADER or len(datagram) > _BIGGEST:
-        return False
-    at = 0
-    while at < len(datagram):
-        if len(datagram) - at < _RECORD_HEADER:
-            return False
-        if not 20 <= datagram[at] <= 23 or datagram[at + 1] != 0xFE:
-            return False
-        at += _RECORD_HEADER + int.from_bytes(datagram[at + 11 : at + 13], "big")
-    return at == len(datagram)
 
 
 def _strongest(fingerprints: Sequence[tuple[str, str]]) -> tuple[str, frozenset[bytes]]:

@@ -5,6 +5,8 @@ import random
 from collections.abc import Callable
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +18,8 @@ from media.dtls import (
     DtlsFailed,
     DtlsTransport,
 )
+from media.flight import records_of
+from tests.media.forged import ALERT, forgeries, fragment, record
 
 CERTIFICATE = Certificate.generate()
 OTHER = Certificate.generate()
@@ -231,9 +235,6 @@ def test_close_is_told_to_the_peer() -> None:
     assert wire.events["client"][1:] == []
 
 
-ALERT = b"\x15\xfe\xfd\x00\x00" + bytes(6) + b"\x00\x02\x02\x28"
-
-
 def test_fatal_alert_of_the_peer_ends_the_handshake_if_nothing_follows() -> None:
     client, _ = ends()
     client.start(0.0)
@@ -275,6 +276,126 @@ def test_forged_alerts_end_no_handshake_wherever_they_come_from(alone: bool) -> 
     shoot("", 0)
     wire.run()
     assert wire.connected
+
+
+def test_forged_handshake_records_end_nothing_wherever_they_come_from() -> None:
+    """Before each datagram of the peer and after the last come all of them, under its address."""
+    wire = Wire(*ends())
+
+    def shoot(source: str, number: int) -> bool:
+        if number > 2:
+            return False  # only answers to what was repeated are left
+        server_waits = source == "client" and number == 1
+        for name, end in wire.ends.items():
+            # A ClientHello that overtakes the peer's is what nothing helps against.
+            hello = name == "client" or not server_waits
+            for data in forgeries(number, hello=hello and name != source):
+                end.receive(data, wire.now)
+        return False
+
+    wire.lose = shoot
+    wire.start()
+    wire.run()
+    assert wire.connected
+    assert wire.now < 0.5
+    wire.lose = lambda source, number: False
+    for end in wire.ends.values():  # nor after it
+        for data in forgeries(7):
+            end.receive(data, wire.now)
+    wire.run()
+    assert wire.connected
+    wire.ends["client"].close()
+    wire.run()
+    assert wire.events["server"][1:] == [DtlsClosed()]
+
+
+def test_a_hello_that_overtakes_the_peers_ends_the_handshake() -> None:
+    """What we do not hold: see docs/media.md."""
+    client, server = ends()
+    wire = Wire(client, server)
+    wire.start()
+    stranger, _ = ends()
+    stranger.start(0.0)
+    (hello,) = (each for each in stranger.poll() if isinstance(each, bytes))
+    server.receive(hello, 0.0)
+    wire.run()
+    assert not wire.connected
+
+
+def test_somebody_elses_certificate_is_waited_out_and_then_named() -> None:
+    """It is not taken for the peer's while the peer's may still come, and not waited out for ever
+    when there is no other."""
+    body = bytes((0, 0, 13, 0, 0, 10)) + b"0123456789"
+    wrong = record(22, fragment(11, 1, body, length=len(body)))
+    client, server = ends()
+    wire = Wire(client, server)
+    wire.start()
+    client.receive(wrong, 0.0)
+    wire.run()
+    assert wire.connected
+    client, _ = ends()
+    client.start(0.0)
+    client.receive(wrong, 0.0)
+    while (at := client.deadline()) is not None and at <= 2.0:
+        client.handle_timer(at)
+    failed = client.poll()[-1]
+    assert isinstance(failed, DtlsFailed)
+    assert "does not match its fingerprint" in failed.text
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_flights_may_come_in_pieces_and_in_any_order(backwards: bool) -> None:
+    """A record each, as a client with a small MTU sends them."""
+    client, server = ends()
+    client.start(0.0)
+    server.start(0.0)
+    connected: list[object] = []
+    for _ in range(8):
+        for sender, receiver in ((client, server), (server, client)):
+            pieces: list[bytes] = []
+            for output in sender.poll():
+                if isinstance(output, bytes):
+                    pieces += records_of(output)
+                else:
+                    connected.append(output)
+            for piece in reversed(pieces) if backwards else pieces:
+                receiver.receive(piece, 0.0)
+    assert [type(each) for each in connected] == [DtlsConnected, DtlsConnected]
+
+
+def test_a_large_certificate_comes_in_fragments() -> None:
+    """More than a datagram holds, among forged ones."""
+    large = _large_certificate()
+    client = DtlsTransport(CERTIFICATE, client=True, fingerprints=[("sha-256", large.fingerprint)])
+    server = DtlsTransport(large, client=False, fingerprints=[("sha-256", CERTIFICATE.fingerprint)])
+    wire = Wire(client, server)
+
+    def shoot(source: str, number: int) -> bool:
+        client.receive(record(22, fragment(11, 1, bytes(9), length=300)), wire.now)
+        return False
+
+    wire.lose = shoot
+    wire.start()
+    wire.run()
+    assert wire.counts["server"] > 2
+    assert wire.connected
+
+
+def _large_certificate() -> Certificate:
+    small = Certificate.generate()
+    padding = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.9999"), bytes(2000))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(small.certificate.subject)
+        .issuer_name(small.certificate.subject)
+        .public_key(small.key.public_key())
+        .serial_number(1)
+        .not_valid_before(small.certificate.not_valid_before_utc)
+        .not_valid_after(small.certificate.not_valid_after_utc)
+        .add_extension(padding, critical=False)
+        .sign(small.key, hashes.SHA256())
+    )
+    return Certificate(small.key, certificate)
 
 
 def test_what_comes_before_start_is_dropped() -> None:
