@@ -4,6 +4,7 @@ A user has one such chat that we speak in: the one opened last. It is made when 
 say and there is none.
 """
 
+import asyncio
 import logging
 
 from bridge.db.interface import DatabaseAway
@@ -24,6 +25,7 @@ class Bot:
         self._matrix = matrix
         self._table = table
         self._rooms: dict[str, str] = {}
+        self._making = asyncio.Lock()  # or two who speak to one user at once make two rooms
         # What the database does not know yet, by room; None for one that was left.
         self._unsaved: dict[str, str | None] = {}
 
@@ -65,24 +67,28 @@ class Bot:
             key: what it is about; the same again is said once.
         """
         try:
-            room_id = self._rooms.get(user) or await self._make(user)
+            room_id = await self._room(user)
             txn = txn_id("say", key, user)
             try:
                 await self._matrix.send_notice(room_id, text, sender=self.user_id, txn_id=txn)
             except MatrixRefused as error:
                 if error.errcode not in ("M_FORBIDDEN", "M_NOT_FOUND"):
                     raise
-                room_id = await self._make(user)
+                room_id = await self._room(user, instead_of=room_id)
                 await self._matrix.send_notice(room_id, text, sender=self.user_id, txn_id=txn)
         except MatrixError as error:
             log.warning("a user could not be told something: %s", error)
 
-    async def _make(self, user: str) -> str:
-        room_id = await self._matrix.create_room(
-            creator=self.user_id, name=NAME, invite=[user], is_direct=True
-        )
-        await self._keep(user, room_id)
-        return room_id
+    async def _room(self, user: str, *, instead_of: str | None = None) -> str:
+        """The user's chat with us, made if there is none besides one that we are out of."""
+        async with self._making:
+            room_id = self._rooms.get(user)
+            if room_id is None or room_id == instead_of:
+                room_id = await self._matrix.create_room(
+                    creator=self.user_id, name=NAME, invite=[user], is_direct=True
+                )
+                await self._keep(user, room_id)
+            return room_id
 
     async def _keep(self, user: str, room_id: str) -> None:
         self._rooms[user] = room_id

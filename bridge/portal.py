@@ -58,6 +58,11 @@ class Portal:
     number: PhoneNumber
     user: str
 
+    @property
+    def party(self) -> tuple[str, str, str]:
+        """What it is found by: line, number and user."""
+        return self.line, self.number.text, self.user
+
 
 class Portals:
     """Finds, makes and forgets portals. All of them are held in memory, a few hundred bytes each,
@@ -148,14 +153,7 @@ class Portals:
 
     async def forget(self, room_id: str) -> None:
         """The room is no portal any more: somebody left, or the homeserver has lost it."""
-        portal = self._by_room.pop(room_id, None)
-        if portal is not None:
-            party = (portal.line, portal.number.text, portal.user)
-            left = [other for other in self._by_party.get(party, []) if other.room_id != room_id]
-            if left:
-                self._by_party[party] = left
-            else:
-                self._by_party.pop(party, None)
+        if self._drop(room_id):
             self._unsaved[room_id] = None
             await self._try_to_save(room_id)
 
@@ -187,11 +185,20 @@ class Portals:
             log.warning("a portal is in memory alone, until the database is back")
 
     def _keep(self, portal: Portal) -> None:
-        party = (portal.line, portal.number.text, portal.user)
+        self._drop(portal.room_id)  # it may have been another party's
         self._by_room[portal.room_id] = portal
-        rooms = self._by_party.setdefault(party, [])
-        rooms[:] = [other for other in rooms if other.room_id != portal.room_id]
-        rooms.append(portal)
+        self._by_party.setdefault(portal.party, []).append(portal)
+
+    def _drop(self, room_id: str) -> bool:
+        """Whether it was a portal."""
+        portal = self._by_room.pop(room_id, None)
+        if portal is None:
+            return False
+        rooms = self._by_party[portal.party]
+        rooms.remove(portal)
+        if not rooms:
+            del self._by_party[portal.party]
+        return True
 
     def _made(self, party: tuple[str, str, str], task: asyncio.Task[Portal]) -> None:
         self._making.pop(party, None)

@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 FRESH_MS = 60_000
 MAX_SEEN = 4096
 
+_ENCRYPTED = ("m.room.encrypted", "m.room.encryption")
+
 # What is said to us and not to the phone: in the room of a call, and in any portal. Anything else
 # goes to the phone.
 IN_CALL_COMMAND = "!transfer"
@@ -108,8 +110,10 @@ class Reception:
     async def _handle_in_portal(self, portal: Portal, event: RoomEvent) -> None:
         if event.event_id in self._seen:
             return  # was read from the room's history already
-        if event.type in ("m.room.encrypted", "m.room.encryption"):
-            await self._tell_encrypted(portal)
+        if event.type in _ENCRYPTED:
+            await self._leave_encrypted(portal)
+        elif event.type == "m.room.tombstone":
+            await self._quit(portal)  # the next call or text makes a new room
         elif event.type.startswith("m.call.") and portal.number.is_group:
             if event.type == "m.call.invite":
                 await self._tell_in(portal, wording.GROUP_CALLED, about=event.event_id)
@@ -161,11 +165,12 @@ class Reception:
             await self._texting.withdraw(event.room_id, redacted)
         elif (reaction := parse_reaction(event)) is not None:
             await self._texting.react(event, reaction)
-        elif event.type in ("m.room.encrypted", "m.room.encryption"):
+        elif event.type in _ENCRYPTED:
             txn = txn_id("encrypted", event.room_id)
-            if txn not in self._seen:
-                self._remember(txn)
-                await self._bot.answer(event.room_id, wording.BOT_ENCRYPTED, to=txn)
+            await self._bot.answer(event.room_id, wording.BOT_ENCRYPTED, to=txn)
+            await self._quit_bot_room(event.room_id)
+        elif event.type == "m.room.tombstone":
+            await self._quit_bot_room(event.room_id)
         elif event.type == "m.call.invite":
             await self._bot.answer(event.room_id, wording.BOT_CALLED, to=event.event_id)
 
@@ -179,20 +184,34 @@ class Reception:
         )
 
     async def _tell_stranger(self, room_id: str) -> None:
-        """Somebody who has no line, told once."""
+        """Somebody who has no line any more, told once."""
         txn = txn_id("stranger", room_id)
         if txn not in self._seen:
             self._remember(txn)
             await self._bot.answer(room_id, wording.NOT_A_USER, to=txn)
 
-    async def _tell_encrypted(self, portal: Portal) -> None:
+    async def _leave_encrypted(self, portal: Portal) -> None:
+        """Say why, and go: a client that is to open a new chat takes the old one while we are in
+        it, and the next call would ring where its answer cannot be read."""
         text = wording.ENCRYPTED.format(bot=self._bot.user_id, number=portal.number)
         ghost = self._ghosts.speaker(portal.number)
         txn = txn_id("encrypted", portal.room_id)
-        if txn in self._seen:
-            return
-        self._remember(txn)
         await self._matrix.send_notice(portal.room_id, text, sender=ghost, txn_id=txn)
+        await self._quit(portal)
+
+    async def _quit(self, portal: Portal) -> None:
+        """Leave a room that is a portal no more, and end what goes on in it."""
+        room_id = portal.room_id
+        self._exchange.left(room_id, portal.user)
+        await self._portals.forget(room_id)
+        for number in portal.number.members:
+            await self._leave(room_id, self._ghosts.user_id(number))
+        if portal.number.is_group:
+            await self._leave(room_id, self._bot.user_id)
+
+    async def _quit_bot_room(self, room_id: str) -> None:
+        await self._bot.forget(room_id)
+        await self._leave(room_id, self._bot.user_id)
 
     # --- memberships
 
@@ -216,21 +235,16 @@ class Reception:
 
     async def _user_left(self, room_id: str, user: str) -> None:
         portal = self._portals.by_room(room_id)
-        if portal is None or portal.user != user:
-            return
-        self._exchange.left(room_id, user)
-        await self._portals.forget(room_id)
-        for number in portal.number.members:
-            await self._leave(room_id, self._ghosts.user_id(number))
-        if portal.number.is_group:
-            await self._leave(room_id, self._bot.user_id)
+        if portal is not None and portal.user == user:
+            await self._quit(portal)
 
     async def _bot_invited(self, event: RoomEvent) -> None:
+        if not self._routing.lines_of(event.sender):
+            # Any user of any homeserver may invite us, into rooms of any size.
+            await self._leave(event.room_id, self._bot.user_id, reason=wording.NOT_A_USER)
+            return
         await self._bot.join(event.room_id, event.sender)
-        if self._routing.lines_of(event.sender):
-            await self._bot.answer(event.room_id, wording.BOT_WELCOME, to=event.event_id)
-        else:
-            await self._tell_stranger(event.room_id)
+        await self._bot.answer(event.room_id, wording.BOT_WELCOME, to=event.event_id)
 
     async def _ghost_invited(
         self, event: RoomEvent, membership: Membership, number: PhoneNumber
@@ -265,6 +279,9 @@ class Reception:
             for event in await self._matrix.recent_events(portal.room_id, user=ghost)
             if (event.sender == portal.user and event.state_key is None) or _is_encryption(event)
         ]
+        if any(map(_is_encryption, events)):
+            await self._leave_encrypted(portal)
+            return
         over = set()
         for event in events:
             call_event = parse_call_event(event)
@@ -275,18 +292,18 @@ class Reception:
             call_event = parse_call_event(event)
             if isinstance(call_event, CallInvite) and call_event.call_id in over:
                 continue
-            is_old = age_ms is None or age_ms > FRESH_MS
-            if is_old and call_event is None and not _is_encryption(event):
+            if (age_ms is None or age_ms > FRESH_MS) and call_event is None:
                 continue
             if event.event_id not in self._seen:
                 await self._handle_in_portal(portal, event)
                 self._remember(event.event_id)
 
-    async def _leave(self, room_id: str, ghost: str, *, reason: str = "") -> None:
+    async def _leave(self, room_id: str, user: str, *, reason: str = "") -> None:
+        """Have a ghost or the bot leave, or decline."""
         try:
-            await self._matrix.leave(room_id, ghost, reason=reason)
+            await self._matrix.leave(room_id, user, reason=reason)
         except MatrixError as error:
-            log.info("a ghost could not leave a room: %s", error)
+            log.info("one of our users could not leave a room: %s", error)
 
     def _remember(self, id: str) -> None:
         self._seen[id] = None
@@ -295,4 +312,4 @@ class Reception:
 
 
 def _is_encryption(event: RoomEvent) -> bool:
-    return event.type == "m.room.encryption"
+    return event.type in _ENCRYPTED

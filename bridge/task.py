@@ -5,6 +5,7 @@ never. `Tasks` keeps what it started, logs what crashes, and ends all of it at t
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -28,8 +29,10 @@ class Tasks:
 
     async def stop(self, *, grace: float = 0.0) -> None:
         """Let everything end by itself for `grace` seconds, then cancel what is left."""
-        if grace > 0 and self._running:
-            await asyncio.wait(self._running, timeout=grace)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                while grace > 0 and self._running:  # one may start another on its way out
+                    await asyncio.wait(self._running)
         left = list(self._running)
         for task in left:
             task.cancel()

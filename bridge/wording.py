@@ -388,8 +388,8 @@ ROAD_UP = "The texts of “{road}” are fetched again."
 
 ENCRYPTED = (
     "This room is encrypted, and encrypted rooms are not supported yet: nothing that you say or "
-    "call here reaches the phone. Please open a new chat with this contact and leave encryption "
-    "off, or ask {bot} with “call {number}” for a room."
+    "call here reaches the phone, so I leave. Please open a new chat with this contact and turn "
+    "encryption off for it, or tell {bot}: call {number}"
 )
 NOT_A_TEXT = "Only words, pictures, sounds, films and files can be sent to a phone."
 # Why a file is not sent; said after "Not sent: ".
@@ -412,5 +412,6 @@ BOT_WELCOME = (
 )
 BOT_CALLED = "You cannot call me. Say “call NUMBER”, and I open a room where you can call a number."
 BOT_ENCRYPTED = (
-    "I cannot read encrypted messages yet. Please open a new chat with me and leave encryption off."
+    "I cannot read encrypted messages yet, so I leave. Please open a new chat with me and turn "
+    "encryption off for it."
 )

@@ -28,6 +28,7 @@ from bridge.call.live import (
     FromRoom,
     Left,
     LiveCall,
+    Outdone,
     SessionEvent,
     Trouble,
     TrunkPort,
@@ -74,6 +75,7 @@ records = logging.getLogger("bridge.call.record")
 MAX_CALLS = 200  # a bound for us; what a trunk carries, the trunk says
 RING_LIMIT = 60.0  # seconds that a user's own call may ring; clients give up then as well
 ANSWER_MARGIN = 1.0  # we end a ringing call this long before the client does: ours says why
+FIND_LIMIT = 3.5  # for the rooms of those who are called: the caller hears nothing until then
 INVITE_LIMIT = 3.5  # for an invite to reach the homeserver, repeats included
 TURN_LIMIT = 1.0  # for the homeserver to name its TURN servers; then those known from before
 EARLY_EVENTS = 32  # events kept for a call whose invite has not come yet
@@ -249,13 +251,14 @@ class Exchange:
             user=event.sender,
             party_id=self._token(),
         )
-        self._yield_to_the_user(portal.room_id)
         refusal = self._why_not(portal, event.sender)
         if refusal is not None:
             reason, text = refusal
             log.info("refused a call to %s: %s", portal.number.short(), reason.value)
             self._tasks.start("refuse", self._refuse(portal, leg, reason, text))
             return
+        for ringing in self._calls:  # glare: the user's own call wins over one that rings there
+            ringing.post(Outdone(portal.room_id, event.sender))
         line = self._routing.line(portal.line)
         assert line is not None, "a refusal says so otherwise"
         trunk, target = self._trunks[line.trunk], self._routing.target(line, portal.number)
@@ -278,12 +281,6 @@ class Exchange:
             ring_limit=min(RING_LIMIT - ANSWER_MARGIN, remaining),
             early_media=settings.early_media,
         )
-
-    def _yield_to_the_user(self, room_id: str) -> None:
-        """Glare: the user's own call wins over one of ours that rings in the same room."""
-        for live in self._calls:
-            if any(leg.room_id == room_id and leg.ringing for leg in live.matrix_legs):
-                live.post(Stopped(EndReason.BUSY))
 
     def _why_not(self, portal: Portal, user: str) -> tuple[EndReason, str] | None:
         line = self._routing.line(portal.line)
@@ -373,18 +370,22 @@ class Exchange:
     async def _find_users(
         self, live: LiveCall, line: LineSection, remote: Remote
     ) -> tuple[MatrixLeg, ...]:
-        """The rooms of the line's users, made where there are none, and a leg in each."""
+        """The rooms of the line's users, made where there are none, and a leg in each. Whose room
+        cannot be made in time keeps nobody else from ringing."""
         live.rooms = self._rooms(line, remote.number)
-        found = await asyncio.gather(
-            *(
-                self._portals.open(line, number, user, _name_in(live, number))
-                for user, number in live.rooms.items()
-            ),
-            return_exceptions=True,
-        )
-        portals = [portal for portal in found if isinstance(portal, Portal)]
+        opening = [
+            asyncio.create_task(self._portals.open(line, number, user, _name_in(live, number)))
+            for user, number in live.rooms.items()
+        ]
+        try:
+            done, _ = await asyncio.wait(opening, timeout=FIND_LIMIT)
+        finally:
+            for task in opening:
+                task.cancel()  # a room is made all the same, for the next call
+        portals = [task.result() for task in opening if task in done and not task.exception()]
         if not portals:
-            raise next(error for error in found if isinstance(error, BaseException))
+            errors = (error for task in done if (error := task.exception()) is not None)
+            raise next(errors, TimeoutError())
         legs = []
         for portal in portals:
             leg = MatrixLeg(

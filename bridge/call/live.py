@@ -53,7 +53,6 @@ log = logging.getLogger(__name__)
 
 INBOX = 256  # events of one call that are not handled yet; a call makes some dozens in all
 OUTBOX = 64  # sends of one call to one room that the homeserver has not taken yet
-FIND_LIMIT = 3.5  # for the rooms of those who are called: the caller hears nothing until then
 REPORT_LIMIT = 5.0  # for the media session to close
 SEND_LIMIT = 30.0  # for the homeserver to take an event of a call
 
@@ -114,11 +113,21 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Left:
+    """A user left a room."""
+
     room_id: str
     user: str
 
 
-Item = SessionEvent | MediaEvent | FromRoom | Delivered | Found | Left | Stopped
+@dataclass(frozen=True, slots=True)
+class Outdone:
+    """A user makes a call of their own in a room where ours may ring."""
+
+    room_id: str
+    user: str
+
+
+Item = SessionEvent | MediaEvent | FromRoom | Delivered | Found | Left | Outdone | Stopped
 
 
 class CallLog(logging.LoggerAdapter[logging.Logger]):
@@ -134,7 +143,8 @@ class LiveCall:
     """A call with its inbox and its senders; the exchange runs it.
 
     Args:
-        find: for a call to users, finds their rooms and makes their legs.
+        find: for a call to users, finds their rooms and makes their legs; raises MatrixError, or
+            TimeoutError where that takes too long.
         tell: takes what the user should know while the call goes on.
     """
 
@@ -286,9 +296,11 @@ class LiveCall:
                 else:
                     leg.failed(txn, error, now)
             case Left(room_id, user):
-                for leg in self._legs_in(room_id):
-                    if leg.user == user:
-                        leg.left(now)
+                for leg in self._legs_in(room_id, user):
+                    leg.left(now)
+            case Outdone(room_id, user):
+                for leg in self._legs_in(room_id, user):
+                    leg.give_way(now)
             case Found(legs, reason, text):
                 assert isinstance(self.callee, ForkLeg), "only users are looked for"
                 if legs:
@@ -358,14 +370,15 @@ class LiveCall:
             self._linger = self._clock() + REPORT_LIMIT
         return self.call.report is not None or self._clock() >= self._linger
 
-    def _legs_in(self, room_id: str) -> list[MatrixLeg]:
-        return [leg for leg in self.matrix_legs if leg.room_id == room_id]
+    def _legs_in(self, room_id: str, user: str | None = None) -> list[MatrixLeg]:
+        """The legs in a room, or a user's there."""
+        here = [leg for leg in self.matrix_legs if leg.room_id == room_id]
+        return [leg for leg in here if user in (None, leg.user)]
 
     async def _find_users(self) -> None:
         assert self._find is not None, "a call to users knows how to find them"
         try:
-            async with asyncio.timeout(FIND_LIMIT):
-                self.post(Found(await self._find()))
+            self.post(Found(await self._find()))
         except TimeoutError:
             self.post(Found((), EndReason.MATRIX_DOWN, "the homeserver is too slow"))
         except MatrixError as error:

@@ -262,6 +262,12 @@ class MatrixLeg:
         elif self._stage is _Stage.OPEN:
             self._end(EndReason.DECLINED if self._calling else EndReason.CANCELLED)
 
+    def give_way(self, now: float) -> None:
+        """The user calls by themselves, and is busy for us: take an invite back that rings."""
+        if self.ringing:
+            self._send("m.call.hangup", {"reason": _HANGUP[EndReason.BUSY]})
+            self._end(EndReason.BUSY)
+
     def sent(self, txn: str, now: float) -> None:
         """The homeserver took this send."""
         if txn == self._invite_txn and self._stage is _Stage.OPEN:

@@ -829,6 +829,30 @@ async def test_all_users_of_the_line_ring_each_in_a_room_of_their_own() -> None:
 
 
 @virtual
+async def test_a_user_whose_room_cannot_be_made_in_time_keeps_nobody_from_ringing() -> None:
+    async with world(users=(ALICE, BOB)) as w:
+        await w.portals.adopt("!alices:example.org", "house", CALLER, ALICE)
+        make = w.matrix.create_room
+
+        async def create_room(**room: Any) -> str:
+            await asyncio.sleep(30.0)  # the homeserver of the invited user does not answer
+            return await make(**room)
+
+        w.matrix.create_room = create_room  # type: ignore[method-assign] # slow for this test
+        session = await ring(w)
+        await asyncio.sleep(5.0)
+        (invite,) = w.call_events()
+        assert invite.room_id == "!alices:example.org"
+        await _answer(w, invite)
+        assert session.said[-1] == ("answer", "answer of PHONE'")
+        await w.sip(SessionEnded(session.real, 200, True))
+        assert w.notices.left == [
+            (BOB, CALLER.text, f"{ALICE} answered the call from +49 30 87654321.")
+        ]
+        await asyncio.sleep(30.0)
+
+
+@virtual
 async def test_withheld_numbers_share_one_ghost_and_portal() -> None:
     async with world() as w:
         await ring(w, caller='"Anonymous" <sip:anonymous@anonymous.invalid>')
@@ -889,6 +913,36 @@ async def test_the_users_own_call_wins_over_one_that_rings() -> None:
 
 
 @virtual
+async def test_a_users_own_call_leaves_the_other_users_ringing() -> None:
+    async with world(users=(ALICE, BOB)) as w:
+        session = await ring(w)
+        alices, bobs = sorted(w.call_events(), key=lambda sent: sent.content["invitee"])
+        portal = w.portals.by_room(alices.room_id)
+        assert portal is not None
+        w.portal = portal
+        await w.invite()
+        assert session.said == [("ring", None)]
+        assert w.call_events()[-1].room_id == alices.room_id
+        assert w.call_events()[-1].content["reason"] == "user_busy"
+        await _answer(w, bobs, sender=BOB)
+        assert session.said[-1] == ("answer", "answer of PHONE'")
+
+
+@virtual
+async def test_nobody_but_its_user_can_make_a_ringing_call_give_way() -> None:
+    async with world() as w:
+        session = await ring(w)
+        (invite,) = w.call_events()
+        portal = w.portals.by_room(invite.room_id)
+        assert portal is not None
+        w.portal = portal
+        await w.invite(sender="@stranger:example.org")
+        assert session.said == [("ring", None)]
+        await _answer(w, invite)
+        assert session.said[-1] == ("answer", "answer of PHONE'")
+
+
+@virtual
 async def test_a_homeserver_that_is_down_gives_the_phone_an_answer_in_five_seconds() -> None:
     async with world() as w:
         await w.portals.adopt("!known:example.org", "house", CALLER, ALICE)
@@ -946,6 +1000,15 @@ async def test_stopping_ends_calls_on_both_sides() -> None:
         assert late.said == [("reject", 503)]
         await w.invite("call9")
         assert w.exchange.live == 0
+
+
+@virtual
+async def test_stopping_ends_a_call_that_is_just_being_set_up() -> None:
+    async with world() as w:
+        w.matrix.slow = 0.5  # the homeserver, asked for its TURN servers
+        session = await ring(w)
+        await w.exchange.stop()
+        assert session.said == [("reject", 480)]
 
 
 @virtual

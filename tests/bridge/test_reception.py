@@ -219,6 +219,44 @@ async def test_an_encrypted_chat_is_told_once(world: World) -> None:
     assert "call +15551234567" in notice
 
 
+async def test_an_encrypted_chat_is_left_for_a_room_that_we_can_read(world: World) -> None:
+    await world.member(GHOST, "invite", is_direct=True)
+    encryption = world.event("m.room.encryption", {"algorithm": "m.megolm"}, state_key="")
+    await world.reception.handle(encryption)
+    assert world.matrix.left == [(ROOM, GHOST)]
+    await world.member(BOT, "invite", room="!bot:x")
+    answer = await world.tell_bot("call +1 555 123 4567")
+    assert answer is not None
+    assert "!made0:example.org" in answer
+
+
+async def test_a_chat_with_the_bot_that_is_encrypted_is_left(world: World) -> None:
+    await world.member(BOT, "invite", room="!bot:x")
+    encrypted = {"algorithm": "m.megolm.v1.aes-sha2"}
+    for _ in range(2):
+        await world.reception.handle(world.event("m.room.encrypted", encrypted, room="!bot:x"))
+    assert world.matrix.notices()[1:] == [wording.BOT_ENCRYPTED]
+    assert world.matrix.left == [("!bot:x", BOT)]
+    await world.bot.say(ALICE, "down", key="1")
+    assert world.matrix.sent[-1].room_id == "!made0:example.org"
+
+
+async def test_a_room_that_was_upgraded_is_no_portal_any_more(world: World) -> None:
+    await world.member(GHOST, "invite", is_direct=True)
+    content = {"body": "moved", "replacement_room": "!new:example.org"}
+    await world.reception.handle(world.event("m.room.tombstone", content, state_key=""))
+    assert world.portals.find("house", NUMBER, ALICE) is None
+    assert world.matrix.left == [(ROOM, GHOST)]
+
+
+async def test_a_room_that_is_given_to_another_number_is_not_the_first_ones_any_more(
+    world: World,
+) -> None:
+    await world.portals.adopt(ROOM, "house", NUMBER, ALICE)
+    await world.portals.adopt(ROOM, "house", PhoneNumber("1000"), ALICE)
+    assert world.portals.find("house", NUMBER, ALICE) is None
+
+
 async def test_the_portal_ends_when_the_user_leaves(world: World, database: Database) -> None:
     await world.member(GHOST, "invite", is_direct=True)
     await world.member(ALICE, "leave")
@@ -448,11 +486,26 @@ async def test_status_says_where_calls_are_not_encrypted(
     assert await world.tell_bot("status") == f"house, +49 30 12345678: up (registered){said}"
 
 
-async def test_strangers_are_told_once(world: World) -> None:
+async def test_the_bot_goes_into_no_room_of_a_stranger(world: World) -> None:
     await world.member(BOT, "invite", room="!bot:x", sender=STRANGER)
-    assert "not a user" in world.matrix.notices()[0]
+    assert (world.matrix.joined, world.matrix.left) == ([], [("!bot:x", BOT)])
+    assert await world.tell_bot("call +15551234567", sender=STRANGER) is None
+    assert world.bot.user_in("!bot:x") is None
+    assert world.matrix.rooms == {}
+
+
+async def test_who_is_no_user_any_more_is_told_once(world: World) -> None:
+    await world.bot.join("!bot:x", STRANGER)
+    assert "not a user" in (await world.tell_bot("help", sender=STRANGER) or "")
     assert await world.tell_bot("call +15551234567", sender=STRANGER) is None
     assert world.matrix.rooms == {}
+
+
+async def test_two_things_at_once_are_said_in_one_room(world: World) -> None:
+    world.matrix.slow = 0.001
+    await asyncio.gather(*(world.bot.say(ALICE, key, key=key) for key in ("down", "up")))
+    assert len(world.matrix.rooms) == 1
+    assert {sent.room_id for sent in world.matrix.sent} == {"!made0:example.org"}
 
 
 async def test_the_bot_speaks_to_a_user_in_one_room_and_remembers_it(

@@ -37,6 +37,22 @@ async def test_stop_waits_for_what_ends_in_time_and_cancels_the_rest() -> None:
     assert sorted(ended) == ["long", "short"]
 
 
+async def test_what_is_started_while_we_stop_has_its_grace_too() -> None:
+    tasks, ended = Tasks(), []
+
+    async def second() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        ended.append("second")
+
+    async def first() -> None:
+        tasks.start("second", second())
+
+    tasks.start("first", first())
+    await tasks.stop(grace=10)
+    assert ended == ["second"]
+
+
 async def test_a_cancelled_task_is_no_crash(caplog: pytest.LogCaptureFixture) -> None:
     tasks = Tasks()
     tasks.start("waiting", asyncio.sleep(1000))
