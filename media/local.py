@@ -17,7 +17,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Coroutine, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 
 from media.address import is_wildcard, local_addresses, trunk_address
@@ -54,6 +54,7 @@ from media.plane import (
     SessionSettings,
     Side,
 )
+from media.recording import LIMIT as FILE_LIMIT
 from media.recording import Recording
 from media.sdp import MAX_LENGTH
 from media.shelf import Shelf
@@ -70,7 +71,6 @@ _MOST_UNWRITTEN = 4 * 1024 * 1024  # bytes that a worker may leave unread
 _LEAST_PORTS = 4  # what one session takes, and one that rests
 _RESOLVE_LIMIT = 0.8  # seconds; descriptions wait for a second in all
 _MOST_SERVERS = 4
-_FILE_LIMIT = 5.0  # seconds for a recording to be on the disk
 _STEADY = 5.0  # a worker that lived so long is replaced without delay
 _LONGEST_DELAY = 5.0
 
@@ -116,11 +116,12 @@ class LocalPlane:
         if slots[-1].ports[1] > last:
             slots[-1].ports = (slots[-1].ports[0], last)
         self._slots = slots
-        try:
-            await asyncio.gather(*(slot.start() for slot in slots))
-        except OSError:
-            await self.stop()
-            raise
+        # All have started or failed before any is stopped: none is left behind.
+        started = await asyncio.gather(*(slot.start() for slot in slots), return_exceptions=True)
+        for error in started:
+            if error is not None:
+                await self.stop()
+                raise error
 
     async def stop(self) -> None:
         """Close every session, then the workers. Nothing hangs: what takes too long is killed."""
@@ -128,7 +129,7 @@ class LocalPlane:
             task.cancel()
         await asyncio.gather(*(slot.stop() for slot in self._slots))
         if self._writing:
-            await asyncio.wait(self._writing, timeout=_FILE_LIMIT)
+            await asyncio.wait(self._writing, timeout=FILE_LIMIT)
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -306,11 +307,7 @@ class LocalSession:
         task.add_done_callback(self._finishing.discard)
 
     async def _finish(self, recording: Recording, event: Recorded) -> None:
-        try:
-            async with asyncio.timeout(_FILE_LIMIT):
-                size, error = await recording.finish(keep=event.path is not None)
-        except TimeoutError:
-            size, error = 0, "The disk is too slow."
+        size, error = await recording.finish(keep=event.path is not None)
         if event.path is None:
             self._say(event)
         elif error:
@@ -321,8 +318,9 @@ class LocalSession:
     def _lose_recordings(self) -> None:
         """What the engine will not end any more is kept as far as it came."""
         for recording in list(self._recordings):
+            path = recording.path if recording.seconds else None
             text = "The media engine stopped."
-            lost = Recorded(recording.path, RecordEnd.FAILED, recording.seconds, text=text)
+            lost = Recorded(path, RecordEnd.FAILED, recording.seconds, text=text)
             self._finish_later(lost)
 
     def _say(self, event: MediaEvent) -> None:
@@ -433,7 +431,8 @@ class _Worker:
         """Start a process and wait until it is ready; raises `OSError`."""
         ours, theirs = socket.socketpair()
         level = logging.getLevelName(log.getEffectiveLevel())
-        with theirs:
+        with theirs, ExitStack() as undo:
+            undo.callback(ours.close)
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",  # whatever lies in the current folder is not our code
@@ -444,6 +443,7 @@ class _Worker:
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
             )
+            undo.pop_all()
         reader, writer = await asyncio.open_connection(sock=ours)
         worker = cls(process, reader, writer)
         try:
@@ -452,6 +452,10 @@ class _Worker:
         except (TimeoutError, ControlError) as error:
             await worker._end()
             raise OSError(f"media worker did not come up: {error or 'timeout'}") from None
+        except asyncio.CancelledError:  # the plane stops
+            writer.close()
+            worker._kill()
+            raise
         if message["op"] != "ready":
             await worker._end()
             raise OSError("media worker speaks another language")
@@ -495,8 +499,8 @@ class _Worker:
                 self._kill()
         except OSError:
             pass  # it died with something of ours unread
-        except (ControlError, KeyError, ValueError) as error:
-            log.error("media worker %d cannot be understood: %r", self.pid, error)
+        except Exception:  # whatever it says, its calls are told and another takes its place
+            log.exception("media worker %d cannot be understood", self.pid)
         finally:
             await self._end()
 

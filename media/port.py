@@ -35,7 +35,7 @@ class Ports:
         for port in list(self._free):
             if port % 2 == 0 and port + 1 in self._free:
                 bound = self._try([(address, port), (address, port + 1)], now)
-                if len(bound) == 2:
+                if bound:
                     return bound
         raise OSError(errno.EADDRINUSE, "no pair of media ports is free")
 
@@ -57,11 +57,12 @@ class Ports:
             self._free[self._resting.popleft()[1]] = None
 
     def _try(self, wanted: Sequence[tuple[str, int]], now: float) -> list[socket.socket]:
-        """Bind all, but for addresses that have gone; nothing if somebody else has a port."""
+        """Bind all, but for addresses that have gone; nothing if somebody else has a port.
+
+        Raises `OSError` if it is not for want of a port that nothing can be bound.
+        """
         bound: list[socket.socket] = []
         ports = {port for _, port in wanted}
-        for port in ports:
-            del self._free[port]
         try:
             for address, port in wanted:
                 with contextlib.suppress(_Gone):
@@ -69,12 +70,16 @@ class Ports:
         except OSError as error:
             for one in bound:
                 one.close()
-            bound = []
             if error.errno != errno.EADDRINUSE:
                 raise
-        finally:
+            bound = []
+            self.give_back(ports, now)
+        else:
             if not bound:
-                self.give_back(ports, now)
+                addresses = ", ".join(dict.fromkeys(address for address, _ in wanted))
+                raise OSError(errno.EADDRNOTAVAIL, f"none of this machine's addresses: {addresses}")
+        for port in ports:
+            del self._free[port]
         return bound
 
 

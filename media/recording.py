@@ -16,6 +16,8 @@ from media.ogg import OggOpus
 
 log = logging.getLogger(__name__)
 
+LIMIT = 5.0  # seconds for the end of a recording to be on the disk
+_TOO_SLOW = "The disk is too slow."
 _MOST_UNWRITTEN = 1024 * 1024  # bytes: minutes of speech; a disk so slow has failed
 
 
@@ -46,19 +48,29 @@ class Recording:
         if data:
             self._write_later(data)
 
-    async def finish(self, *, keep: bool = True) -> tuple[int, str]:
-        """Make the file whole, or throw it away; returns its size, and in words what went wrong."""
+    async def finish(self, *, keep: bool = True, limit: float = LIMIT) -> tuple[int, str]:
+        """Make the file whole, or throw it away; returns its size, and in words what went wrong.
+
+        A disk that does not answer within `limit` seconds has failed: when it does, the file goes.
+        """
         if keep:
             self._write_later(self._ogg.end())
         else:
             self._error = self._error or "it was not wanted"
+        closing = asyncio.create_task(self._close_later())
+        done, _ = await asyncio.wait([closing], timeout=limit)
+        if done:
+            return closing.result(), self._error
+        self._error = self._error or _TOO_SLOW
+        return 0, self._error
+
+    async def _close_later(self) -> int:
         await self._last
-        size = await asyncio.to_thread(self._close)
-        return size, self._error
+        return await asyncio.to_thread(self._close)
 
     def _write_later(self, data: bytes) -> None:
         if self._unwritten + len(data) > _MOST_UNWRITTEN:
-            self._error = self._error or "the disk is too slow"
+            self._error = self._error or _TOO_SLOW
             return
         self._unwritten += len(data)
         before = self._last
@@ -98,6 +110,7 @@ class Recording:
         try:
             if not self._error:
                 os.fsync(self._file)
+            if not self._error:  # still: it may have been given up meanwhile
                 size = os.fstat(self._file).st_size
                 os.replace(self._part, self._path)
                 _sync_folder(self._path.parent)

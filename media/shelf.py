@@ -62,29 +62,37 @@ class Shelf:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _send(self, name: str, path: str) -> None:
-        error: str | None = ""
-        async with self._turns:
-            pieces = file.read(path)
-            try:
-                while True:
-                    began = asyncio.get_running_loop().time()
-                    frames = await asyncio.to_thread(next, pieces, None)
-                    if not frames:
-                        break
-                    packed = pack(frames)
-                    self._held[name] += len(packed)
-                    text = base64.b64encode(packed).decode()
-                    self._tell({"op": "sound", "name": name, "frames": text, "error": None})
-                    await self._drained()
-                    # As long as reading took: calls are to be made meanwhile by the same process.
-                    await asyncio.sleep(asyncio.get_running_loop().time() - began)
-            except SoundFileError as problem:
-                error = str(problem)
-                log.warning("not played: %s", problem)
-            self._tell({"op": "sound", "name": name, "frames": "", "error": error})
+        error = ""
+        try:
+            async with self._turns:
+                await self._send_pieces(name, path)
+        except SoundFileError as problem:
+            error = str(problem)
+            log.warning("not played: %s", problem)
+        except ConnectionError:
+            return  # the worker is gone, and so is whoever would have heard it
+        except Exception:  # whoever wants to hear it would wait for its end in vain
+            error = f"{path} cannot be read."
+            log.exception("%s was not read", path)
+        self._tell({"op": "sound", "name": name, "frames": "", "error": error})
         if error:
             self._forget(name)
         self._make_room()
+
+    async def _send_pieces(self, name: str, path: str) -> None:
+        loop, pieces = asyncio.get_running_loop(), file.read(path)
+        while True:
+            began = loop.time()
+            frames = await asyncio.to_thread(next, pieces, None)
+            if not frames:
+                return
+            packed = pack(frames)
+            self._held[name] += len(packed)
+            text = base64.b64encode(packed).decode()
+            self._tell({"op": "sound", "name": name, "frames": text, "error": None})
+            await self._drained()
+            # As long as reading took: calls are to be made meanwhile by the same process.
+            await asyncio.sleep(loop.time() - began)
 
     def _make_room(self) -> None:
         for name in list(self._held):

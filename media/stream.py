@@ -26,6 +26,9 @@ class Stream:
 
     Args:
         tls_name: None for plain TCP, else the name that the server's certificate must have.
+
+    Raises:
+        OSError: the system gives no socket for such an address, or no more sockets.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class Stream:
     ) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._fd = self._socket.fileno()
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._tls_name = tls_name
@@ -40,10 +44,15 @@ class Stream:
         self._buffer = bytearray()
         self._write_blocked = False
         self.stage = Stage.CONNECTING
-        self._socket.connect_ex((address, port))
+        try:
+            self._socket.connect_ex((address, port))
+        except OSError:
+            self._socket.close()
+            raise
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        """The same number all along, by which it can be forgotten once it is closed."""
+        return self._fd
 
     @property
     def wants_write(self) -> bool:
@@ -82,13 +91,17 @@ class Stream:
         if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.stage = Stage.CLOSED
             return
-        if self._context is not None and self._tls_name is not None:
+        self.stage = Stage.HANDSHAKING
+        if self._context is None or self._tls_name is None:
+            return
+        try:
             self._socket = self._context.wrap_socket(
                 self._socket,
                 server_hostname=self._tls_name,
                 do_handshake_on_connect=False,
             )
-        self.stage = Stage.HANDSHAKING
+        except (OSError, ValueError):  # it has gone again, or no certificate can have that name
+            self.stage = Stage.CLOSED
 
     def _shook_hands(self) -> bool:
         if not isinstance(self._socket, ssl.SSLSocket):

@@ -11,6 +11,7 @@ session's crash is that session's `Failed(ENGINE)`. Keys never leave the process
 
 import base64
 import contextlib
+import errno
 import gc
 import heapq
 import logging
@@ -251,7 +252,8 @@ class Worker:
         except OSError as error:
             log.warning("no port for a session: %s", error)
             self._release(sockets, taken, now)
-            text = "All of the media ports are in use."
+            is_full = error.errno == errno.EADDRINUSE
+            text = "All of the media ports are in use." if is_full else "No media port can be had."
             self._tell_event(number, Failed(Failure.NO_PORT, text))
             return
         session = Session(
@@ -371,8 +373,9 @@ class Worker:
             self._crashed(entry, error)
 
     def _flush(self, entry: _Entry) -> None:
-        for output in entry.session.poll():
-            self._carry_out(entry, output)
+        while outputs := entry.session.poll():
+            for output in outputs:
+                self._carry_out(entry, output)
         entry.chores = entry.session.chores()
         self._arm(entry)
 
@@ -405,7 +408,12 @@ class Worker:
         if wish.tls_name is not None and self._tls is None:
             self._tls = ssl.create_default_context()
         context = self._tls if wish.tls_name is not None else None
-        stream = Stream(wish.address, wish.port, wish.tls_name, context)
+        try:
+            stream = Stream(wish.address, wish.port, wish.tls_name, context)
+        except OSError as error:
+            log.info("no stream to a TURN server: %s", error)
+            entry.session.stream_closed(wish.socket, time.monotonic())
+            return
         entry.streams[wish.socket] = stream
         self._streams[stream.fileno()] = (entry, wish.socket, stream)
         self._epoll.register(stream.fileno(), select.EPOLLIN | select.EPOLLOUT)
@@ -413,7 +421,8 @@ class Worker:
     def _close_stream(self, entry: _Entry, number: int) -> None:
         stream = entry.streams.pop(number, None)
         if stream is not None:
-            if self._streams.pop(stream.fileno(), None) is not None:
+            del self._streams[stream.fileno()]
+            with contextlib.suppress(OSError):  # a failed TLS stream has closed its socket by then
                 self._epoll.unregister(stream.fileno())
             stream.close()
 

@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -292,6 +292,26 @@ async def test_too_few_ports_are_refused_at_the_start() -> None:
     plane = LocalPlane(listen=(HOST,), ports=(30000, 30007), workers=4)
     with pytest.raises(OSError, match="need more media ports"):
         await plane.start()
+
+
+async def test_a_plane_of_which_one_worker_cannot_start_leaves_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[asyncio.subprocess.Process] = []
+    start, turns = asyncio.create_subprocess_exec, iter((True, False))
+
+    async def second_fails(*args: str, **kwargs: Any) -> asyncio.subprocess.Process:
+        if not next(turns):
+            raise OSError("no more processes")
+        started.append(await start(*args, **kwargs))
+        return started[0]
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", second_fails)
+    plane = LocalPlane(listen=(HOST,), ports=_ports(80), workers=2)
+    with pytest.raises(OSError, match="no more"):
+        await plane.start()
+    assert started[0].returncode is not None
+    assert plane.pids == ()
 
 
 async def test_a_worker_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:

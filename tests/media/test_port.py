@@ -79,5 +79,15 @@ def test_addresses_that_have_gone_are_left_out(first: int, held: list[socket.soc
     ports = Ports(first, first + 1)
     held += ports.bind_each(["192.0.2.77", HOST], 0.0)
     assert [one.getsockname()[0] for one in held] == [HOST]
-    with pytest.raises(OSError, match="no media port"):
+
+
+def test_an_address_that_has_gone_uses_up_no_ports(first: int, held: list[socket.socket]) -> None:
+    ports = Ports(first, first + 2)
+    with pytest.raises(OSError, match=r"192\.0\.2\.77"):
+        ports.bind_pair("192.0.2.77", 0.0)
+    with pytest.raises(OSError, match=r"192\.0\.2\.77"):
         ports.bind_each(["192.0.2.77"], 0.0)
+    held += ports.bind_pair(HOST, 0.0)
+    held += ports.bind_each([HOST], 0.0)
+    with pytest.raises(OSError, match="no media port"):
+        ports.bind_each([HOST], 0.0)

@@ -1,6 +1,8 @@
 """The file of a recording: whole or not there."""
 
+import asyncio
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -64,5 +66,19 @@ async def test_a_disk_that_hangs_costs_a_bounded_amount(tmp_path: Path) -> None:
         made.add([big] * 2)
     assert made._unwritten <= recording._MOST_UNWRITTEN
     size, error = await made.finish()
-    assert (size, error) == (0, "the disk is too slow")
+    assert (size, error) == (0, "The disk is too slow.")
+    assert os.listdir(tmp_path) == []
+
+
+async def test_a_disk_that_hangs_at_the_end_is_told_and_leaves_nothing_when_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    monkeypatch.setattr(os, "fsync", lambda fd: answers.wait(10))
+    made = Recording(str(tmp_path / "a.ogg"))
+    made.add([SILENCE] * 200)
+    assert await made.finish(limit=0.01) == (0, "The disk is too slow.")
+    answers.set()
+    (closing,) = asyncio.all_tasks() - {asyncio.current_task()}
+    await closing
     assert os.listdir(tmp_path) == []

@@ -104,6 +104,14 @@ def test_a_port_that_nobody_serves_is_told() -> None:
     stream.close()
 
 
+def test_a_name_that_no_certificate_can_have_is_a_stream_that_ends(
+    serve: Callable[..., int],
+) -> None:
+    stream = Stream(HOST, serve(), ".test", ssl.create_default_context())
+    assert _happenings(stream, lambda seen: None in seen) == [None]
+    stream.close()
+
+
 def test_a_full_buffer_drops_whole_frames() -> None:
     with socket.create_server((HOST, 0)) as silent:
         stream = Stream(HOST, silent.getsockname()[1], None, None)

@@ -166,6 +166,21 @@ def test_an_address_that_has_gone_is_left_out(worker: Worker) -> None:
     assert worker.read()["event"] == "Closed"
 
 
+def test_a_relay_that_no_socket_can_reach_costs_nothing_but_its_candidates(worker: Worker) -> None:
+    browser = Browser(offers=True, address=("127.0.0.1", 50000), now=0.0)
+    server = {"turn": True, "host": "turn.test", "port": 3478, "transport": "tcp"}
+    worker.tell(_configured())
+    worker.tell(_opened(1, servers_follow=True))
+    worker.tell({"op": "offer", "session": 1, "side": "webrtc", "sdp": browser.offer()})
+    # Nothing can be opened toward that, as toward any IPv6 address where the kernel has none.
+    servers = [{"server": server, "address": "fe80::1%none"}]
+    worker.tell({"op": "servers", "session": 1, "servers": servers})
+    worker.tell({"op": "perform", "session": 1, "order": "Accept", "side": "webrtc"})
+    told = [worker.read() for _ in range(2)]
+    assert [message["event"] for message in told] == ["OfferReady", "AnswerReady"]
+    assert "end-of-candidates" in told[1]["sdp"]
+
+
 def test_an_idle_worker_sleeps(worker: Worker) -> None:
     def cpu() -> float:
         with open(f"/proc/{worker.process.pid}/stat") as stat:
