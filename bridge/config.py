@@ -537,12 +537,19 @@ def _complete(config: Config) -> Config:
     for line in config.lines:
         changes: dict[str, Any] = {}
         if not line.called:
-            username = config.trunk(line.trunk).username
-            called = (line.number, username) if line.number else (username,)
-            others = {user for other in config.lines if other is not line for user in other.called}
-            changes["called"] = tuple(user for user in called if user not in others)
+            changes["called"] = _called(line, config)
         if line.region is None and line.number is not None:
             number = phonenumbers.parse(line.number)
             changes["region"] = phonenumbers.region_code_for_number(number)
         lines.append(line.model_copy(update=changes))
     return config.model_copy(update={"lines": tuple(lines)})
+
+
+def _called(line: LineSection, config: Config) -> tuple[str, ...]:
+    """What means a line that does not say so: its number and its account, unless another line of
+    the trunk says that it is meant by them."""
+    others = (other for other in config.lines if other is not line and other.trunk == line.trunk)
+    taken = {user for other in others for user in other.called}
+    username = config.trunk(line.trunk).username
+    called = (line.number, username) if line.number else (username,)
+    return tuple(user for user in called if user not in taken)

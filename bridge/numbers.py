@@ -152,9 +152,9 @@ def parse_caller(user: str, region: str | None) -> PhoneNumber:
 def is_emergency(number: PhoneNumber, region: str | None) -> bool:
     """Whether this would be an emergency call, in the line's country or in most.
 
-    A number that merely begins so (112 and then more) counts too, as it would on a real line.
+    Only as a whole, since 1120 may be an extension; a "#" behind it ends dialling, to many PBXs.
     """
-    digits = number.text
+    digits = number.text.rstrip("#")
     if not digits.isdigit():
         return False
     known = {"112", "911", "999"} if region is None else {"112"}

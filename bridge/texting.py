@@ -262,18 +262,25 @@ class Texting:
     ) -> None:
         """Change a text, unless it is too late, or has a link in the place of its file."""
         written = await self._outbox.find(edited)
-        if written is not None and about_file and written.file is None:
-            written = None
+        if written is not None:
+            is_link = about_file and written.file is None
+            written = None if is_link or written.room_id != portal.room_id else written
         if written is None or not await self._outbox.change(
             written, words, event.sender, asked_by=event.event_id
         ):
             await self._tell_once(portal, wording.NO_EDITS)
 
     async def withdraw(self, room_id: str, event_id: str) -> None:
-        """Take back a text whose event was redacted, if that is still possible."""
+        """Take back a text whose event was redacted, if that is still possible.
+
+        Args:
+            room_id: of the redaction; one may name events of other rooms, and means nothing there.
+        """
+        written = await self._outbox.find(event_id)
+        if written is not None and written.room_id != room_id:
+            return
         if self._handouts is not None:
             await self._handouts.withdraw(event_id)
-        written = await self._outbox.find(event_id)
         if written is None or await self._outbox.withdraw(written):
             return
         portal = self._portals.by_room(room_id)

@@ -485,6 +485,17 @@ def test_two_lines_on_one_account_share_it_by_what_was_called(tmp_path: Path) ->
     assert "+493012345679" in config.lines[1].called
 
 
+def test_what_a_line_of_another_trunk_is_called_by_says_nothing_of_this_one(tmp_path: Path) -> None:
+    office = """\
+  - {name: office, domain: office.example.org, username: "1000", password: secret-q}
+lines:
+  - {name: desk, trunk: office, users: ["@alice:example.org"]}
+"""
+    text = GOOD.replace("lines:\n", office) + '    called: [ringback, "1000"]\n'
+    config = read(text, tmp_path)
+    assert [line.called for line in config.lines] == [("1000",), ("ringback", "1000")]
+
+
 def test_a_certificate_without_its_key_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "c.pem").write_text("x")
     text = GOOD.replace("name: home", "name: home\n    tls: {certificate_file: c.pem}", 1)

@@ -100,13 +100,15 @@ def test_no_local_part_stands_for_a_number_of_another(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("number", "region"),
-    [("112", "DE"), ("110", "DE"), ("911", "US"), ("112", None), ("911", None)],
+    [("112", "DE"), ("110", "DE"), ("911", "US"), ("112", None), ("911", None), ("112#", "DE")],
 )
 def test_emergency_numbers_are_known(number: str, region: str | None) -> None:
     assert is_emergency(PhoneNumber(number), region)
 
 
-@pytest.mark.parametrize(("number", "region"), [("1000", "DE"), ("+49112", "DE"), ("echo", None)])
+@pytest.mark.parametrize(
+    ("number", "region"), [("1000", "DE"), ("1120", "DE"), ("+49112", "DE"), ("echo", None)]
+)
 def test_other_numbers_are_no_emergency(number: str, region: str | None) -> None:
     assert not is_emergency(PhoneNumber(number), region)
 

@@ -235,6 +235,21 @@ async def test_a_redaction_takes_back_what_waits_and_only_that(
     assert await database.fetchval("SELECT body FROM text_out WHERE seq = 2") is None
 
 
+async def test_texts_are_changed_and_taken_back_in_their_own_room_alone(
+    world: World, portal: Portal, database: Database
+) -> None:
+    other = await world.portals.adopt("!r2:example.org", "sms", PhoneNumber("+15550000000"), ALICE)
+    world.provider.hold = asyncio.Event()
+    await world.write(portal, "first")
+    await until(lambda: world.provider.requests)
+    await world.write(portal, "second", id="$t2")
+    await world.edit(other, "$t2", "forged")
+    await world.texting.withdraw(other.room_id, "$t2")
+    world.provider.hold.set()
+    await settle(database, ["sent", "sent"])
+    assert bodies(world) == [b"t=first", b"t=second"]
+
+
 async def test_a_text_that_waits_for_its_provider_can_still_be_changed_and_taken_back(
     world: World, portal: Portal, database: Database
 ) -> None:
