@@ -35,6 +35,10 @@ from media.ice.stun import Address, Kind, Message, Method, StunError
 __all__ = ["IceAgent", "IceCounters", "IceCredentials"]
 
 _PACE: Final = 0.02  # RFC 8445 §14.2 wants no less than 5 ms and recommends 50 ms
+# A peer may name whom it likes, anew with each restart (RFC 8445 §19.5.1). So many checks go at
+# that pace, more than a few restarts take; then only as many each second as become free.
+_BRISK: Final = 256
+_FREED: Final = 2.0
 _RESEND: Final = 0.05  # a triggered check does not repeat one that was sent less than this ago
 _RETIRE: Final = 5.0  # the old generation's packets may still be under way after a restart
 
@@ -88,6 +92,7 @@ class IceAgent:
         )
         self._check_at: float | None = None
         self._next_slot = now
+        self._brisk, self._brisk_at = float(_BRISK), now
         self._retire_at: float | None = None
         self._deadline: float | None = None
         self._deadline_known = False
@@ -430,7 +435,10 @@ class IceAgent:
             self._check_at = None
             return
         self._check(self._current, pair, now)
-        self._check_at = self._next_slot = now + _PACE
+        self._brisk = min(_BRISK, self._brisk + _FREED * (now - self._brisk_at)) - 1
+        self._brisk_at = now
+        pace = _PACE if self._brisk >= 1 else 1 / _FREED
+        self._check_at = self._next_slot = now + pace
 
     def _release(self, pairs: list[Pair], now: float) -> None:
         """New pairs may be checked, those through a relay once it lets the peer through."""

@@ -4,7 +4,8 @@
 Reading is tolerant where clients differ (transport in capitals, `generation`, `ufrag`, `network-id`
 and other extensions, an `a=` in front) and total: any text gives a `Candidate` or a `ValueError`.
 Whether it is of use to us is a second question, `usable`: TCP, `.local` names (RFC 8828) and
-link-local addresses are not.
+link-local addresses of IPv6 are not. Whether it is of use to one of our addresses is a third,
+`reaches`.
 """
 
 import ipaddress
@@ -16,6 +17,7 @@ from typing import Self
 # RFC 8445 §5.1.2.2; what is nearest comes first.
 TYPE_PREFERENCES = {"host": 126, "prflx": 110, "srflx": 100, "relay": 0}
 
+_BROADCAST = "255.255.255.255"
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _FOUNDATION = re.compile(r"[A-Za-z0-9+/]{1,32}")
 
@@ -84,9 +86,12 @@ class Candidate:
             address = ipaddress.ip_address(self.address)
         except ValueError:
             return False  # a `.local` name (RFC 8828), or any other
-        if address.is_unspecified or address.is_multicast:
+        if address.is_unspecified or address.is_multicast or self.address == _BROADCAST:
             return False
-        return not (address.version == 6 and address.is_link_local)
+        if isinstance(address, ipaddress.IPv4Address):
+            return True
+        # What stands in for an address of IPv4 could be any of ours; a zone is nobody else's.
+        return not (address.is_link_local or address.ipv4_mapped or address.scope_id)
 
     def __str__(self) -> str:
         """The attribute's value as `m.call.candidates` and SDP carry it: `candidate:…`, without
@@ -122,6 +127,16 @@ def foundation(kind: str, base: str, server: str = "", transport: str = "udp") -
     """Equal for candidates of the same type, base address, server and transport (RFC 8445
     §5.1.1.3)."""
     return str(zlib.crc32(f"{kind} {base} {server} {transport}".encode()))
+
+
+def reaches(ours: str, theirs: str) -> bool:
+    """Whether a packet from one of our addresses may go to this one: same family, and the loopback
+    and a link (RFC 3927) reach only themselves. The kernel would not mind to deliver a packet to
+    our own machine, or to a cloud's metadata service, on a stranger's word."""
+    a, b = ipaddress.ip_address(ours), ipaddress.ip_address(theirs)
+    return (a.version, a.is_loopback, a.is_link_local) == (
+        b.version, b.is_loopback, b.is_link_local,
+    )  # fmt: skip
 
 
 def _number(text: str, limit: int) -> int:

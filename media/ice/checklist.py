@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Final, Self
 
-from media.ice.candidate import Candidate, foundation, pair_priority, priority
+from media.ice.candidate import Candidate, foundation, pair_priority, priority, reaches
 from media.ice.gathering import Base
 from media.ice.stun import Address
 
@@ -204,7 +204,7 @@ class Checklist:
 
     def _pair(self, base: Base, remote: Candidate) -> Pair | None:
         key = base.number, (remote.address, remote.port)
-        if (":" in base.candidate.address) != (":" in remote.address) or key in self.pairs:
+        if key in self.pairs or not reaches(base.candidate.address, remote.address):
             return None
         pair = Pair(base, remote, self._priority(base, remote))
         if len(self.pairs) >= _PAIRS and not self._make_room(pair.priority):

@@ -3,12 +3,15 @@
 The stock Python library connects none of these calls: it hands DTLS whatever reaches its port.
 """
 
+import os
 import tracemalloc
+from collections.abc import Iterable
 
 import pytest
 
 from media.dtls import Certificate, DtlsConnected, DtlsFailed, DtlsTransport
-from media.ice.events import Connected
+from media.ice.agent import IceAgent
+from media.ice.events import Connected, Transmit
 from tests.media.ice.world import Peer, World, describe, pair
 
 LEFT, RIGHT = Certificate.generate(), Certificate.generate()
@@ -92,3 +95,64 @@ def test_a_hundred_thousand_strays_leave_nothing_behind() -> None:
     tracemalloc.stop()
     assert after - before < 50_000
     assert a.agent.counters.stray == 100_000
+
+
+VICTIM = "203.0.113.66"
+
+
+def _aimed(
+    agent: IceAgent, targets: Iterable[tuple[str, int]], now: float, seconds: float
+) -> list[Transmit]:
+    """What an agent sends in so many seconds at the peer's word: no one answers."""
+    for address, port in targets:
+        agent.add_remote(f"candidate:1 1 udp 2113937151 {address} {port} typ host", now)
+    sent: list[Transmit] = []
+    until = now + seconds
+    while True:
+        sent += [each for each in agent.poll() if isinstance(each, Transmit)]
+        at = agent.deadline()
+        if at is None or at > until:
+            return sent
+        now = max(now, at)
+        agent.handle_timer(now)
+
+
+def _agent(*addresses: str) -> IceAgent:
+    agent = IceAgent(controlling=True, random=os.urandom, now=0.0)
+    for number, address in enumerate(addresses):
+        agent.add_socket(number, address, 5000)
+    return agent
+
+
+@pytest.mark.parametrize(
+    "target", ["127.0.0.1", "127.9.9.9", "169.254.169.254", "::1", "::ffff:127.0.0.1", "fe80::1",
+               "2001:db8::9%eth0", "0.0.0.0", "255.255.255.255", "224.0.0.1", "ff02::1"],
+)  # fmt: skip
+def test_a_peer_has_us_send_nothing_to_our_own_host_or_link(target: str) -> None:
+    """Services of the machine and of its cloud listen there, and trust whoever reaches them."""
+    agent = _agent("192.0.2.1", "2001:db8::1")
+    agent.set_remote("ufrag", "password-of-the-peer-01", 0.0)
+    assert not _aimed(agent, [(target, 53)], 0.0, 30.0)
+
+
+def test_on_the_loopback_peers_reach_each_other() -> None:
+    agent = _agent("127.0.0.1")
+    agent.set_remote("ufrag", "password-of-the-peer-01", 0.0)
+    assert _aimed(agent, [("127.0.0.1", 53)], 0.0, 1.0)
+
+
+def test_a_peer_that_names_others_has_us_send_them_little() -> None:
+    """One description costs a victim a hundred checks (RFC 8445 §19.5.1); a new one each second
+    costs him less than a call would."""
+    agent = _agent("192.0.2.1", "198.51.100.1", "203.0.113.1")
+    victims = [(VICTIM, port) for port in range(1000, 1200)]
+    agent.set_remote("first", "password-of-the-peer-01", 0.0)
+    burst = _aimed(agent, victims, 0.0, 30.0)
+    assert len({(each.socket, each.destination) for each in burst}) <= 100
+    assert len(burst) <= 700
+    sent: list[int] = []
+    for second in range(100, 130):
+        agent.set_remote(f"again{second}", "password-of-the-peer-01", float(second))
+        sent.append(len(_aimed(agent, victims, float(second), 0.999)))
+    assert sum(sent) < 1200  # while what is free is used up
+    assert max(sent[10:]) < 25
