@@ -29,7 +29,7 @@ from tests.bench.quality.speech import TALKERS
 from tests.bench.quality.virtual import FORMATS, TAIL, Arrival
 
 _REPORT_EVERY = 1.0
-_NETWORKS_BEHIND = 4
+_NETWORKS_BEHIND = 2
 
 
 class Player(Generator):
