@@ -381,19 +381,23 @@ class Direction:
         if not self._pcm:
             self._pcm_timestamp = self._outlet.timestamp
         self._pcm += pcm
-        if len(self._pcm) < stage.payload_bytes:
-            return []
-        pcm, self._pcm = self._pcm, b""
-        payload = stage.encode(pcm)
-        if not payload:
-            self._marker = True
-            return []
-        marker, self._marker = self._marker, False
-        return [
-            self._outlet.send(
-                self._sink.payload_type, payload, timestamp=self._pcm_timestamp, marker=marker
+        size = stage.payload_bytes
+        packets = []
+        while len(self._pcm) >= size:
+            pcm, self._pcm = self._pcm[:size], self._pcm[size:]
+            payload, timestamp = stage.encode(pcm), self._pcm_timestamp
+            step = size // 2 * self._sink.clock_rate // stage.rate
+            self._pcm_timestamp = (timestamp + step) & 0xFFFF_FFFF
+            if not payload:
+                self._marker = True
+                continue
+            marker, self._marker = self._marker, False
+            packets.append(
+                self._outlet.send(
+                    self._sink.payload_type, payload, timestamp=timestamp, marker=marker
+                )
             )
-        ]
+        return packets
 
 
 def _level(energy: float, measured: int) -> float | None:

@@ -15,7 +15,7 @@ class Format:
         dtmf_payload_type: of the telephone-event that goes with it; None: the side takes none.
         dtmf_clock: clock of those events' durations.
         fmtp: parameters that the side gave for the codec (RFC 7587 §6.1).
-        ptime_ms: packet time that we send with: a multiple of 20; others count as 20.
+        ptime_ms: how much sound we send in a packet, see `packet_time_ms`.
     """
 
     codec: str
@@ -28,6 +28,21 @@ class Format:
 
     def __str__(self) -> str:
         return f"{self.codec}/{self.clock_rate}"
+
+
+_PACKET_TIMES_MS = (10, 20, 30, 40, 60)
+_OPUS_HAS_NONE_OF_MS = 30  # (RFC 6716 §2.1.4)
+
+
+def packet_time_ms(codec: str, wish: int | None) -> int:
+    """The packet time that comes nearest to a far end's wish from below, in milliseconds.
+
+    From 10 to 60: shorter packets are headers for the most part, longer ones are heard as delay.
+    """
+    if wish is None:
+        return 20
+    times = [t for t in _PACKET_TIMES_MS if codec != "opus" or t != _OPUS_HAS_NONE_OF_MS]
+    return max((t for t in times if t <= wish), default=times[0])
 
 
 def pass_through(source: Format, sink: Format) -> bool:

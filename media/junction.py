@@ -19,7 +19,7 @@ from media import negotiate
 from media.attendant import Attendant, AttendantOutput
 from media.clear import ClearRtp
 from media.direction import Direction, Statistics
-from media.format import Format, pass_through
+from media.format import Format, packet_time_ms, pass_through
 from media.ice.events import Transmit
 from media.negotiate import Agreed
 from media.order import (
@@ -191,7 +191,11 @@ class Junction:
 
     def _lead(self, source: _Strand, to: _Strand) -> None:
         agreed = to.agreed
-        sink = _NOWHERE if agreed is None else _format(agreed.send, agreed.send_events)
+        sink = (
+            _NOWHERE
+            if agreed is None
+            else _format(agreed.send, agreed.send_events, agreed.packet_ms)
+        )
         if to.outward is not None:
             to.outward.change(source.sources, sink)
             return
@@ -499,7 +503,7 @@ def _earliest(*times: float | None) -> float | None:
     return min((time for time in times if time is not None), default=None)
 
 
-def _format(codec: SdpFormat, events: SdpFormat | None) -> Format:
+def _format(codec: SdpFormat, events: SdpFormat | None, packet_ms: int | None = None) -> Format:
     """A format of the description in the terms of the audio path."""
     fmtp = {}
     for part in codec.parameters.split(";"):
@@ -513,6 +517,7 @@ def _format(codec: SdpFormat, events: SdpFormat | None) -> Format:
         events.payload_type if events is not None else None,
         events.clock_rate if events is not None else 8000,
         fmtp,
+        packet_time_ms(codec.key, packet_ms),
     )
 
 

@@ -69,6 +69,7 @@ class Agreed:
         receive: codecs that may arrive; the first is the expected one.
         receive_events: payload types of digits that may arrive.
         reason: why this codec, in words for a person.
+        packet_ms: how much sound the peer wants in a packet; None: it does not say.
     """
 
     send: Format
@@ -76,6 +77,7 @@ class Agreed:
     receive: tuple[Format, ...]
     receive_events: tuple[Format, ...] = ()
     reason: str = field(default="", compare=False)
+    packet_ms: int | None = None
 
 
 def _is_same(one: Format, other: Format) -> bool:
@@ -119,6 +121,11 @@ def match(offered: Sequence[Format], answered: Sequence[Format]) -> Agreed:
         tuple(f for f in receive.values() if f.key == EVENTS),
         "chosen by the far end out of our offer",
     )
+
+
+def timed(agreed: Agreed, remote: "WebrtcRemote | SdesRemote") -> Agreed:
+    """With the packet time that the peer asks for."""
+    return replace(agreed, packet_ms=remote.sections[remote.index].packet_ms)
 
 
 def _parse(text: str) -> Sdp:

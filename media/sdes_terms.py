@@ -184,7 +184,7 @@ class SdesTerms:
         self._key = keys[0] if keys is not None else None  # plain RTP ends its packet counters
         # A call that is encrypted stays so, unless its first offer is answered by another phone.
         self._encryption = self._allowed if keys is None else Encryption.REQUIRED
-        return SdesSettled(remote, keys, agreed, direction)
+        return SdesSettled(remote, keys, negotiate.timed(agreed, remote), direction)
 
     def _local(self) -> SdesLocal:
         return SdesLocal(self._ours.session_id, self._ours.version, self._address, self._port)

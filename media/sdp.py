@@ -193,6 +193,15 @@ class Format:
         return None
 
 
+_USUAL_PACKET_MS = 20  # where a description does not ask for anything else (RFC 3551 §4.2)
+
+
+def _milliseconds(text: str | None) -> int | None:
+    """A number of milliseconds; some write 20.0."""
+    whole = (text or "").strip().partition(".")[0]
+    return int(whole) if whole.isascii() and whole.isdigit() and 0 < len(whole) <= 5 else None
+
+
 # Static payload types that may come without an rtpmap (RFC 3551 §6). G.722's clock of 8000 is an
 # error of that table which everybody keeps.
 _STATIC = {
@@ -396,6 +405,15 @@ class Media:
                     parameters.get(payload, ""),
                 )
         return tuple(formats.values())
+
+    @property
+    def packet_ms(self) -> int | None:
+        """How much sound whoever wrote this wants in a packet, in milliseconds (§6.4): a=ptime,
+        never more than a=maxptime; None if it says nothing that makes sense."""
+        wish, most = (_milliseconds(self.value(name)) for name in ("ptime", "maxptime"))
+        if most is not None and (wish or _USUAL_PACKET_MS) > most:
+            return most
+        return wish
 
     def candidates(self) -> tuple[str, ...]:
         """ICE candidates in the form that trickle uses: "candidate:..." (RFC 8839 §5.1)."""

@@ -37,9 +37,7 @@ class Transcoder:
         self._decoder = decoder(source.codec, self.rate)
         self._encoder = encoder(sink.codec, self.rate, sink.fmtp)
         self._slot_bytes = 2 * int(SLOT * self.rate)
-        self._payload_bytes = self._slot_bytes * max(
-            1, sink.ptime_ms // 20 if sink.ptime_ms % 20 == 0 else 1
-        )
+        self._payload_bytes = self._usual_bytes = 2 * sink.ptime_ms * self.rate // 1000
         self._held = b""  # decoded, not yet played
         self._frame = int(SLOT * self.rate)  # samples in the last packet
         self._silent = True
@@ -76,7 +74,7 @@ class Transcoder:
         """Send sparingly, for a thin link, or as usual; of the codecs only Opus can."""
         if isinstance(self._encoder, OpusEncoder):
             self._encoder.set_thin(thin)
-            self._payload_bytes = self._slot_bytes * (_THIN_SLOTS if thin else 1)
+            self._payload_bytes = _THIN_SLOTS * self._slot_bytes if thin else self._usual_bytes
 
     def pull(self, now: float) -> tuple[bytes, bool]:
         """20 ms of PCM, and whether there was any sound to play."""

@@ -82,7 +82,7 @@ class WebrtcTerms:
         agreed = negotiate.match(negotiate.WEBRTC_FORMATS, remote.formats)
         self._role = negotiate.webrtc_role(remote)
         self.remote = remote
-        return WebrtcSettled(remote, agreed, remote.direction.mirrored)
+        return WebrtcSettled(remote, negotiate.timed(agreed, remote), remote.direction.mirrored)
 
     def take_offer(self, sdp: str) -> WebrtcRemote:
         """The browser's offer that opens a call, to be answered later."""
@@ -109,7 +109,7 @@ class WebrtcTerms:
         if not end.proves_same(remote.fingerprints):
             raise NegotiationError(Failure.DTLS, "A new certificate needs a new call.")
         self.remote = remote
-        return WebrtcSettled(remote, agreed, remote.direction.mirrored)
+        return WebrtcSettled(remote, negotiate.timed(agreed, remote), remote.direction.mirrored)
 
     def is_restart(self, sdp: str) -> bool:
         """Whether a description has other ICE credentials than the one that holds."""
@@ -141,7 +141,7 @@ class WebrtcTerms:
             local = self._local(end, complete)
             return negotiate.webrtc_answer(remote, local, agreed, setup=self._role)
 
-        return WebrtcSettled(remote, agreed, self._ours.write(write))
+        return WebrtcSettled(remote, negotiate.timed(agreed, remote), self._ours.write(write))
 
     @property
     def text(self) -> str:

@@ -204,6 +204,7 @@ class Pbx:
             "101 telephone-event/8000",
         )
         self.direction = "sendrecv"
+        self.packet_ms = 20
         self.address = address
         self.suite = suite
         self.far: tuple[str, int] = ("", 0)
@@ -224,7 +225,7 @@ class Pbx:
             f"m=audio {port} RTP/SAVP " + " ".join(f.split()[0] for f in self.formats),
             f"a=crypto:{crypto_line}",
             *(f"a=rtpmap:{f}" for f in self.formats),
-            "a=ptime:20",
+            f"a=ptime:{self.packet_ms}",
             f"a={self.direction}",
         ]
         return "".join(f"{line}\r\n" for line in lines)

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from media.codec import RATES, common_rate, decoder, encoder
 from media.direction import Direction
 from media.dtmf import DIGITS, DigitReceiver, Pressed, Released
-from media.format import Format, pass_through
+from media.format import Format, packet_time_ms, pass_through
 from media.rtp import RtpPacket, timestamp_difference
 from tests.media.sound import frames, frequency, level_db, roughness, samples, tone
 
@@ -226,12 +227,41 @@ def test_packets_of_other_lengths_are_cut_to_20_ms() -> None:
         assert frequency(heard, 8000) == pytest.approx(1004.0, abs=1.0)
 
 
-def test_the_sink_may_want_longer_packets() -> None:
-    sink = Format("pcmu", 0, 8000, ptime_ms=60)
-    run = Run(direction(FORMATS["opus"], sink))
-    run.feed([*talk(FORMATS["opus"])])
-    assert {len(packet.payload) for packet in run.audio(sink)} == {480}
-    assert_contiguous(run.audio(sink), 480)
+@pytest.mark.parametrize(
+    ("codec", "packet_ms"),
+    [("pcmu", 10), ("pcmu", 30), ("pcmu", 60), ("g722", 30), ("opus", 10), ("opus", 40)],
+)
+def test_the_sink_may_want_packets_of_another_length(codec: str, packet_ms: int) -> None:
+    source = FORMATS["opus" if codec != "opus" else "pcma"]
+    sink = replace(FORMATS[codec], ptime_ms=packet_ms)
+    run = Run(direction(source, sink))
+    run.feed([*talk(source)])
+    step = packet_ms * sink.clock_rate // 1000
+    assert_contiguous(run.audio(sink), step)
+    assert len(run.audio(sink)) >= 900 // packet_ms
+    if codec != "opus":
+        assert {len(packet.payload) for packet in run.audio(sink)} == {8 * packet_ms}
+    heard = run.heard(sink, 8000)
+    assert frequency(heard[-8000:], 8000) == pytest.approx(1004.0, abs=3.0)
+    assert roughness(heard[1600:]) < 2.5 * roughness(tone(1004.0, 8000, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("codec", "wish", "packet_ms"),
+    [
+        ("pcmu", None, 20),
+        ("pcmu", 30, 30),
+        ("pcmu", 50, 40),
+        ("pcmu", 200, 60),
+        ("pcmu", 0, 10),
+        ("opus", 30, 20),
+        ("opus", 120, 60),
+    ],
+)
+def test_a_wish_for_a_packet_time_is_met_within_reason(
+    codec: str, wish: int | None, packet_ms: int
+) -> None:
+    assert packet_time_ms(codec, wish) == packet_ms
 
 
 def test_the_end_of_a_stream_fades_and_is_marked_when_it_goes_on() -> None:

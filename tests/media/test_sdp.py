@@ -105,6 +105,26 @@ def test_reads_a_pbx_offer() -> None:
     assert (crypto.tag, crypto.suite, len(crypto.key)) == (1, "AES_CM_128_HMAC_SHA1_80", 30)
 
 
+@pytest.mark.parametrize(
+    ("lines", "packet_ms"),
+    [
+        ("", None),
+        ("a=ptime:30\n", 30),
+        ("a=ptime:30\na=maxptime:150\n", 30),
+        ("a=ptime:60\na=maxptime:40\n", 40),
+        ("a=maxptime:10\n", 10),
+        ("a=maxptime:150\n", None),
+        ("a=ptime:20.0\n", 20),
+        ("a=ptime:much\n", None),
+        ("a=ptime:-20\n", None),
+        ("a=ptime:999999\n", None),
+    ],
+)
+def test_reads_the_wish_for_a_packet_time(lines: str, packet_ms: int | None) -> None:
+    (audio,) = Sdp.parse(ASTERISK.replace("a=ptime:20\n", lines)).media
+    assert audio.packet_ms == packet_ms
+
+
 @pytest.mark.parametrize("text", [CHROMIUM, ASTERISK])
 def test_text_of_a_parsed_description_parses_to_the_same(text: str) -> None:
     sdp = Sdp.parse(text)

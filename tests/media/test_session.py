@@ -106,6 +106,15 @@ def test_browser_without_opus_gets_pcmu_passed_through(lab: Lab) -> None:
     heard_tones(lab, ("pcmu", 0), ("pcmu", 0))
 
 
+def test_the_pbx_gets_packets_as_long_as_it_asks_for(lab: Lab) -> None:
+    lab.pbx.packet_ms = 30
+    lab.call_out()
+    lab.run(0.5)
+    lab.talk(1.0)
+    assert {len(packet.payload) for packet in lab.pbx.ear.of(0)} == {240}
+    heard_tones(lab, ("opus", 111), ("pcmu", 0))
+
+
 def test_the_answering_pbx_may_send_another_codec_than_its_first(lab: Lab) -> None:
     lab.call_out()
     lab.run(0.5)
