@@ -85,6 +85,7 @@ class Attendant:
         self._sources = sources
         self._sounds = sounds
         self._playing: dict[Side, _Playing] = {}
+        self._held: set[Side] = set()  # sides whose key was down before what is played now
         self._recording: tuple[Record, Recorder] | None = None
         self._look_at: float | None = None
         self._captured: list[bytes] = []
@@ -158,6 +159,7 @@ class Attendant:
         """`side` has pressed a digit, and released it."""
         self._outputs.append(Digit(side, digit, duration_ms))
         self.pressed(side, now)
+        self._held.discard(side)
         if (collector := self._collecting.get(side)) is not None:
             collector.digit(digit, now)
             self._end_if_full(side, collector)
@@ -167,9 +169,10 @@ class Attendant:
                 self._end_recording(RecordEnd.DIGIT, now)
 
     def pressed(self, side: Side, now: float) -> None:
-        """`side` holds a key down: whoever presses one does not want to hear more first."""
+        """`side` holds a key down: whoever presses one does not want to hear more first. A key that
+        was down before says nothing about what is played since."""
         playing = self._playing.get(side)
-        if playing is not None and playing.order.until_digit:
+        if playing is not None and playing.order.until_digit and side not in self._held:
             self._end_playing(side, PlayEnd.DIGIT, now)
 
     def check_players(self, now: float) -> None:
@@ -227,11 +230,17 @@ class Attendant:
         playing = _Playing(order, Player(source), direction)
         self._playing[side] = playing
         direction.play(playing.player)
+        if (collector := self._collecting.get(side)) is not None:
+            collector.prompt_began()
+        inward = self._toward(side.other)
+        if inward is not None and inward.is_pressed:
+            self._held.add(side)
 
     def _end_playing(self, side: Side, reason: PlayEnd, now: float, text: str = "") -> None:
         playing = self._playing.pop(side, None)
         if playing is None:
             return
+        self._held.discard(side)
         playing.direction.play(None)
         seconds = round(playing.player.seconds, 2)
         self._outputs.append(Played(side, reason, seconds, text))

@@ -35,6 +35,11 @@ class Collector:
         if len(self.digits) >= self._order.most:
             self.end = CollectEnd.FULL
 
+    def prompt_began(self) -> None:
+        """Something is played: who has not pressed anything yet may hear it first."""
+        if not self.digits:
+            self._until = None
+
     def prompt_ended(self, now: float) -> None:
         """Nothing is played any more."""
         if self._until is None:

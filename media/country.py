@@ -19,6 +19,7 @@ from media.order import (
 from media.tone import Piece
 
 _INFORMATION = "950/330 1400/330 1800/330 0/1000"  # E.180 §6; the same everywhere
+_BEEP = "1000/400"
 _BRITISH = "400+450/400 0/200 400+450/400 0/2000"
 
 RECOMMENDED = ("425/1000 0/4000", "425/500 0/500", "425/250 0/250")
@@ -72,6 +73,7 @@ def cadence(tone: Tone, country: str) -> tuple[Piece, ...]:
         Tone.BUSY: busy,
         Tone.CONGESTION: congestion,
         Tone.INFORMATION: _INFORMATION,
+        Tone.BEEP: _BEEP,
     }[tone]
     return tuple(_piece(part) for part in text.split())
 

@@ -174,13 +174,13 @@ class Junction:
         strand.sources = _sources(agreed)
         strand.watch.restart(now)
         strand.reporter.clock_rate = agreed.receive[0].clock_rate
-        one, other = self._strands.values()
-        if one.agreed is None or other.agreed is None:
-            return
-        self._lead(one, other)
-        self._lead(other, one)
+        both = all(each.agreed is not None for each in self._pair)
+        for source, to in self._ways:
+            if both or to.outward is not None:  # before that there are those of the attendant's
+                self._lead(source, to)
         self.update_sending()
-        self._begin(now)
+        if both or self._attendant.is_busy:
+            self._begin(now)
 
     def _begin(self, now: float) -> None:
         """From now on there are reports to each side with terms, and the ticks that are needed."""

@@ -54,6 +54,7 @@ class Tone(Enum):
     BUSY = "busy"
     CONGESTION = "congestion"  # no line; "reorder" in North America
     INFORMATION = "information"  # three notes: an announcement follows, or the number is not in use
+    BEEP = "beep"  # speak now: what answering machines say, of no recommendation
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Play:
 
     Attributes:
         repeat: how often, of a tone its whole cadence; None: until it is stopped.
-        until_digit: a digit that `side` presses ends it (barge-in).
+        until_digit: a key that `side` presses while it is played ends it (barge-in).
     """
 
     side: Side

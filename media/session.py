@@ -310,7 +310,7 @@ class Session:
         if not end.is_up:
             self._connect_until = now + self._settings.connect_timeout
         self._junction.agree(Side.WEBRTC, end, settled.agreed, settled.direction, now)
-        self._watch_at = now + _WATCH_INTERVAL
+        self._watch_at = self._watch_at or now + _WATCH_INTERVAL
         self._collect(now)
 
     def _settle_sdes(self, settled: SdesSettled, now: float) -> None:
@@ -323,6 +323,7 @@ class Session:
             self._sdes.set_clear()
         self._sdes.set_remote(remote.address, remote.port, remote.rtcp)
         self._junction.agree(Side.SDES, self._sdes, settled.agreed, settled.direction, now)
+        self._watch_at = self._watch_at or now + _WATCH_INTERVAL
 
     def _once_gathered(self, then: Callable[[WebrtcEnd, float], None], now: float) -> None:
         self._awaiting = then

@@ -30,9 +30,11 @@ from media.order import (
 )
 from media.plane import (
     AnswerReady,
+    AudioLost,
     Closed,
     Digit,
     Failed,
+    Failure,
     OfferReady,
     SessionSettings,
     Side,
@@ -217,6 +219,34 @@ def test_a_key_that_is_held_down_ends_a_prompt_at_once() -> None:
     assert lab.of(Digit) == []
 
 
+def test_a_key_that_was_down_before_a_prompt_does_not_end_it() -> None:
+    """Who presses any key to go on has not heard yet what comes next."""
+    lab = calling()
+    prompt = Play(Side.SDES, RINGBACK, repeat=None, until_digit=True)
+    lab.session.perform(prompt, lab.now)
+    lab.talk(0.1)
+    voice = lab.voices["pbx"]
+
+    def hold(first: int, last: int) -> None:
+        for count in range(first, last):
+            body = bytes((5, 0x8A if count == 19 else 0x0A)) + (160 * count).to_bytes(2)
+            lab.put(lab.pbx.say(build(101, voice.sequence, 77, 77, body, count == 1)), PBX)
+            voice.skip()
+            lab.run(0.02)
+
+    hold(1, 5)
+    assert [p.reason for p in lab.of(Played)] == [PlayEnd.DIGIT]
+    lab.session.perform(prompt, lab.now)
+    hold(5, 20)
+    lab.talk(0.3)
+    assert [d.digit for d in lab.of(Digit)] == ["5"]
+    assert len(lab.of(Played)) == 1
+    for packet in voice.digit(101, 1, 800):
+        lab.put(lab.pbx.say(packet), PBX)
+    lab.run(0.02)
+    assert [p.reason for p in lab.of(Played)] == [PlayEnd.DIGIT] * 2
+
+
 def test_closing_ends_what_is_played() -> None:
     lab = calling()
     lab.session.perform(Play(Side.SDES, RINGBACK, repeat=None), lab.now)
@@ -286,6 +316,40 @@ def test_a_phone_that_was_answered_by_us_is_heard() -> None:
     lab.talk(0.2)
     assert lab.of(Digit) == [Digit(Side.SDES, "5", 100)]
     assert [p.reason for p in lab.of(Played)] == [PlayEnd.DIGIT]
+
+
+def test_a_phone_that_was_answered_by_us_may_hold_and_change_its_codec() -> None:
+    lab = Lab()
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    lab.session.perform(Accept(Side.SDES), lab.now)
+    lab.pbx.accept(lab.answer(Side.SDES))
+    lab.session.perform(Play(Side.SDES, RINGBACK, repeat=None), lab.now)
+    lab.run(0.2)
+    lab.pbx.direction, lab.pbx.formats = "sendonly", ("8 PCMA/8000",)
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    lab.run(0.1)
+    count = len(lab.pbx.ear.packets)
+    lab.run(0.5)
+    assert len(lab.pbx.ear.packets) == count
+    lab.pbx.direction = "sendrecv"
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    lab.run(0.5)
+    assert {p.payload_type for p in lab.pbx.ear.packets[count:]} == {8}
+    assert len(lab.pbx.ear.packets[count:]) == pytest.approx(25, abs=2)
+
+
+def test_a_phone_that_was_answered_by_us_and_falls_silent_ends_the_call() -> None:
+    lab = Lab()
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    lab.session.perform(Accept(Side.SDES), lab.now)
+    lab.pbx.accept(lab.answer(Side.SDES))
+    lab.spoken["browser"] = False
+    lab.talk(1.0)
+    lab.run(5.0)
+    assert lab.of(AudioLost) == [AudioLost(Side.SDES, outward=False)]
+    lab.run(26.0)
+    (failed,) = lab.of(Failed)
+    assert failed.failure is Failure.SILENCE
 
 
 # --- recording
@@ -430,6 +494,22 @@ def test_patience_begins_when_the_prompt_has_ended() -> None:
     assert (len(lab.of(Played)), lab.of(Collected)) == (1, [])
     lab.talk(0.5)
     assert lab.of(Collected) == [Collected(Side.SDES, "", CollectEnd.TIMEOUT)]
+
+
+def test_patience_waits_for_a_prompt_that_begins_later() -> None:
+    lab = calling()
+    lab.session.perform(Collect(Side.SDES, first_timeout=1.0, digit_timeout=0.5), lab.now)
+    lab.talk(0.5)
+    lab.session.perform(Play(Side.SDES, SoundFile("/hum"), repeat=3), lab.now)
+    lab.talk(1.0)
+    lab.session.perform(Play(Side.SDES, SoundFile("/hum"), repeat=2), lab.now)
+    lab.talk(2.0)
+    assert (len(lab.of(Played)), lab.of(Collected)) == (2, [])
+    lab.session.perform(Play(Side.SDES, SoundFile("/hum")), lab.now)
+    dial(lab, "1", pause=0.4)
+    lab.session.perform(Play(Side.SDES, SoundFile("/hum")), lab.now)
+    lab.talk(0.3)  # between digits nobody waits
+    assert lab.of(Collected) == [Collected(Side.SDES, "1", CollectEnd.TIMEOUT)]
 
 
 def test_the_first_digit_ends_a_prompt_and_is_collected() -> None:
