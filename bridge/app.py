@@ -238,6 +238,7 @@ class Ringback:
         self._database = database
         portals = Portals(matrix=matrix, ghosts=ghosts, table=PortalTable(database))
         await portals.load()
+        await portals.take_up()
         await self._senders.load(SenderTable(database))
         handouts = self._make_handouts(HandoutTable(database))
         self._hooks = self._make_hooks(handouts)

@@ -17,7 +17,8 @@ from functools import partial
 from bridge import wording
 from bridge.config import LineSection
 from bridge.db.patience import persist
-from bridge.db.texts import IncomingText, IncomingTexts, Party
+from bridge.db.portals import Party
+from bridge.db.texts import IncomingText, IncomingTexts
 from bridge.numbers import PhoneNumber
 from bridge.outbox import Notices
 from bridge.routing import Routing

@@ -8,6 +8,10 @@ Whoever has opened a chat with a ghost has a portal too: it is adopted. A user m
 rooms with one number; the newest is where calls come in.
 
 The portal of a group text has the bot and the ghosts of all members in it, and takes no calls.
+
+A homeserver knows no repeat of a `createRoom`. So that one is about to be made is noted first.
+Where we are killed, or the answer is lost, before it is noted that it was, it is looked for among
+the rooms of its creator, by what it says of itself (`m.bridge`), and adopted.
 """
 
 import asyncio
@@ -20,12 +24,16 @@ from bridge import wording
 from bridge.config import LineSection
 from bridge.db.interface import DatabaseAway
 from bridge.db.patience import CALL_LIMIT
-from bridge.db.portals import PortalRow, PortalTable
+from bridge.db.portals import Party, PortalRow, PortalTable
 from bridge.ghost import Ghosts
 from bridge.matrix.client import MatrixClient
+from bridge.matrix.homeserver import MatrixError, MatrixRefused
 from bridge.numbers import PhoneNumber
 
 log = logging.getLogger(__name__)
+
+# Of the rooms of one of our users; it is in few that we do not know.
+MAX_LOOKED_AT = 50
 
 # The default levels of a room, with what a call button asks for and what is the user's own taste
 # let down to everybody. Keys of `events` replace the homeserver's as a whole, so they are all here.
@@ -59,9 +67,9 @@ class Portal:
     user: str
 
     @property
-    def party(self) -> tuple[str, str, str]:
-        """What it is found by: line, number and user."""
-        return self.line, self.number.text, self.user
+    def party(self) -> Party:
+        """What it is found by."""
+        return Party(self.line, self.number.text, self.user)
 
 
 class Portals:
@@ -73,8 +81,10 @@ class Portals:
         self._ghosts = ghosts
         self._table = table
         self._by_room: dict[str, Portal] = {}
-        self._by_party: dict[tuple[str, str, str], list[Portal]] = {}
-        self._making: dict[tuple[str, str, str], asyncio.Task[Portal]] = {}
+        self._by_party: dict[Party, list[Portal]] = {}
+        self._making: dict[Party, asyncio.Task[Portal]] = {}
+        # For whom a room may have been made of which we do not know.
+        self._begun: set[Party] = set()
         # What the database does not know yet; None for a room that is none any more.
         self._unsaved: dict[str, PortalRow | None] = {}
 
@@ -82,6 +92,17 @@ class Portals:
         """Read what earlier runs have made."""
         for row in await self._table.all():
             self._keep(Portal(row.room_id, row.line, PhoneNumber(row.number), row.user_id))
+        self._begun = set(await self._table.begun())
+
+    async def take_up(self) -> None:
+        """Adopt the rooms that earlier runs have made and not noted, before anything of them comes;
+        never raises."""
+        for party in list(self._begun):
+            try:
+                if await self._find_made(party) is None:
+                    await self._forget_begun(party)
+            except MatrixError as error:  # looked for again when it is needed
+                log.warning("a room that may have been made could not be looked for: %s", error)
 
     def all(self) -> list[Portal]:
         """Every portal, the oldest first."""
@@ -92,7 +113,7 @@ class Portals:
 
     def find(self, line: str, number: PhoneNumber, user: str) -> Portal | None:
         """The newest room of this user with this number on this line."""
-        found = self._by_party.get((line, number.text, user))
+        found = self._by_party.get(Party(line, number.text, user))
         return found[-1] if found else None
 
     def line_between(
@@ -135,7 +156,7 @@ class Portals:
             if not number.is_group:
                 await self._ghosts.name(number, name)
             return found
-        party = (line.name, number.text, user)
+        party = Party(line.name, number.text, user)
         making = self._making.get(party)
         if making is None:
             making = asyncio.create_task(self._create(line, number, user, name, topic))
@@ -147,6 +168,7 @@ class Portals:
         """Take a room that the user has opened with the ghost."""
         portal = Portal(room_id, line, number, user)
         self._keep(portal)
+        self._begun.discard(portal.party)
         self._unsaved[room_id] = PortalRow(room_id, line, number.text, user)
         await self._try_to_save(room_id)
         return portal
@@ -200,44 +222,100 @@ class Portals:
             del self._by_party[portal.party]
         return True
 
-    def _made(self, party: tuple[str, str, str], task: asyncio.Task[Portal]) -> None:
+    def _made(self, party: Party, task: asyncio.Task[Portal]) -> None:
         self._making.pop(party, None)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.warning("a portal on line %s could not be made: %s", party[0], error)
+            log.warning("a portal on line %s could not be made: %s", party.line, error)
 
     async def _create(
         self, line: LineSection, number: PhoneNumber, user: str, name: str, topic: str | None
     ) -> Portal:
-        if number.is_group:
-            return await self._create_group(line, number, user)
-        ghost = await self._ghosts.name(number, name)
-        room_id = await self._matrix.create_room(
-            creator=ghost,
-            name=self._ghosts.shown(number, name),
-            topic=topic,
-            invite=[user],
-            is_direct=True,
-            power_levels=_POWER_LEVELS,
-            initial_state=_bridge_state(self._matrix.bot_id, ghost, line.name, number),
-        )
+        party = Party(line.name, number.text, user)
+        for member in number.members:
+            await self._ghosts.name(member, "" if number.is_group else name)
+        if party in self._begun and (found := await self._find_made(party)) is not None:
+            return found
+        await self._note_begun(party)
+        try:
+            room_id = await self._make_room(line, number, user, name, topic)
+        except MatrixRefused:
+            await self._forget_begun(party)
+            raise
         log.info("made a portal for %s on line %s", number.short(), line.name)
-        return await self.adopt(room_id, line.name, number, user)
+        return await self._adopt_made(room_id, party)
 
-    async def _create_group(self, line: LineSection, group: PhoneNumber, user: str) -> Portal:
-        ghosts = [await self._ghosts.name(member) for member in group.members]
-        bot = self._matrix.bot_id
-        room_id = await self._matrix.create_room(
-            creator=bot,
-            name=group.show(),
-            topic=wording.GROUP_TOPIC,
+    async def _make_room(
+        self, line: LineSection, number: PhoneNumber, user: str, name: str, topic: str | None
+    ) -> str:
+        creator, ghosts = self._ghosts.speaker(number), []
+        if number.is_group:
+            name, topic = number.show(), wording.GROUP_TOPIC
+            ghosts = [self._ghosts.user_id(member) for member in number.members]
+        else:
+            name = self._ghosts.shown(number, name)
+        return await self._matrix.create_room(
+            creator=creator,
+            name=name,
+            topic=topic,
             invite=[user, *ghosts],
+            is_direct=not number.is_group,
             power_levels=_POWER_LEVELS,
-            initial_state=_bridge_state(bot, bot, line.name, group),
+            initial_state=_bridge_state(self._matrix.bot_id, creator, line.name, number),
         )
-        for ghost in ghosts:
-            await self._matrix.join(room_id, ghost)
-        log.info("made a portal for %d numbers on line %s", len(ghosts), line.name)
-        return await self.adopt(room_id, line.name, group, user)
+
+    async def _adopt_made(self, room_id: str, party: Party) -> Portal:
+        """Take a room that we have made."""
+        number = PhoneNumber(party.number)
+        if number.is_group:
+            for member in number.members:
+                await self._matrix.join(room_id, self._ghosts.user_id(member))
+        return await self.adopt(room_id, party.line, number, party.user_id)
+
+    # --- rooms of which it is not known whether they were made
+
+    async def _find_made(self, party: Party) -> Portal | None:
+        """Adopt the room that was made for a party without our knowing; None if there is none."""
+        number = PhoneNumber(party.number)
+        creator = self._ghosts.speaker(number)
+        rooms = await self._matrix.joined_rooms(creator)
+        for room_id in [room for room in rooms if room not in self._by_room][:MAX_LOOKED_AT]:
+            if await self._is_made_for(party, room_id, creator):
+                log.info("found the portal for %s on line %s", number.short(), party.line)
+                return await self._adopt_made(room_id, party)
+        return None
+
+    async def _is_made_for(self, party: Party, room_id: str, creator: str) -> bool:
+        key = _bridge_key(party.line, PhoneNumber(party.number))
+        try:
+            state = await self._matrix.room_state(room_id, "m.bridge", key, user=creator)
+            if state is None or state.get("creator") != creator:
+                return False
+            member = await self._matrix.room_state(
+                room_id, "m.room.member", party.user_id, user=creator
+            )
+        except MatrixRefused:
+            return False  # it has left meanwhile
+        return member is not None and member.get("membership") in ("invite", "join")
+
+    async def _note_begun(self, party: Party) -> None:
+        self._begun.add(party)
+        try:
+            async with asyncio.timeout(CALL_LIMIT):
+                await self._table.begin(party)
+        except (DatabaseAway, TimeoutError):
+            log.warning("a portal is made while the database is away")
+
+    async def _forget_begun(self, party: Party) -> None:
+        self._begun.discard(party)
+        try:
+            async with asyncio.timeout(CALL_LIMIT):
+                await self._table.forget_begun(party)
+        except (DatabaseAway, TimeoutError):
+            log.info("that a portal was not made is noted at the next start")
+
+
+def _bridge_key(line: str, number: PhoneNumber) -> str:
+    return f"ringback://{line}/{number.text or 'anonymous'}"
 
 
 def _bridge_state(bot: str, ghost: str, line: str, number: PhoneNumber) -> list[dict[str, Any]]:
@@ -249,8 +327,7 @@ def _bridge_state(bot: str, ghost: str, line: str, number: PhoneNumber) -> list[
         "network": {"id": line, "displayname": line},
         "channel": {"id": number.text or "anonymous", "displayname": number.show()},
     }
-    key = f"ringback://{line}/{number.text or 'anonymous'}"
     return [
-        {"type": type_, "state_key": key, "content": content}
+        {"type": type_, "state_key": _bridge_key(line, number), "content": content}
         for type_ in ("m.bridge", "uk.half-shot.bridge")
     ]

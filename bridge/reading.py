@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from bridge.config import LineSection
 from bridge.db.interface import DatabaseAway
-from bridge.db.texts import IncomingTexts, Party
+from bridge.db.portals import Party
+from bridge.db.texts import IncomingTexts
 from bridge.matrix.events import ReadReceipt
 from bridge.portal import Portal, Portals
 from bridge.road.way import TrunkPort

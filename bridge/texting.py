@@ -22,7 +22,8 @@ from bridge.burst import Bursts, FirstContacts
 from bridge.charset import decode_text
 from bridge.config import LineSection
 from bridge.db.interface import DatabaseAway
-from bridge.db.texts import IncomingText, IncomingTexts, OutgoingText, OutgoingTexts, Party
+from bridge.db.portals import Party
+from bridge.db.texts import IncomingText, IncomingTexts, OutgoingText, OutgoingTexts
 from bridge.delivery import ATTACHMENT, Deliveries
 from bridge.ghost import Ghosts
 from bridge.handout import FOR_READERS, Handouts

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bridge.db.interface import Connection, Database
+from bridge.db.portals import Party
 from bridge.matrix.file import RoomFile
 
 # Longer than a homeserver repeats a transaction or a phone system a MESSAGE.
@@ -54,15 +55,6 @@ class OutgoingText:
     def message_id(self) -> str:
         """The event that its author sees as this text."""
         return self.origin or self.event_id
-
-
-@dataclass(frozen=True, slots=True)
-class Party:
-    """Who writes to whom: a number, on a line, to one of its users."""
-
-    line: str
-    number: str
-    user_id: str
 
 
 @dataclass(frozen=True, slots=True)

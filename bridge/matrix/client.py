@@ -374,6 +374,18 @@ class MatrixClient:
             "invite", "POST", path, body=body, user=sender or self.bot_id
         )
 
+    async def joined_rooms(self, user: str) -> tuple[str, ...]:
+        """The rooms that one of our users is in; none for one that was never made."""
+        try:
+            answer = await self._homeserver.request(
+                "read rooms", "GET", f"{_CLIENT}/joined_rooms", user=user
+            )
+        except MatrixRefused as refusal:
+            if refusal.errcode == "M_FORBIDDEN":
+                return ()
+            raise
+        return _strings(answer.get("joined_rooms"))
+
     async def joined_members(self, room_id: str, user: str | None = None) -> tuple[str, ...]:
         """The joined users' ids, as `user` (the bot by default) sees them."""
         path = f"{_CLIENT}/rooms/{_quoted(room_id)}/joined_members"

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from bridge.config import LineSection
 from bridge.db.interface import Database, Result, Row, Work
-from bridge.db.portals import PortalRow
+from bridge.db.portals import Party, PortalRow
 from bridge.matrix.client import MatrixClient, Page, TurnServers
 from bridge.matrix.events import RoomEvent
 from bridge.matrix.homeserver import MatrixRefused, MatrixUnavailable
@@ -353,6 +353,23 @@ class FakeMatrix:
         self.rooms[room_id] = {"creator": creator, "invite": list(invite), **rest}
         return room_id
 
+    async def joined_rooms(self, user: str) -> tuple[str, ...]:
+        await self._reach()
+        return tuple(room_id for room_id, room in self.rooms.items() if room["creator"] == user)
+
+    async def room_state(
+        self, room_id: str, type: str, state_key: str = "", *, user: str | None = None
+    ) -> Mapping[str, Any] | None:
+        await self._reach()
+        room = self.rooms[room_id]
+        if type == "m.room.member":
+            return {"membership": "invite"} if state_key in room["invite"] else None
+        for state in room["initial_state"]:
+            if (state["type"], state["state_key"]) == (type, state_key):
+                found: Mapping[str, Any] = state["content"]
+                return found
+        return None
+
     async def join(self, room_id: str, user: str) -> None:
         await self._reach()
         self.joined.append((room_id, user))
@@ -451,6 +468,15 @@ class MemoryPortals:
 
     async def put(self, row: PortalRow) -> None:
         self.rows[row.room_id] = row
+
+    async def begin(self, party: Party) -> None:
+        pass
+
+    async def begun(self) -> list[Party]:
+        return []
+
+    async def forget_begun(self, party: Party) -> None:
+        pass
 
     async def delete(self, room_id: str) -> None:
         self.rows.pop(room_id, None)

@@ -18,6 +18,7 @@ from bridge.db.upgrade import (
     v09_files,
     v10_groups,
     v11_read,
+    v12_begun,
 )
 
 upgrade_table = UpgradeTable(database_name="Ringback's database")
@@ -32,3 +33,4 @@ upgrade_table.register(v08_senders.upgrade, description="what is known of sender
 upgrade_table.register(v09_files.upgrade, description="files that leave with texts")
 upgrade_table.register(v10_groups.upgrade, description="who writes in a group")
 upgrade_table.register(v11_read.upgrade, description="who wants to know of a text being read")
+upgrade_table.register(v12_begun.upgrade, description="portals whose room is being made")
