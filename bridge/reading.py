@@ -6,16 +6,17 @@ if our registration asks for them. A receipt stands on one event and means all b
 reads first is the one who counts; private receipts are never seen here, and say nothing.
 
 Unlike texts this is not worth doing twice: what was asked is forgotten before the answer is sent.
+It waits for a database that is away, and for a trunk that is down until the user reads the next.
 """
 
 import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from bridge.config import LineSection
-from bridge.db.interface import DatabaseAway
-from bridge.db.portals import Party
+from bridge.db.patience import persist
 from bridge.db.texts import IncomingTexts
 from bridge.matrix.events import ReadReceipt
 from bridge.portal import Portal, Portals
@@ -30,7 +31,8 @@ log = logging.getLogger(__name__)
 
 # A client may have read a text before we have written down by which event it was said.
 AGAIN_AFTER = 2.0
-MAX_AT_ONCE = 100  # receipts that are looked up; more are left out, and say nothing
+# Receipts that are looked up, or wait for the database; more are left out, and say nothing.
+MAX_AT_ONCE = 100
 
 
 def keep_wanted(line_trunk: str, wanted: NotificationsWanted | None) -> str:
@@ -98,6 +100,9 @@ class Reading:
         line = self._routing.line(portal.line)
         if line is None or not self._routing.trunks[line.trunk].read_receipts:
             return
+        trunk = self._trunks.get(line.trunk)
+        if trunk is None or not trunk.status.up:
+            return  # the next receipt of the room means this text too
         if self._at_once >= MAX_AT_ONCE:
             log.warning("too many read receipts at once: one is left out")
             return
@@ -105,15 +110,12 @@ class Reading:
         self._tasks.start("a read receipt", self._take(line, portal, receipt.event_id))
 
     async def _take(self, line: LineSection, portal: Portal, event_id: str) -> None:
-        party = Party(portal.line, portal.number.text, portal.user)
+        read = partial(self._texts.read, portal.party, event_id)
         try:
-            asked = await self._texts.read(party, event_id)
+            asked = await persist("a read receipt", read, sleep=self._sleep)
             if asked is None:
                 await self._sleep(AGAIN_AFTER)
-                asked = await self._texts.read(party, event_id)
-        except DatabaseAway as error:
-            log.info("a read receipt is lost: %s", error)
-            return
+                asked = await persist("a read receipt", read, sleep=self._sleep)
         finally:
             self._at_once -= 1
         for kept in asked or ():

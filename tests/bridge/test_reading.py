@@ -15,7 +15,7 @@ from sip.imdn import Kind, NotificationsWanted, Status, Wish
 from sip.presentation import Presentation
 from sip.uri import NameAddr
 from tests.bridge import test_groups, test_outbox
-from tests.bridge.fakes import FakeMatrix
+from tests.bridge.fakes import FakeMatrix, FaultyDatabase
 from tests.bridge.test_texting import ALICE, BOB, GHOST, NUMBER, World, until, worked_off
 
 CAROL = "+493087654321"
@@ -129,6 +129,29 @@ async def test_a_wish_survives_a_restart(database: Database) -> None:
     read(again, rooms[ALICE], event)
     await until(lambda: again.trunk.fake.displayed)
     await again.texting.stop()
+
+
+async def test_a_receipt_waits_for_a_database_that_is_away(database: Database) -> None:
+    faulty = FaultyDatabase(database)
+    world = World(faulty, FakeMatrix(), users=(ALICE, BOB), read_receipts=True)
+    rooms = await arrived(world, ("one", WANTED))
+    faulty.fault = "away"
+    read(world, rooms[ALICE], event_of(world, "one", rooms[ALICE]))
+    await until(lambda: world.slept)
+    assert not world.trunk.fake.displayed
+    faulty.fault = ""
+    await until(lambda: world.trunk.fake.displayed)
+    await world.texting.stop()
+
+
+async def test_while_the_trunk_is_down_nothing_is_forgotten(world: World) -> None:
+    rooms = await arrived(world, ("one", WANTED), ("two", replace(WANTED, message_id="id-2")))
+    world.trunk.up = False
+    read(world, rooms[ALICE], event_of(world, "one", rooms[ALICE]))
+    await worked_off(world.texting)
+    world.trunk.up = True
+    read(world, rooms[ALICE], event_of(world, "two", rooms[ALICE]))
+    await until(lambda: len(world.trunk.fake.displayed) == 2)
 
 
 @pytest.mark.parametrize("before", [False, True])
