@@ -166,7 +166,8 @@ class UserAgent:
         if referred_by is not None:
             headers.append(("Referred-By", str(referred_by)))
         session = self._new_session(incoming=False, call_id=self._core.ids.call_id())
-        session.watcher = None if transferor is None else transferor.report
+        if transferor is not None:
+            session.watcher = transferor.transfers.report
         sender, told = present(self._core.trunk, caller)
         session.place(target, offer, sender=sender, headers=[*told, *headers], now=now)
         self._sessions.keep(session)

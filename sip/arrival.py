@@ -7,17 +7,23 @@ preview. A 2xx waits for what is open: the PRACK of a description, an offer in t
 """
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from sip.agenda import soonest
 from sip.change import Changes
 from sip.core import Core
 from sip.errors import RemoteError
-from sip.events import Body
+from sip.events import Body, IncomingSession
+from sip.identity import read_identity
 from sip.multipart import description_of
 from sip.negotiation import State
+from sip.refer import referred_by
 from sip.reliable import Provisionals
 from sip.timer import SessionTimer
 from sip.transaction import AnyServer, InviteServerTransaction, Timers
+
+if TYPE_CHECKING:
+    from sip.session import Session
 
 # §13.3.1.1: a proxy gives up on an INVITE of which it heard nothing for three minutes (timer C).
 RING_AGAIN = 60.0
@@ -88,6 +94,25 @@ class Arrival:
         self._changes = changes
         if self.offer is not None:
             changes.negotiation.take_offer(self.offer)
+
+    def introduce(self, session: "Session", *, replaced: "Session | None") -> IncomingSession:
+        """What our user is told of the call.
+
+        Args:
+            replaced: the session in whose place it wants to be (RFC 3891).
+        """
+        headers = self.invite.request.headers
+        return IncomingSession(
+            session,
+            target=self.invite.request.uri,
+            to=headers.to,
+            caller=headers.from_,
+            identity=read_identity(headers, trusted=self._core.trunk.trust_identity),
+            offer=self.offer,
+            called_party=headers.called_party,
+            replaces=replaced,
+            referred_by=referred_by(headers),
+        )
 
     # --- what the user wants
 

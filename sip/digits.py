@@ -1,14 +1,23 @@
-"""Digits that we say in INFO requests, one after the other: the next one waits for the answer to
-the one before, so that none overtakes another on its way through challenges and proxies.
+"""Digits of a session in INFO requests (RFC 6086), in both directions; what they look like is
+`sip.info`'s.
+
+Ours go one after the other: the next one waits for the answer to the one before, so that none
+overtakes another on its way through challenges and proxies.
 """
 
 from collections import deque
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from sip.core import Core, with_body
 from sip.dialog import Dialog
-from sip.events import Body
-from sip.transaction import Outcome
+from sip.errors import RemoteError
+from sip.events import Body, DigitReceived, DigitsRefused
+from sip.info import read_digit, write_digit
+from sip.message import body_of
+from sip.transaction import AnyServer, Outcome
+
+if TYPE_CHECKING:
+    from sip.session import Session
 
 MAX_WAITING = 64
 
@@ -16,26 +25,31 @@ _NOT_TAKEN = (405, 415, 469, 489, 501)  # such digits are never taken here
 
 
 class DigitSender:
-    """The digits of one dialog.
+    """Our digits in one dialog. If the peer takes none by INFO, `DigitsRefused` is said once; those
+    that wait, and all later ones, are not sent.
 
     Args:
-        refused: called once with the status when the peer takes no digits by INFO; those that
-            wait, and all later ones, are not sent.
+        session: named in events.
     """
 
-    def __init__(self, core: Core, dialog: Dialog, *, refused: Callable[[int], None]) -> None:
+    def __init__(self, core: Core, session: "Session", dialog: Dialog) -> None:
         self._core = core
+        self._session = session
         self._dialog = dialog
-        self._refused = refused
         self._waiting: deque[Body] = deque()
         self._under_way = False
         self._is_refused = False
 
-    def send(self, digit: Body, now: float) -> None:
-        """Send what `write_digit` wrote, or have it wait."""
+    def send(self, digit: str, duration_ms: int, now: float) -> None:
+        """Send a digit, or have it wait.
+
+        Raises:
+            LocalError: it is no digit.
+        """
+        body = write_digit(digit, duration_ms)
         if self._is_refused or len(self._waiting) >= MAX_WAITING:
             return
-        self._waiting.append(digit)
+        self._waiting.append(body)
         self._next(now)
 
     def _next(self, now: float) -> None:
@@ -53,5 +67,22 @@ class DigitSender:
         if outcome.status in _NOT_TAKEN:
             self._is_refused = True
             self._waiting.clear()
-            self._refused(outcome.status)
+            if not self._session.ended:
+                self._core.emit(DigitsRefused(self._session, outcome.status))
         self._next(now)
+
+
+def receive_digit(core: Core, session: "Session", transaction: AnyServer, now: float) -> None:
+    """Take an INFO of the peer; one without a body or package only asks whether we are there.
+
+    Raises:
+        RemoteError: it holds no digit, or belongs to a package (RFC 6086); we have none.
+    """
+    if "Info-Package" in transaction.request.headers:
+        raise RemoteError("no such package", status=469, headers=[("Recv-Info", "")])
+    body = body_of(transaction.request)
+    if body is not None:
+        digit, duration_ms = read_digit(body)
+        if not session.ended:
+            core.emit(DigitReceived(session, digit, duration_ms))
+    core.respond(transaction, 200, now)

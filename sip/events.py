@@ -297,8 +297,8 @@ class TransferEnded:
 
 @dataclass(frozen=True, slots=True)
 class TransferRequested:
-    """The peer asks us to call somebody else; answer with `accept_transfer` or `decline_transfer`
-    within 16 seconds. The end of the session withdraws it.
+    """The peer asks us to call somebody else; answer with `transfers.accept` or `transfers.decline`
+    of the session within 16 seconds. The end of the session withdraws it.
 
     Attributes:
         target: whom to call, by `UserAgent.invite` with `transferor`.

@@ -2,10 +2,10 @@
 
 One class for both directions, since after the answer there is no difference. Its parts lie beside
 it: `placement` (our INVITE until its answer), `arrival` (the peer's), `change` (offers, answers and
-refreshes of one dialog), `negotiation` (where these stand), `transfer` (REFER), `farewell` (our
-BYE), `dialog` (who and where), `reliable` (what is repeated end to end), `timer` (RFC 4028). Here
-is what holds them together: who may do what now, and how it ends. Bodies are opaque; what is kept
-is the state of offer and answer.
+refreshes of one dialog), `negotiation` (where these stand), `digits` (INFO), `transfer` (REFER),
+`refusal` (in which words it ends), `farewell` (our BYE), `dialog` (who and where), `reliable` (what
+is repeated end to end), `timer` (RFC 4028). Here is what holds them together: who may do what now,
+and how it ends. Bodies are opaque; what is kept is the state of offer and answer.
 
 The user is told of the end at once and exactly once; what the standard still demands after that
 (the 487 to our CANCEL, the 200 to our BYE, the ACK before which a callee may not send BYE) goes on
@@ -18,7 +18,6 @@ was cut off is sent again.
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from enum import Enum
 
 from sip.agenda import soonest
@@ -26,13 +25,10 @@ from sip.arrival import Arrival
 from sip.change import Changes
 from sip.core import Core
 from sip.dialog import Dialog
-from sip.digits import DigitSender
+from sip.digits import DigitSender, receive_digit
 from sip.errors import LocalError, RemoteError
 from sip.events import (
     Body,
-    DigitReceived,
-    DigitsRefused,
-    IncomingSession,
     Reason,
     SessionAnswered,
     SessionEnded,
@@ -41,22 +37,13 @@ from sip.events import (
     SipWarning,
 )
 from sip.farewell import Farewell
-from sip.headers import reason_value, warning_value
-from sip.identity import read_identity
-from sip.info import read_digit, write_digit
-from sip.message import Message, Request, Response, body_of
+from sip.message import Message, Request, Response
 from sip.placement import Offered, Placement
-from sip.redirect import contacts_of
-from sip.refer import referred_by
+from sip.refusal import ended_by, expect_refusal, refusal_headers
 from sip.reliable import Acks
 from sip.timer import SessionTimer, check_interval
-from sip.transaction import (
-    AnyServer,
-    Failure,
-    InviteServerTransaction,
-    Outcome,
-)
-from sip.transfer import Transfers, refer_to_dialog
+from sip.transaction import AnyServer, Failure, InviteServerTransaction, Outcome
+from sip.transfer import Transfers
 from sip.uri import NameAddr, Uri
 
 logger = logging.getLogger(__name__)
@@ -95,7 +82,7 @@ class Session:
         self.local_tag = local_tag
         self.ended = False
         self.peer_agent: str | None = None
-        self.watcher: Callable[[int, str, float], None] | None = None
+        self.watcher: Callable[[int, str, float], None] = lambda status, reason, now: None
         self._core = core
         self._state = State.INCOMING if incoming else State.CALLING
         self._timer = SessionTimer()
@@ -136,14 +123,24 @@ class Session:
         parts = (
             self._placement, self._arrival, self._changes, self._transfers, self._farewell,
         )  # fmt: skip
-        deadlines = [part.deadline for part in parts if part is not None]
-        return soonest(*deadlines)
+        return soonest(*(part.deadline for part in parts if part is not None))
+
+    @property
+    def transfers(self) -> Transfers:
+        """The calls that are sent elsewhere within this session, by us or by the peer.
+
+        Raises:
+            LocalError: the session was never established.
+        """
+        if self._state in (State.CALLING, State.INCOMING) or self._dialog is None:
+            raise LocalError("the session is not established")
+        return self._transfer_usage(self._dialog)
 
     # --- verbs of the user
 
     def ring(self, *, now: float) -> None:
         """Tell the caller that the phone rings: 180."""
-        self._provide(180, None, now)
+        self._expect_incoming().provide(180, None, now)
 
     def progress(self, body: Body, *, now: float) -> None:
         """Give the caller early media: 183 with a body.
@@ -151,7 +148,7 @@ class Session:
         To a caller that supports 100rel it is sent reliably and is the answer, or our offer if the
         INVITE had none; otherwise it is a preview, or is left out if the INVITE had no offer.
         """
-        self._provide(183, body, now)
+        self._expect_incoming().provide(183, body, now)
 
     def answer(self, body: Body, *, now: float) -> None:
         """Take the call: 200. The body answers the offer, or makes one if the INVITE had none.
@@ -159,10 +156,8 @@ class Session:
         It waits for the PRACK of a body that was sent reliably. Then that one stands, and this one
         is left out; a change is for `reoffer`.
         """
-        arrival = self._expect_incoming()
-        if self._state is State.INCOMING:
-            arrival.answer(body, now)
-            self._touch()
+        self._expect_incoming().answer(body, now)
+        self._touch()
 
     def reject(
         self,
@@ -182,16 +177,15 @@ class Session:
             LocalError: `status` refuses nothing.
         """
         self._expect_incoming()
-        _expect_refusal(status)
+        expect_refusal(status)
         if self._state is State.INCOMING:
-            headers = [*_reason_headers(reason), *self._warning_headers(warning)]
-            if retry_after is not None:
-                headers.append(("Retry-After", str(retry_after)))
+            product = self._core.product
+            headers = refusal_headers(reason, warning, retry_after=retry_after, agent=product)
             self._refuse(status, now, headers=headers)
 
     def hang_up(self, *, now: float, reason: Reason | None = None) -> None:
         """End the session by whatever its state demands: CANCEL, BYE or a refusal."""
-        headers = _reason_headers(reason)
+        headers = refusal_headers(reason)
         match self._state:
             case State.CALLING:
                 self._cancel(487, now, headers=headers)
@@ -234,8 +228,8 @@ class Session:
         Raises:
             LocalError: `status` refuses nothing.
         """
-        _expect_refusal(status)
-        headers = self._warning_headers(warning)
+        expect_refusal(status)
+        headers = refusal_headers(warning=warning, agent=self._core.product)
         if self._state is State.CALLING and self._placement is not None:
             self._placement.reject(status, now, headers=headers)
         elif self._changes is not None:
@@ -249,56 +243,11 @@ class Session:
         Raises:
             LocalError: it is none of 0-9, *, #, A-D, or the session is not established.
         """
-        body = write_digit(digit, duration_ms)
         if not self.established or self._dialog is None:
             raise LocalError("the session is not established")
         if self._digits is None:
-            self._digits = DigitSender(self._core, self._dialog, refused=self._digits_refused)
-        self._digits.send(body, now)
-
-    def transfer(
-        self,
-        target: Uri | None = None,
-        *,
-        now: float,
-        replaces: "Session | None" = None,
-        referred_by: NameAddr | None = None,
-    ) -> None:
-        """Ask the peer to call somebody else in our place: REFER (RFC 5589).
-
-        Blind with a `target` alone; attended with `replaces`, our session with that party, which
-        may be left to name its target. What comes of it is told by `TransferProgressed` and
-        `TransferEnded`, the latter once.
-
-        Args:
-            referred_by: who transfers; our address in this session if not given.
-
-        Raises:
-            LocalError: neither of the sessions can be transferred, one is being, or the target
-                cannot be written.
-        """
-        if replaces is not None and (replaces._dialog is None or replaces is self):
-            raise LocalError("the other session is not established")
-        if self._state in (State.CALLING, State.INCOMING) or self._dialog is None:
-            raise LocalError("the session is not established")
-        refer_to = refer_to_dialog(target, None if replaces is None else replaces._dialog)
-        by = referred_by or self._dialog.local.without_tag()
-        self._transfer_usage().transfer(refer_to, replaced=replaces, by=by, now=now)
-
-    def accept_transfer(self, *, now: float) -> None:
-        """Do what `TransferRequested` asks; `UserAgent.invite` with `transferor` follows."""
-        if self._transfers is not None:
-            self._transfers.accept(now)
-
-    def decline_transfer(self, status: int = 603, *, now: float) -> None:
-        """Refuse `TransferRequested`; the session goes on as before.
-
-        Raises:
-            LocalError: `status` refuses nothing.
-        """
-        _expect_refusal(status)
-        if self._transfers is not None:
-            self._transfers.decline(status, now)
+            self._digits = DigitSender(self._core, self, self._dialog)
+        self._digits.send(digit, duration_ms, now)
 
     # --- input
 
@@ -360,19 +309,7 @@ class Session:
         self._replaced = replaced
         self._learn(request)
         self._core.respond(transaction, 100, now)
-        self._core.emit(
-            IncomingSession(
-                self,
-                target=request.uri,
-                to=request.headers.to,
-                caller=request.headers.from_,
-                identity=read_identity(request.headers, trusted=self._core.trunk.trust_identity),
-                offer=self._arrival.offer,
-                called_party=request.headers.called_party,
-                replaces=replaced,
-                referred_by=referred_by(request.headers),
-            )
-        )
+        self._core.emit(self._arrival.introduce(self, replaced=replaced))
 
     def knows(self, remote_tag: str) -> bool:
         """Whether a request with this From tag belongs to a dialog of the session."""
@@ -398,7 +335,7 @@ class Session:
         self._learn(transaction.request)
         match transaction.request.method:
             case "REFER" | "NOTIFY" | "SUBSCRIBE" if self._dialog is not None:
-                self._transfer_usage().receive(transaction, now)
+                self._transfer_usage(self._dialog).receive(transaction, now)
             case _ if self._state is State.TERMINATED:
                 raise RemoteError("only a transfer is left of the dialog", status=481)
             case "BYE":
@@ -408,7 +345,7 @@ class Session:
             case "PRACK":
                 self._receive_prack(transaction, now)
             case "INFO":
-                self._receive_info(transaction, now)
+                receive_digit(self._core, self, transaction, now)
             case _:
                 raise RemoteError("not before the dialog is confirmed", status=481)
 
@@ -455,19 +392,15 @@ class Session:
     def handle_timer(self, now: float) -> None:
         if self._placement is not None and self._dialog is None:
             self._placement.handle_timer(now)
-        if self._arrival is not None:
-            self._arrival.handle_timer(now)
-        if self._changes is not None:
-            self._changes.handle_timer(now)
-        if self._transfers is not None:
-            self._transfers.handle_timer(now)
-        self._farewell.handle_timer(now)
+        for part in (self._arrival, self._changes, self._transfers, self._farewell):
+            if part is not None:
+                part.handle_timer(now)
 
     # --- our INVITE
 
     def _progressed(self, response: Response, early: Body | None, now: float) -> None:
         self._learn(response)
-        self._watch(response.status, response.reason, now)
+        self.watcher(response.status, response.reason, now)
         self._core.emit(SessionProgressed(self, response.status, early))
 
     def _answered(
@@ -478,7 +411,7 @@ class Session:
         if self.ended:
             self._bye(now)  # the answer crossed our CANCEL
             return
-        self._watch(response.status, response.reason, now)
+        self.watcher(response.status, response.reason, now)
         self._enter(State.CONFIRMED, now)
         self._timer.accepted(response, now)
         self._core.emit(SessionAnswered(self, changes.negotiation.remote))
@@ -490,12 +423,12 @@ class Session:
     def _unanswered(self, outcome: Outcome, now: float) -> None:
         self._enter(State.TERMINATED, now)
         if not self.ended:
-            self._watch(outcome.status, outcome.reason, now)
+            self.watcher(outcome.status, outcome.reason, now)
         if isinstance(outcome, Failure):
             self._end(outcome.status, by_peer=False)
             return
         self._learn(outcome)
-        self._end(outcome.status, by_peer=True, refusal=outcome)
+        self._tell_end(ended_by(self, outcome))
 
     def _cancel(self, status: int, now: float, *, headers: list[tuple[str, str]]) -> None:
         """Give up our call before its answer (§9.1)."""
@@ -503,15 +436,10 @@ class Session:
         self._farewell.headers = headers  # if the answer crosses
         self._enter(State.CLOSING, now)
         self._end(status, by_peer=False)
-        self._watch(487, "", now)
+        self.watcher(487, "", now)
         self._placement.cancel(now, headers=headers)
 
     # --- the peer's INVITE (§13.3)
-
-    def _provide(self, status: int, body: Body | None, now: float) -> None:
-        arrival = self._expect_incoming()
-        if self._state is State.INCOMING:
-            arrival.provide(status, body, now)
 
     def _accepted(self, now: float) -> None:
         self._enter(State.ACCEPTED, now)
@@ -558,7 +486,7 @@ class Session:
         self._core.emit(SessionOffered(self, offer))
 
     def _settled(self, now: float) -> None:
-        if self._arrival is not None and self._state is State.INCOMING:
+        if self._arrival is not None:
             self._arrival.settle(now)
 
     def _receive_offer(self, transaction: AnyServer, now: float) -> None:
@@ -581,22 +509,11 @@ class Session:
             self._end(200, by_peer=True, reason=reason)
             self._enter(State.TERMINATED, now)
 
-    def _receive_info(self, transaction: AnyServer, now: float) -> None:
-        """RFC 6086; an INFO without a body or package only asks whether we are there."""
-        if "Info-Package" in transaction.request.headers:
-            raise RemoteError("no such package", status=469, headers=[("Recv-Info", "")])
-        body = body_of(transaction.request)
-        if body is not None:
-            digit, duration_ms = read_digit(body)
-            if not self.ended:
-                self._core.emit(DigitReceived(self, digit, duration_ms))
-        self._core.respond(transaction, 200, now)
-
     # --- the end
 
     def _break(self, status: int, why: str, now: float) -> None:
         """End because the peer no longer does its part (§12.2.1.2, RFC 5057 §5)."""
-        headers = _reason_headers(Reason("SIP", status, why))
+        headers = refusal_headers(Reason("SIP", status, why))
         if self._state is State.CALLING:
             self._cancel(status, now, headers=headers)
         elif status == 481:
@@ -624,28 +541,14 @@ class Session:
         self._enter(State.CLOSING, now)
         self._farewell.send(self._dialog, now)
 
-    def _end(
-        self,
-        status: int,
-        *,
-        by_peer: bool,
-        reason: Reason | None = None,
-        refusal: Response | None = None,
-    ) -> None:
+    def _end(self, status: int, *, by_peer: bool, reason: Reason | None = None) -> None:
+        self._tell_end(SessionEnded(self, status, by_peer, reason))
+
+    def _tell_end(self, ended: SessionEnded) -> None:
         """Tell the user, once."""
-        if self.ended:
-            return
-        self.ended = True
-        event = SessionEnded(self, status, by_peer, reason)
-        if refusal is not None:
-            event = replace(
-                event,
-                reason=refusal.headers.reason,
-                retry_after=refusal.headers.retry_after,
-                warning=refusal.headers.warning,
-                contacts=contacts_of(refusal),
-            )
-        self._core.emit(event)
+        if not self.ended:
+            self.ended = True
+            self._core.emit(ended)
 
     def _enter(self, state: State, now: float) -> None:
         logger.debug("session %s: %s -> %s", self.id, self._state, state)
@@ -664,29 +567,10 @@ class Session:
 
     # --- small parts
 
-    def _digits_refused(self, status: int) -> None:
-        if not self.ended:
-            self._core.emit(DigitsRefused(self, status))
-
-    def _transfer_usage(self) -> Transfers:
+    def _transfer_usage(self, dialog: Dialog) -> Transfers:
         if self._transfers is None:
-            assert self._dialog is not None, "a REFER is within a dialog"
-            self._transfers = Transfers(
-                self._core,
-                self,
-                self._dialog,
-                hang_up=lambda session, now: session.hang_up(now=now),
-            )
+            self._transfers = Transfers(self._core, self, dialog)
         return self._transfers
-
-    def report(self, status: int, reason: str, now: float) -> None:
-        """Tell the peer how the call goes on that it asked us for (RFC 3515 §2.4.5)."""
-        if self._transfers is not None:
-            self._transfers.report(status, reason, now)
-
-    def _watch(self, status: int, reason: str, now: float) -> None:
-        if self.watcher is not None:
-            self.watcher(status, reason, now)
 
     def _changes_of(self, remote_tag: str) -> Changes | None:
         """The dialog with a peer, early or confirmed."""
@@ -702,11 +586,6 @@ class Session:
         """Have our deadline looked at again."""
         self._core.touch(self.call_id)
 
-    def _warning_headers(self, warning: SipWarning | None) -> list[tuple[str, str]]:
-        if warning is None:
-            return []
-        return [("Warning", warning_value(warning, agent=self._core.product))]
-
     def _learn(self, message: Message) -> None:
         headers = message.headers
         self.peer_agent = headers.get("User-Agent") or headers.get("Server") or self.peer_agent
@@ -715,12 +594,3 @@ class Session:
         if self._arrival is None:
             raise LocalError("only a session of the peer's making can be answered")
         return self._arrival
-
-
-def _expect_refusal(status: int) -> None:
-    if not 300 <= status <= 699:
-        raise LocalError(f"{status} refuses nothing")
-
-
-def _reason_headers(reason: Reason | None) -> list[tuple[str, str]]:
-    return [] if reason is None else [("Reason", reason_value(reason))]

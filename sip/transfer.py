@@ -19,6 +19,7 @@ from sip.errors import LocalError, RemoteError
 from sip.events import TransferEnded, TransferProgressed, TransferRequested
 from sip.message import REASON_PHRASES, Request, Response, body_of
 from sip.refer import ReferTo, Replaces, read_sipfrag, referred_by, sipfrag
+from sip.refusal import expect_refusal
 from sip.subscription import EventName, SubscriptionState
 from sip.transaction import PATIENCE, AnyServer, Failure, Outcome, Timers
 from sip.uri import NameAddr, Uri
@@ -41,22 +42,13 @@ class Transfers:
     """The transfers of one session.
 
     Args:
-        session: named in events.
-        hang_up: ends the session, and the one that a transfer of ours replaced.
+        session: named in events; ended when a transfer of ours has succeeded.
     """
 
-    def __init__(
-        self,
-        core: Core,
-        session: "Session",
-        dialog: Dialog,
-        *,
-        hang_up: Callable[["Session", float], None],
-    ) -> None:
+    def __init__(self, core: Core, session: "Session", dialog: Dialog) -> None:
         self._core = core
         self._session = session
         self._dialog = dialog
-        self._hang_up = hang_up
         self._ours: Transferor | None = None
         self._theirs: Transferee | None = None
         self._received = 0  # REFERs of the peer
@@ -72,14 +64,33 @@ class Transfers:
             (at for role in self._roles() if (at := role.deadline) is not None), default=None
         )
 
-    def transfer(
-        self, refer_to: ReferTo, *, replaced: "Session | None", by: NameAddr, now: float
+    # --- verbs of the user
+
+    def ask(
+        self,
+        target: Uri | None = None,
+        *,
+        now: float,
+        replaces: "Session | None" = None,
+        referred_by: NameAddr | None = None,
     ) -> None:
-        """Send a REFER.
+        """Ask the peer to call somebody else in our place: REFER (RFC 5589).
+
+        Blind with a `target` alone; attended with `replaces`, our session with that party, which
+        may be left to name its target. What comes of it is told by `TransferProgressed` and
+        `TransferEnded`, the latter once.
+
+        Args:
+            referred_by: who transfers; our address in this session if not given.
 
         Raises:
-            LocalError: one is under way, or it cannot be written.
+            LocalError: the other session cannot be joined, a transfer is under way, or the target
+                cannot be written.
         """
+        if replaces is self._session:
+            raise LocalError("the other session is the same")
+        other = None if replaces is None else replaces.transfers._dialog
+        refer_to = refer_to_dialog(target, other)
         if self._ours is not None and self._ours.live:
             raise LocalError("a transfer is under way")
         if self._session.ended:  # it crossed with the end
@@ -87,25 +98,34 @@ class Transfers:
             return
 
         def succeeded(now: float) -> None:
-            self._hang_up(self._session, now)
-            if replaced is not None:
-                self._hang_up(replaced, now)
+            for session in (self._session, replaces):
+                if session is not None:
+                    session.hang_up(now=now)
 
         self._ours = Transferor(self._core, self._session, self._dialog, succeeded=succeeded)
-        self._ours.start(refer_to, by=by, now=now)
+        self._ours.start(refer_to, by=referred_by or self._dialog.local.without_tag(), now=now)
 
-    def accept(self, now: float) -> None:
+    def accept(self, *, now: float) -> None:
+        """Do what `TransferRequested` asks; `UserAgent.invite` with `transferor` follows."""
         if self._theirs is not None:
             self._theirs.accept(now)
 
-    def decline(self, status: int, now: float) -> None:
+    def decline(self, status: int = 603, *, now: float) -> None:
+        """Refuse `TransferRequested`; the session goes on as before.
+
+        Raises:
+            LocalError: `status` refuses nothing.
+        """
+        expect_refusal(status)
         if self._theirs is not None:
             self._theirs.decline(status, now)
 
     def report(self, status: int, reason: str, now: float) -> None:
-        """Tell the peer how the call goes on that it asked for."""
+        """Tell the peer how the call goes on that it asked us for (RFC 3515 §2.4.5)."""
         if self._theirs is not None:
             self._theirs.report(status, reason, now)
+
+    # --- input
 
     def receive(self, transaction: AnyServer, now: float) -> None:
         """Take a REFER, NOTIFY or SUBSCRIBE within the dialog.

@@ -199,7 +199,7 @@ class SipLeg:
         if self.session is None or not self._established or self._over:
             raise LocalError("the call is not established")
         other = None if joined is None else joined.session
-        self.session.transfer(target, now=now, replaces=other)
+        self.session.transfers.ask(target, now=now, replaces=other)
 
     def press(self, digit: str, duration_ms: int, now: float) -> None:
         """Tell the phone of a key beside the media; before the answer it has no ear for it."""
@@ -252,7 +252,7 @@ class SipLeg:
                 self._events.append(Dialled(digit, duration_ms))
             case TransferRequested(session=session):
                 # The new call would need an offer that the plane does not make yet.
-                session.decline_transfer(now=now)
+                session.transfers.decline(now=now)
             case SessionEnded():
                 self._end(self._reason(event), _words(event))
             case _:

@@ -85,18 +85,29 @@ class FakeSession:
     def send_digit(self, digit: str, duration_ms: int, *, now: float) -> None:
         self.said.append(("send_digit", (digit, duration_ms)))
 
-    def transfer(self, target: Uri | None, *, now: float, replaces: Session | None = None) -> None:
-        if self.untransferable:
-            raise LocalError("the session is not established")
-        self.said.append(("transfer", str(target) if replaces is None else replaces))
-
-    def decline_transfer(self, status: int = 603, *, now: float) -> None:
-        self.said.append(("decline_transfer", status))
+    @property
+    def transfers(self) -> "FakeTransfers":
+        return FakeTransfers(self)
 
     @property
     def real(self) -> Session:
         """Itself, for the events, which name the concrete class."""
         return cast(Session, self)
+
+
+class FakeTransfers:
+    """The transfers of a session, written down with its other verbs."""
+
+    def __init__(self, session: FakeSession) -> None:
+        self._session = session
+
+    def ask(self, target: Uri | None, *, now: float, replaces: Session | None = None) -> None:
+        if self._session.untransferable:
+            raise LocalError("the session is not established")
+        self._session.said.append(("transfer", str(target) if replaces is None else replaces))
+
+    def decline(self, status: int = 603, *, now: float) -> None:
+        self._session.said.append(("decline transfer", status))
 
 
 def sdp_body(text: str) -> Body:

@@ -313,7 +313,7 @@ def test_a_phone_system_that_wants_to_send_us_elsewhere_is_declined_at_once() ->
     leg.answer("answer", 1.0)
     target = Uri("sip", "1001", "pbx.example.org")
     leg.receive(TransferRequested(session.real, target, None, None), 2.0)
-    assert session.said[-1] == ("decline_transfer", 603)
+    assert session.said[-1] == ("decline transfer", 603)
     assert leg.poll(2.0) == []
 
 

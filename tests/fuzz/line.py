@@ -275,8 +275,8 @@ class _Actions:
             lambda: session.hang_up(now=now),
             lambda: session.reoffer(OFFER, now=now),
             lambda: session.accept_offer(ANSWER, now=now),
-            lambda: session.transfer(bob, now=now),
-            lambda: session.accept_transfer(now=now),
+            lambda: session.transfers.ask(bob, now=now),
+            lambda: session.transfers.accept(now=now),
         ]
 
 

@@ -119,7 +119,7 @@ async def test_we_transfer_it(proxy: Kamailio, phones: Phones, telephone: Baresi
     await telephone.expect("CALL_ESTABLISHED", since=seen)
     # It asks DNS for the target's domain: an address is what it can reach here.
     where = f"sip:second@{HOST}:{proxy.tls_port};transport=tls"
-    ours.do(session.transfer, Uri.parse(where))
+    ours.do(session.transfers.ask, Uri.parse(where))
     theirs = await other.take(await other.rung())
     assert (await ours.expect(TransferEnded)).succeeded
     await ours.ended(session)

@@ -31,7 +31,7 @@ async def connected(caller: Phone, callee: Phone) -> tuple[Session, Session]:
 async def obeys(phone: Phone) -> Session:
     """Do what a REFER asks."""
     asked = await phone.expect(TransferRequested)
-    phone.do(asked.session.accept_transfer)
+    phone.do(asked.session.transfers.accept)
     call = phone.client.agent.invite(
         asked.target,
         phone.rtp.description(),
@@ -58,7 +58,7 @@ async def three(server: Asterisk | Kamailio, phones: Phones) -> list[Phone]:
 async def test_blind_through_the_proxy(proxy: Kamailio, phones: Phones) -> None:
     first, second, third = await three(proxy, phones)
     session, theirs = await connected(first, second)
-    first.do(session.transfer, third.uri("third"))
+    first.do(session.transfers.ask, third.uri("third"))
     call = await obeys(second)
     rung = await third.rung()
     assert rung.referred_by is not None
@@ -76,7 +76,7 @@ async def test_blind_through_the_proxy(proxy: Kamailio, phones: Phones) -> None:
 async def test_blind_to_one_who_refuses(proxy: Kamailio, phones: Phones) -> None:
     first, second, third = await three(proxy, phones)
     session, theirs = await connected(first, second)
-    first.do(session.transfer, third.uri("third"))
+    first.do(session.transfers.ask, third.uri("third"))
     await obeys(second)
     third.do((await third.rung()).session.reject, 486)
     ended = await first.expect(TransferEnded)
@@ -91,7 +91,7 @@ async def test_attended_through_the_proxy(proxy: Kamailio, phones: Phones) -> No
     session, theirs = await connected(first, second)
     asked, answered = await connected(first, third)
     since = third.mark
-    first.do(session.transfer, replaces=asked)
+    first.do(session.transfers.ask, replaces=asked)
     call = await obeys(second)
     rung = await third.rung(since=since)
     assert rung.replaces is answered
@@ -109,7 +109,7 @@ async def test_attended_through_the_proxy(proxy: Kamailio, phones: Phones) -> No
 async def test_blind_by_the_pbx_for_us(pbx: Asterisk, phones: Phones) -> None:
     first, second, third = await three(pbx, phones)
     session, theirs = await connected(first, second)
-    first.do(session.transfer, first.uri("third"))
+    first.do(session.transfers.ask, first.uri("third"))
     rung = await third.rung()
     third.do(rung.session.ring)
     await third.take(rung)
@@ -128,7 +128,7 @@ async def test_blind_to_a_number_of_the_pbx(pbx: Asterisk, phones: Phones) -> No
     session, theirs = await connected(first, second)
     # Only what is joined can be transferred.
     await pbx.ami.expect("BridgeEnter", lambda e: e["BridgeNumChannels"] == "2", since=since)
-    first.do(session.transfer, first.uri("1000"))
+    first.do(session.transfers.ask, first.uri("1000"))
     await second.echoes()
     assert (await first.expect(TransferEnded)).succeeded
     await first.ended(session)
@@ -138,7 +138,7 @@ async def test_blind_to_a_number_of_the_pbx(pbx: Asterisk, phones: Phones) -> No
 async def test_blind_to_a_number_that_is_none(pbx: Asterisk, phones: Phones) -> None:
     first, second, _ = await three(pbx, phones)
     session, theirs = await connected(first, second)
-    first.do(session.transfer, first.uri("9999"))
+    first.do(session.transfers.ask, first.uri("9999"))
     ended = await first.expect(TransferEnded)
     assert (ended.status, ended.succeeded) == (404, False)
     assert session.established
@@ -151,7 +151,7 @@ async def test_attended_by_the_pbx_for_us(pbx: Asterisk, phones: Phones) -> None
     first, second, third = await three(pbx, phones)
     session, theirs = await connected(first, second)
     asked, answered = await connected(first, third)
-    first.do(session.transfer, replaces=asked)
+    first.do(session.transfers.ask, replaces=asked)
     assert (await first.expect(TransferEnded)).succeeded
     for over in (session, asked):
         await first.ended(over)
@@ -164,7 +164,7 @@ async def test_attended_by_the_pbx_for_us(pbx: Asterisk, phones: Phones) -> None
 async def test_the_pbx_cannot_transfer_what_is_not_bridged(pbx: Asterisk, phones: Phones) -> None:
     first = await phones.standing(pbx, "first")
     session = await first.call("1000")
-    first.do(session.transfer, first.uri("1005"))
+    first.do(session.transfers.ask, first.uri("1005"))
     ended = await first.expect(TransferEnded)
     assert (ended.status, ended.succeeded) == (400, False)
     assert session.established
@@ -188,7 +188,7 @@ async def test_we_decline_to_be_transferred(pbx: Asterisk, phones: Phones) -> No
     since = len(pbx.ami.events)
     session = await first.call("6000")
     asked = await first.expect(TransferRequested)
-    first.do(asked.session.decline_transfer)
+    first.do(asked.session.transfers.decline)
     told = await pbx.ami.expect("Transferred", since=since)
     assert told["Status"] == "FAILURE"
     await first.ended(session)

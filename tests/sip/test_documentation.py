@@ -14,6 +14,7 @@ import sip.agent
 import sip.events
 import sip.io
 import sip.session
+import sip.transfer
 import sip.trunk
 from sip.message import Message, Request, response_to
 from sip.trunk import TlsSettings, Trunk
@@ -131,6 +132,7 @@ def named() -> list[str]:
 HOMES: dict[str, object] = {
     "agent": sip.agent.UserAgent,
     "session": sip.session.Session,
+    "transfers": sip.transfer.Transfers,
     "Trunk": sip.trunk.Trunk,
     "TrunkClient": sip.io.TrunkClient,
 }

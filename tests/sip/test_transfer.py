@@ -48,7 +48,7 @@ def notify(
 def transferring(alice: Phone, pbx: Script, **options: object) -> tuple[Session, Request]:
     """A session whose peer has our REFER and has not answered it."""
     session = answered(alice, pbx)
-    session.transfer(CAROL, now=alice.now, **options)  # type: ignore[arg-type]
+    session.transfers.ask(CAROL, now=alice.now, **options)  # type: ignore[arg-type]
     alice.pump()
     alice.world.settle()
     return session, pbx.last_request("REFER")
@@ -79,7 +79,7 @@ def accepted(alice: Phone, pbx: Script, session: Session, **options: object) -> 
     """A REFER of the pbx that alice has accepted; its first NOTIFY is answered."""
     refer(pbx, session, **options)  # type: ignore[arg-type]
     request = alice.last(TransferRequested)
-    session.accept_transfer(now=alice.now)
+    session.transfers.accept(now=alice.now)
     alice.pump()
     alice.world.settle()
     return request
@@ -147,7 +147,7 @@ def test_a_refused_refer_leaves_the_call_as_it_was(
     world.run(400)
     assert session.established
     assert notify(pbx, session, "200 OK", seq=10) == 481
-    session.transfer(CAROL, now=world.now)  # and may be tried again
+    session.transfers.ask(CAROL, now=world.now)  # and may be tried again
     alice.pump()
     world.settle()
     assert len(pbx.requests("REFER")) == 2
@@ -175,7 +175,7 @@ def test_a_challenged_refer_is_sent_again_and_its_number_is_the_event(
     pbx.reply(invite, 401, headers=[("WWW-Authenticate", challenge.format(1))])
     contact = [("Contact", "<sip:pbx@example.net>")]
     pbx.reply(pbx.last_request("INVITE"), 200, ANSWER, contact=False, headers=contact)
-    session.transfer(CAROL, now=alice.now)
+    session.transfers.ask(CAROL, now=alice.now)
     alice.pump()
     alice.world.settle()
     request = pbx.last_request("REFER")
@@ -340,7 +340,7 @@ def test_a_refer_that_crosses_a_bye(alice: Phone, pbx: Script, world: World) -> 
 def test_a_transfer_that_comes_too_late_is_told_so(alice: Phone, pbx: Script) -> None:
     session = answered(alice, pbx)
     pbx.within(session, "BYE", seq=10)
-    session.transfer(CAROL, now=alice.now)
+    session.transfers.ask(CAROL, now=alice.now)
     alice.pump()
     assert outcome(alice) == 481
     assert pbx.requests("REFER") == []
@@ -391,7 +391,7 @@ def test_an_attended_transfer_names_the_other_dialog_as_its_peer_sees_it(
     consultation = alice.call("carol")
     world.settle()
     pbx.reply(pbx.last_request("INVITE"), 200, ANSWER, tag="carol-tag")
-    session.transfer(now=world.now, replaces=consultation)
+    session.transfers.ask(now=world.now, replaces=consultation)
     alice.pump()
     world.settle()
     request = pbx.last_request("REFER")
@@ -419,7 +419,7 @@ def test_a_failed_attended_transfer_leaves_both_calls(
     consultation = alice.call("carol")
     world.settle()
     pbx.reply(pbx.last_request("INVITE"), 200, ANSWER, tag="carol-tag")
-    session.transfer(CAROL, now=world.now, replaces=consultation)
+    session.transfers.ask(CAROL, now=world.now, replaces=consultation)
     alice.pump()
     world.settle()
     assert (pbx.last_request("REFER").headers.get("Refer-To") or "").startswith("<sip:carol@")
@@ -433,17 +433,17 @@ def test_what_cannot_be_transferred_is_an_error_of_ours(
 ) -> None:
     ringing = alice.call()
     with pytest.raises(LocalError, match="not established"):
-        ringing.transfer(CAROL, now=world.now)
+        ringing.transfers.ask(CAROL, now=world.now)
     session, _ = transferring(alice, pbx)
     with pytest.raises(LocalError, match="under way"):
-        session.transfer(CAROL, now=world.now)
+        session.transfers.ask(CAROL, now=world.now)
     other = answered(alice, pbx)
     with pytest.raises(LocalError, match="target"):
-        other.transfer(now=world.now)
+        other.transfers.ask(now=world.now)
+    with pytest.raises(LocalError, match="not established"):
+        other.transfers.ask(now=world.now, replaces=ringing)
     with pytest.raises(LocalError, match="other"):
-        other.transfer(now=world.now, replaces=ringing)
-    with pytest.raises(LocalError, match="other"):
-        other.transfer(now=world.now, replaces=other)
+        other.transfers.ask(now=world.now, replaces=other)
 
 
 # --- we are transferred
@@ -457,7 +457,7 @@ def test_a_transfer_is_asked_of_the_user_and_its_progress_told(
     assert refer(pbx, session, headers=[("Referred-By", "<sip:boss@pbx.example>")]) is None
     request = alice.last(TransferRequested)
     assert (request.session, request.target, request.replaces) == (session, CAROL, None)
-    session.accept_transfer(now=world.now)
+    session.transfers.accept(now=world.now)
     alice.pump()
     world.settle()
     assert pbx.last_response("REFER").status == 202
@@ -545,16 +545,16 @@ def test_a_call_that_fails_is_told_to_the_transferor(
 def test_a_refused_transfer_leaves_the_call_as_it_was(alice: Phone, pbx: Script) -> None:
     session = taken(alice, pbx)
     assert refer(pbx, session) is None
-    session.decline_transfer(now=alice.now)
+    session.transfers.decline(now=alice.now)
     alice.pump()
     alice.world.settle()
     assert pbx.last_response("REFER").status == 603
-    session.accept_transfer(now=alice.now)  # too late
+    session.transfers.accept(now=alice.now)  # too late
     alice.pump()
     assert pbx.requests("NOTIFY") == []
     assert session.established
     with pytest.raises(LocalError):
-        session.decline_transfer(200, now=alice.now)
+        session.transfers.decline(200, now=alice.now)
 
 
 def test_a_user_who_does_not_decide_declines(alice: Phone, pbx: Script, world: World) -> None:
@@ -570,7 +570,7 @@ def test_a_bye_withdraws_the_question(alice: Phone, pbx: Script) -> None:
     refer(pbx, session)
     pbx.within(session, "BYE", seq=3)
     assert pbx.last_response("REFER").status == 487
-    session.accept_transfer(now=alice.now)
+    session.transfers.accept(now=alice.now)
     alice.pump()
     assert pbx.requests("NOTIFY") == []
 
@@ -595,7 +595,7 @@ def test_one_transfer_at_a_time(alice: Phone, pbx: Script) -> None:
     session = taken(alice, pbx)
     refer(pbx, session)
     assert refer(pbx, session, seq=3) == 491
-    session.decline_transfer(now=alice.now)
+    session.transfers.decline(now=alice.now)
     alice.pump()
     alice.world.settle()
     assert refer(pbx, session, seq=4) is None
@@ -605,7 +605,7 @@ def test_one_transfer_at_a_time(alice: Phone, pbx: Script) -> None:
 def test_the_notifies_of_a_second_transfer_carry_its_number(alice: Phone, pbx: Script) -> None:
     session = taken(alice, pbx)
     refer(pbx, session)
-    session.decline_transfer(now=alice.now)
+    session.transfers.decline(now=alice.now)
     alice.pump()
     accepted(alice, pbx, session, seq=7)
     assert pbx.last_request("NOTIFY").headers.get("Event") == "refer;id=7"
@@ -858,7 +858,7 @@ def transfer_between(world: World, alice: Phone, bob: Phone) -> None:
             case IncomingSession(session=session):
                 session.answer(ANSWER, now=world.now)
             case TransferRequested(session=session, target=target, referred_by=by):
-                session.accept_transfer(now=world.now)
+                session.transfers.accept(now=world.now)
                 bob.agent.invite(
                     target, OFFER, now=world.now, referred_by=by, transferor=session
                 )  # fmt: skip
@@ -866,7 +866,7 @@ def transfer_between(world: World, alice: Phone, bob: Phone) -> None:
     def at_alice(event: Event) -> None:
         match event:
             case SessionAnswered(session=session):
-                session.transfer(CAROL, now=world.now)
+                session.transfers.ask(CAROL, now=world.now)
             case IncomingSession(session=session):
                 session.ring(now=world.now)
                 session.answer(ANSWER, now=world.now)
