@@ -5,7 +5,7 @@ Reading is tolerant where clients differ (transport in capitals, `generation`, `
 and other extensions, an `a=` in front) and total: any text gives a `Candidate` or a `ValueError`.
 Whether it is of use to us is a second question, `usable`: TCP, `.local` names (RFC 8828) and
 link-local addresses of IPv6 are not. Whether it is of use to one of our addresses is a third,
-`reaches`.
+`may_be_named`.
 """
 
 import ipaddress
@@ -129,14 +129,14 @@ def foundation(kind: str, base: str, server: str = "", transport: str = "udp") -
     return str(zlib.crc32(f"{kind} {base} {server} {transport}".encode()))
 
 
-def reaches(ours: str, theirs: str) -> bool:
-    """Whether a packet from one of our addresses may go to this one: same family, and the loopback
-    and a link (RFC 3927) reach only themselves. The kernel would not mind to deliver a packet to
-    our own machine, or to a cloud's metadata service, on a stranger's word."""
+def may_be_named(ours: str, theirs: str) -> bool:
+    """Whether a packet from one of our addresses may go to this one on a stranger's word: the
+    family is the same, and neither our own machine is meant nor our link (RFC 3927), unless that is
+    where we are. The kernel would not mind, and services there trust whoever reaches them."""
     a, b = ipaddress.ip_address(ours), ipaddress.ip_address(theirs)
-    return (a.version, a.is_loopback, a.is_link_local) == (
-        b.version, b.is_loopback, b.is_link_local,
-    )  # fmt: skip
+    if a.version != b.version:
+        return False
+    return (a.is_loopback or not b.is_loopback) and (a.is_link_local or not b.is_link_local)
 
 
 def _number(text: str, limit: int) -> int:

@@ -14,7 +14,13 @@ from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Final, Self
 
-from media.ice.candidate import Candidate, foundation, pair_priority, priority, reaches
+from media.ice.candidate import (
+    Candidate,
+    foundation,
+    may_be_named,
+    pair_priority,
+    priority,
+)
 from media.ice.gathering import Base
 from media.ice.stun import Address
 
@@ -122,7 +128,7 @@ class Checklist:
     def add_base(self, base: Base) -> list[Pair]:
         """The pairs that come with it."""
         self._bases.append(base)
-        pairs = [self._pair(base, remote) for remote in self._remotes.values()]
+        pairs = [self._name(base, remote) for remote in self._remotes.values()]
         return [pair for pair in pairs if pair is not None]
 
     def forget_base(self, base: Base) -> list[Pair]:
@@ -147,7 +153,7 @@ class Checklist:
         if len(self._remotes) >= _REMOTES:
             return None
         self._remotes[address] = remote
-        pairs = [self._pair(base, remote) for base in self._bases]
+        pairs = [self._name(base, remote) for base in self._bases]
         return [pair for pair in pairs if pair is not None]
 
     def meet(self, base: Base, source: Address, check_priority: int | None) -> Pair | None:
@@ -202,9 +208,15 @@ class Checklist:
         for pair in self.pairs.values():
             pair.priority = self._priority(pair.base, pair.remote)
 
+    def _name(self, base: Base, remote: Candidate) -> Pair | None:
+        """The pair with a candidate that the peer has named."""
+        if not may_be_named(base.candidate.address, remote.address):
+            return None
+        return self._pair(base, remote)
+
     def _pair(self, base: Base, remote: Candidate) -> Pair | None:
         key = base.number, (remote.address, remote.port)
-        if key in self.pairs or not reaches(base.candidate.address, remote.address):
+        if (":" in base.candidate.address) != (":" in remote.address) or key in self.pairs:
             return None
         pair = Pair(base, remote, self._priority(base, remote))
         if len(self.pairs) >= _PAIRS and not self._make_room(pair.priority):

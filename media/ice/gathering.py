@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from media.ice import stun, turn
-from media.ice.candidate import Candidate, foundation, priority, reaches
+from media.ice.candidate import Candidate, foundation, priority
 from media.ice.events import CandidateFound, CloseStream, GatheringDone, OpenStream, Transmit
 from media.ice.server import Server
 from media.ice.stun import Address, Kind, Message, Method, StunError
@@ -186,7 +186,7 @@ class Gathering:
         sockets = [
             base
             for base in self.bases.values()
-            if base.relay is None and reaches(base.candidate.address, target[0])
+            if base.relay is None and _reach(base.candidate.address, target[0])
         ]
         if self._servers >= _SERVERS:
             return
@@ -450,3 +450,9 @@ class Gathering:
         if self._pending:
             self._pending, self._done = False, True
             self._outputs.append(GatheringDone())
+
+
+def _reach(ours: str, theirs: str) -> bool:
+    """Whether asking from here can work: same family, and the loopback only reaches itself."""
+    a, b = ipaddress.ip_address(ours), ipaddress.ip_address(theirs)
+    return a.version == b.version and a.is_loopback == b.is_loopback

@@ -12,7 +12,7 @@ import pytest
 from media.dtls import Certificate, DtlsConnected, DtlsFailed, DtlsTransport
 from media.ice.agent import IceAgent
 from media.ice.events import Connected, Transmit
-from tests.media.ice.world import Peer, World, describe, pair
+from tests.media.ice.world import Peer, World, both, describe, pair, talk
 
 LEFT, RIGHT = Certificate.generate(), Certificate.generate()
 ALERT = b"\x15\xfe\xfd" + bytes(8) + b"\x00\x02\x02\x28"
@@ -139,6 +139,19 @@ def test_on_the_loopback_peers_reach_each_other() -> None:
     agent = _agent("127.0.0.1")
     agent.set_remote("ufrag", "password-of-the-peer-01", 0.0)
     assert _aimed(agent, [("127.0.0.1", 53)], 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("127.0.0.1", "192.0.2.9"), ("192.0.2.1", "127.0.0.1")]
+)
+def test_who_shows_the_password_is_answered_wherever_he_is(ours: str, theirs: str) -> None:
+    """A browser on our machine may check one of our addresses from any of its own."""
+    world = World()
+    a, b = pair(world, (ours,), (theirs,))
+    describe(world, a, b)
+    world.run(5, until=both(a, b))
+    assert both(a, b)()
+    talk(world, a, b)
 
 
 def test_a_peer_that_names_others_has_us_send_them_little() -> None:
