@@ -18,6 +18,7 @@ from sip.core import Core, Submission, ignore, with_body
 from sip.dialog import Dialog
 from sip.errors import RemoteError
 from sip.events import Body, SessionConfirmed, SessionReanswered
+from sip.glare import come_back, retry_delay
 from sip.invitation import Heard, Invitation, is_reliable, read_description
 from sip.message import Request, Response
 from sip.multipart import description_of
@@ -344,23 +345,18 @@ class Changes:
         invite = request.method == "INVITE"
         settled = self._invitation is None or self._invitation.settled
         if self._theirs is not None or (invite and self._acceptance is not None):
-            raise self._not_now()
+            raise come_back(self._core.chance())
         if self._ours is not None and (invite or not settled):
             raise RemoteError("an offer of ours is open", status=491)
         if self.negotiation.state is State.LOCAL_OFFER or (invite and not settled):
             raise RemoteError("an offer of ours is open", status=491)
         if not self.negotiation.stable or not (self.confirmed or self.negotiation.rounds):
-            raise self._not_now()
+            raise come_back(self._core.chance())
         if invite and not self.confirmed:
             # Our own INVITE has no final response, or the peer's has none of ours.
             if self._session.incoming:
-                raise self._not_now()
+                raise come_back(self._core.chance())
             raise RemoteError("our INVITE is not answered", status=491)
-
-    def _not_now(self) -> RemoteError:
-        """Ask the peer to come back with its offer within ten seconds (§14.2)."""
-        again = str(int(self._core.chance() * 11))
-        return RemoteError("come back later", status=500, headers=[("Retry-After", again)])
 
     def _take(self, transaction: AnyServer, body: Body | None, now: float) -> None:
         if body is not None:
@@ -569,16 +565,12 @@ class Changes:
         self._settle(now)
 
     def _retry(self, offer: _Offer, response: Response, now: float) -> bool:
-        """Offer again after glare (§14.1): the owner of the Call-ID waits longer."""
+        """Offer again after glare (§14.1); False for an offer that was refused for good."""
         if offer.refresh or offer.attempt >= MAX_ATTEMPTS:
             return False
-        retry_after = response.headers.retry_after
-        if response.status == 491:
-            chance = self._core.chance()
-            delay = 2.0 * chance if self._session.incoming else 2.1 + 1.9 * chance
-        elif response.status == 500 and retry_after is not None and retry_after <= 10:
-            delay = float(retry_after)
-        else:
+        incoming, chance = self._session.incoming, self._core.chance()
+        delay = retry_delay(response, incoming=incoming, chance=chance)
+        if delay is None:
             return False
         if self._next is None:
             self._next = _Offer(offer.body, attempt=offer.attempt + 1)
