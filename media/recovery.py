@@ -86,8 +86,11 @@ class Recovery:
     # --- what is due
 
     def offers(self, now: float) -> bool:
-        """Whether to make an offer."""
-        return self._offer_at is not None and self._offer_at <= now
+        """Whether to make an offer; said once."""
+        is_due = self._offer_at is not None and self._offer_at <= now
+        if is_due:
+            self._offer_at = None
+        return is_due
 
     def yields(self, now: float) -> str | None:
         """The peer's offer that has waited long enough; it is to be answered now."""

@@ -78,11 +78,22 @@ class SdesTerms:
         self._allowed = self._encryption = encryption
         self._suites = tuple(suites)
         self._address = address
+        self._told: str | None = None
         self._port = port
         self._random = random
         self._ours = Description(int.from_bytes(random(7)))
         self._offer: _Offer | None = None
         self._key: Crypto | None = None
+
+    def move(self, address: str) -> bool:
+        """Our address from now on; whether that is another one than the trunk was told."""
+        self._address = address
+        return self.is_outdated
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether the trunk was told another address than ours of now."""
+        return self._told is not None and self._told != self._address
 
     @property
     def is_offered(self) -> bool:
@@ -187,6 +198,7 @@ class SdesTerms:
         return SdesSettled(remote, keys, negotiate.timed(agreed, remote), direction)
 
     def _local(self) -> SdesLocal:
+        self._told = self._address
         return SdesLocal(self._ours.session_id, self._ours.version, self._address, self._port)
 
 

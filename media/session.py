@@ -22,10 +22,7 @@ from media.ice.events import CloseStream, OpenStream, Transmit
 from media.ice.server import Server
 from media.junction import Junction
 from media.negotiate import NegotiationError, WebrtcRemote
-from media.order import (
-    Accept,
-    Order,
-)
+from media.order import Accept, Order
 from media.plane import (
     AnswerReady,
     Closed,
@@ -46,7 +43,7 @@ from media.recovery import Recovery
 from media.sdes import SdesEnd
 from media.sdes_terms import SdesSettled, SdesTerms
 from media.sdp import Direction
-from media.webrtc import Down, EndOutput, PathFound, PathLost, Up, WebrtcEnd
+from media.webrtc import Down, EndOutput, LocalSocket, PathFound, PathLost, Up, WebrtcEnd
 from media.webrtc_terms import WebrtcSettled, WebrtcTerms
 
 GATHERING_LIMIT = 1.0  # seconds that a description for the browser waits for STUN and TURN
@@ -184,11 +181,31 @@ class Session:
     def add_servers(self, servers: Sequence[tuple[Server, str]], now: float) -> None:
         """STUN and TURN servers with their resolved addresses; no more will follow."""
         self._servers_follow = False
+        self._servers.extend(servers)
         if self._webrtc is None:
-            self._servers.extend(servers)
             return
         for server, address in servers:
             self._webrtc.add_server(server, address, now)
+        self._collect(now)
+
+    def move(self, sockets: Sequence[LocalSocket], address: str, now: float) -> None:
+        """The machine's addresses changed. The browser is found from the new ones, and offered an
+        ICE restart if its path left from one that is gone; the trunk is offered the new `address`.
+
+        Args:
+            sockets: all toward the browser, old ones under their numbers.
+        """
+        known, end = self._ground.webrtc, self._webrtc
+        if self._is_over:
+            return
+        self._ground = replace(self._ground, webrtc=tuple(sockets), address=address)
+        if end is not None and set(known) != set(sockets):
+            self._gather_until = now + GATHERING_LIMIT
+            end.move(sockets, known, now)
+            for server, resolved in self._servers:
+                end.add_server(server, resolved, now)
+        if self._sdes_terms.move(address) and self._junction.agreed(Side.SDES) is not None:
+            self._emit_sdes_offer()
         self._collect(now)
 
     def perform(self, order: Order, now: float) -> None:
@@ -248,6 +265,8 @@ class Session:
 
     def _answer_from_sdes(self, sdp: str, now: float) -> None:
         self._settle_sdes(self._sdes_terms.answered(sdp), now)
+        if self._sdes_terms.is_outdated:
+            self._emit_sdes_offer()
         # Else the browser was answered by an early answer, perhaps of another phone, or answered.
         if self._junction.agreed(Side.WEBRTC) is None:
             self._once_gathered(self._emit_webrtc_answer, now)
@@ -296,12 +315,12 @@ class Session:
         """Whether all of our candidates are known."""
         return end.gathered and not self._servers_follow
 
-    def _describe(self, end: WebrtcEnd, remote: WebrtcRemote, now: float) -> None:
+    def _describe(self, end: WebrtcEnd, remote: WebrtcRemote, now: float, **role: bool) -> None:
         """Tell the end of the browser's description, and of what overtook it."""
         last = ("",) if remote.complete else ()
         candidates = (*remote.candidates, *last, *self._early_candidates)
         self._early_candidates.clear()
-        end.set_remote(remote.ufrag, remote.pwd, candidates, now)
+        end.set_remote(remote.ufrag, remote.pwd, candidates, now, **role)
 
     def _settle_webrtc(self, end: WebrtcEnd, settled: WebrtcSettled, now: float) -> None:
         """Both descriptions of the WEBRTC side are out: let it connect."""
@@ -368,7 +387,7 @@ class Session:
             end.roll_back(now)  # else our new credentials serve for the answer
         if is_restart or self._recovery.is_open:
             self._recovery.settled(now)
-        self._describe(end, remote, now)
+        self._describe(end, remote, now, controlling=False)
         trunk = self._junction.agreed(Side.SDES)
         settled = terms.answer(end, trunk, complete=self._is_complete(end))
         self._settle_webrtc(end, settled, now)
@@ -378,18 +397,24 @@ class Session:
 
     def _recover(self, end: WebrtcEnd, now: float) -> None:
         """Offer a restart, or take the browser's offer instead, or give up, if it is time to."""
-        recovery, current = self._recovery, self._junction.agreed(Side.WEBRTC)
+        recovery = self._recovery
         if (theirs := recovery.yields(now)) is not None:
             self._re_offer(Side.WEBRTC, theirs, now)
         if recovery.is_over(now):
             text = "The network path to the Matrix client was lost."
             self._fail(Failure.NO_CONNECTIVITY, text)
-        elif recovery.offers(now) and current is not None:
-            end.restart(now)
-            text = self._webrtc_terms.re_offer(end, current, complete=self._is_complete(end))
-            recovery.offered(now)
-            self._outputs.append(OfferReady(Side.WEBRTC, text))
-            self._collect(now)
+        elif recovery.offers(now) and self._junction.agreed(Side.WEBRTC) is not None:
+            self._once_gathered(self._emit_restart, now)
+
+    def _emit_restart(self, end: WebrtcEnd, now: float) -> None:
+        current = self._junction.agreed(Side.WEBRTC)
+        if current is None or not self._recovery.is_lost or self._recovery.is_open:
+            return  # that changed while servers were asked
+        end.restart(now)
+        text = self._webrtc_terms.re_offer(end, current, complete=self._is_complete(end))
+        self._recovery.offered(now)
+        self._outputs.append(OfferReady(Side.WEBRTC, text))
+        self._collect(now)
 
     def _re_answer_from_webrtc(self, end: WebrtcEnd, sdp: str, now: float) -> None:
         """The browser's answer to our restart; one that is of no use leaves things as they were."""
@@ -403,7 +428,7 @@ class Session:
             return
         if not is_taken_up:
             end.roll_back(now)
-        self._describe(end, settled.remote, now)
+        self._describe(end, settled.remote, now, controlling=True)
         self._settle_webrtc(end, settled, now)
 
     # --- packets
@@ -479,7 +504,6 @@ class Session:
             if due is not None and now >= due:
                 self._recover(self._webrtc, now)
         if self._connect_until is not None and now >= self._connect_until:
-            self._connect_until = None
             self._give_up_connecting()
         if self._watch_at is not None and now >= self._watch_at:
             self._watch_at = now + _WATCH_INTERVAL
@@ -502,7 +526,7 @@ class Session:
 
     def deadline(self) -> float | None:
         """When `handle_timer` is wanted next."""
-        return _earlier(self.next_tick, self.chores())
+        return min((t for t in (self.next_tick, self.chores()) if t is not None), default=None)
 
     def chores(self) -> float | None:
         """When `handle_timer` is wanted next for anything but ticks."""
@@ -567,19 +591,10 @@ class Session:
     # --- the report
 
     def _report(self) -> Report:
+        instants = self._connected_at, self._flowing_at
         return Report(
             self._junction.report(Side.WEBRTC),
             replace(self._junction.report(Side.SDES), in_clear=self._sdes.was_clear),
             self._junction.is_transcoding,
-            self._since_opened(self._connected_at),
-            self._since_opened(self._flowing_at),
+            *(None if at is None else at - self._opened_at for at in instants),
         )
-
-    def _since_opened(self, at: float | None) -> float | None:
-        return None if at is None else at - self._opened_at
-
-
-def _earlier(one: float | None, other: float | None) -> float | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return min(one, other)

@@ -150,16 +150,39 @@ class WebrtcEnd:
         mark = foundation("host", self._advertise)
         return replace(host, foundation=mark, address=self._advertise)
 
+    def move(
+        self, sockets: Sequence[LocalSocket], known: Sequence[LocalSocket], now: float
+    ) -> None:
+        """The machine has other addresses than it had: `sockets` take the place of those `known`.
+        Servers are to be added again."""
+        self._agent.move([each.number for each in known if each not in sockets], now)
+        for socket in sockets:
+            if socket not in known:
+                self._agent.add_socket(socket.number, socket.address, socket.port)
+        self._work(now)
+
     def add_server(self, server: Server, address: str, now: float) -> None:
         self._agent.add_server(server, address, now)
         self._work(now)
 
-    def set_remote(self, ufrag: str, pwd: str, candidates: Sequence[str], now: float) -> None:
-        """The peer's description; other credentials than before are an ICE restart."""
+    def set_remote(
+        self,
+        ufrag: str,
+        pwd: str,
+        candidates: Sequence[str],
+        now: float,
+        *,
+        controlling: bool | None = None,
+    ) -> None:
+        """The peer's description; other credentials than before are an ICE restart.
+
+        Args:
+            controlling: our role after a restart; None keeps it.
+        """
         if ufrag != self._remote_ufrag:
             self._remote_ufrag = ufrag
             self._remote_candidates.clear()
-        self._agent.set_remote(ufrag, pwd, now)
+        self._agent.set_remote(ufrag, pwd, now, controlling=controlling)
         self.add_candidates(candidates, now)
 
     def add_candidates(self, candidates: Sequence[str], now: float) -> None:

@@ -15,10 +15,10 @@ as soon as its own check was answered.
 Deviations: triggered checks are not paced (only who knows our password causes them, one per
 request); error responses other than 487 are ignored, so that nobody can end a pair; a check of the
 peer's next generation is not answered before its description is known; the agent never fails before
-its limit (RFC 8863).
+its limit (RFC 8863); who offers a restart is the controlling side from then on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -115,6 +115,16 @@ class IceAgent:
         self._gathering.add_socket(socket, address, port)
         self._settle(self._next_slot)
 
+    def move(self, gone: Iterable[int], now: float) -> None:
+        """The addresses of our machine changed: these sockets are of no use any more. Then add the
+        new sockets, and the servers once more. A selected pair that left from a lost address is
+        `Disconnected`; pairs of the new ones are checked at once, since the peer lets in whoever
+        has its password, and a restart tells it of them."""
+        for socket in gone:
+            self._gathering.remove_socket(socket)
+        self._gathering.begin_anew()
+        self._settle(now)
+
     def add_server(self, server: Server, address: str, now: float) -> None:
         """Ask a STUN or TURN server, resolved to `address`, for more candidates."""
         self._gathering.add_server(server, address, now)
@@ -124,10 +134,19 @@ class IceAgent:
         """All found so far, best first; they stay the same over an ICE restart."""
         return self._gathering.candidates()
 
-    def set_remote(self, ufrag: str, pwd: str, now: float) -> None:
+    def set_remote(
+        self, ufrag: str, pwd: str, now: float, *, controlling: bool | None = None
+    ) -> None:
         """The peer's credentials. Others than before mean that it restarted ICE (RFC 8839
         §4.4.1.1.1): unless `restart` came first, our own change too, so read `local` afterwards for
-        the answer."""
+        the answer.
+
+        Deviation: RFC 8445 §6.1.1 keeps the roles over a restart. libwebrtc gives control to who
+        offered it; where both then claim one role, the refusal costs up to a second of silence.
+
+        Args:
+            controlling: our role if this completes a restart; None keeps what we have.
+        """
         remote = IceCredentials(ufrag, pwd)
         current, previous = self._current, self._previous
         if current.remote == remote:
@@ -138,6 +157,9 @@ class IceAgent:
         elif previous is not None and previous.remote == remote:
             return  # an offer that crossed ours, or an answer that does not take up our restart
         current.describe(remote)
+        is_restart = self._previous is not None or self._selection.chosen is not None
+        if is_restart and controlling not in (None, self.controlling):
+            self._take_role(not self.controlling, now)
         for early in current.early:
             if early.ufrag == ufrag:
                 self._heard(current, early, now)
@@ -199,7 +221,7 @@ class IceAgent:
     def _begin(self, checklist: Checklist, now: float) -> None:
         """This generation is the newest one from now on."""
         self._current = self._selection.current = checklist
-        self._check_at = self._retire_at = None
+        self._retire_at = None
         self._selection.nominate_at = self._selection.limit_at = None
         self._forget_old()
         self._selection.route()
@@ -430,15 +452,16 @@ class IceAgent:
         """Ordinary checks, best pair first, one per slot (RFC 8445 §6.1.4)."""
         if self._check_at is None or self._check_at > now:
             return
-        pair = self._current.next_waiting() if self._current.remote is not None else None
-        if pair is None:
-            self._check_at = None
-            return
-        self._check(self._current, pair, now)
-        self._brisk = min(_BRISK, self._brisk + _FREED * (now - self._brisk_at)) - 1
-        self._brisk_at = now
-        pace = _PACE if self._brisk >= 1 else 1 / _FREED
-        self._check_at = self._next_slot = now + pace
+        for checklist in self._checklists():
+            pair = checklist.next_waiting() if checklist.remote is not None else None
+            if pair is not None:
+                self._check(checklist, pair, now)
+                self._brisk = min(_BRISK, self._brisk + _FREED * (now - self._brisk_at)) - 1
+                self._brisk_at = now
+                pace = _PACE if self._brisk >= 1 else 1 / _FREED
+                self._check_at = self._next_slot = now + pace
+                return
+        self._check_at = None
 
     def _release(self, pairs: list[Pair], now: float) -> None:
         """New pairs may be checked, those through a relay once it lets the peer through."""
@@ -478,7 +501,8 @@ class IceAgent:
         for output in self._gathering.poll():
             match output:
                 case gathering.BaseFound(base):
-                    self._release(self._current.add_base(base), now)
+                    for checklist in self._checklists():
+                        self._release(checklist.add_base(base), now)
                 case gathering.BaseLost(base):
                     self._lose(base, now)
                 case gathering.Opened():
@@ -503,7 +527,7 @@ class IceAgent:
     def _earliest(self) -> float | None:
         times = [
             self._gathering.deadline(),
-            self._check_at if self._current.remote is not None else None,
+            self._check_at if any(each.remote for each in self._checklists()) else None,
             self._selection.deadline(),
             self._retire_at,
         ]

@@ -180,6 +180,32 @@ class Gathering:
         )
         self._add_base(base)
 
+    def remove_socket(self, socket: int) -> None:
+        """A socket whose address this machine has no more: everything that left from it goes."""
+        base = self.bases.pop(socket, None)
+        if base is None:
+            return
+        ours = base.candidate.address, base.candidate.port
+        self._candidates = [
+            each
+            for each in self._candidates
+            if (each.address, each.port) != ours
+            and not (each.type == "srflx" and each.related == ours)
+        ]
+        for transaction_id, query in list(self._queries.items()):
+            if query.base is base:
+                del self._queries[transaction_id]
+        for relay in list(self._relays.values()):
+            if relay.socket == socket:
+                self._drop(relay)
+        self._outputs.append(BaseLost(base))
+        self._settle()
+
+    def begin_anew(self) -> None:
+        """Let all servers be asked again, for addresses that are new."""
+        self._servers = 0
+        self._done = False
+
     def add_server(self, server: Server, address: str, now: float) -> None:
         """More than eight servers are not asked."""
         target = str(ipaddress.ip_address(address)), server.port
@@ -413,6 +439,8 @@ class Gathering:
         self._relays.pop((relay.socket, relay.address), None)
         if relay.base is not None:
             self.bases.pop(relay.base.number, None)
+            lent = relay.base.candidate
+            self._candidates = [each for each in self._candidates if each is not lent]
             self._outputs.append(BaseLost(relay.base))
         self._settle()
 

@@ -107,6 +107,9 @@ class Selection:
             # Another pair works all of a sudden: perhaps because the selected one no longer does.
             consent.hurry(now)
         if self._checks.controlling:
+            if self.chosen is None and checklist is not self.current:
+                # Our address changed, and the peer has not answered our restart yet.
+                self._select(checklist, pair, now)
             self.consider(now)
         elif pair.nominated_at is not None:
             self.follow(checklist, pair, now)
@@ -124,7 +127,9 @@ class Selection:
             elif best is not None and selected.relayed and not best.relayed:
                 self._select(self.current, best, now)
         elif best is not None:
-            if not self.current.better_open(best):
+            # Nobody is kept waiting in silence for a pair that might be better.
+            is_cut = self._consent is not None and self._consent.disconnected
+            if is_cut or not self.current.better_open(best):
                 self._select(self.current, best, now)
                 return
             at = now + (_SETTLE_RELAYED if best.relayed else _SETTLE)

@@ -43,6 +43,7 @@ class Lab:
         self.cut_off: set[str] = set()  # hosts that nothing reaches or leaves
         self.cut: set[tuple[str, str]] = set()  # from one host to another nothing passes
         self.browser_at = {0: BROWSER}  # by the browser's number for its socket
+        self.bridge_at = {0: (BRIDGE, 40000), 1: (BRIDGE, 40001), 2: (BRIDGE, 40002)}  # likewise
         self._next_address: tuple[str, int] | None = None
         self.reports_every: float | None = None  # seconds between the parties' RTCP
         self._report_at = 0.0
@@ -122,6 +123,20 @@ class Lab:
                 self.put(self.pbx.say_rtcp(self.pbx.ear.report()), (PBX[0], PBX[1] + 1))
             self.run(FRAME)
 
+    def move_bridge(self, address: str) -> None:
+        """Our machine has this address instead of the one before. The trunk's sockets are bound to
+        none, so they send from it."""
+        old = self.bridge_at[0][0]
+        self.cut_off.add(old)
+        number = max(self.bridge_at) + 1
+        self.bridge_at = {
+            0: (address, 40000),
+            1: (address, 40001),
+            number: (address, 40000 + number),
+        }
+        socket = LocalSocket(number, *self.bridge_at[number])
+        self.session.move((socket,), address, self.now)
+
     def move_browser(self, address: tuple[str, int]) -> None:
         """The browser loses its network and has another one, which it uses when it restarts ICE."""
         self.cut_off |= {at[0] for at in self.browser_at.values()}
@@ -148,10 +163,9 @@ class Lab:
 
     def pump(self) -> None:
         """Carry what the parties put out onto the wire."""
-        ports = {0: 40000, 1: 40001, 2: 40002}
         for output in self.session.poll():
             if isinstance(output, Transmit):
-                self.put([output], (BRIDGE, ports[output.socket]))
+                self.put([output], self.bridge_at[output.socket])
             else:
                 assert not isinstance(output, Transmit)
                 self.events.append(output)  # type: ignore[arg-type]  # no streams without TURN
@@ -178,8 +192,8 @@ class Lab:
         self.now = end
 
     def _deliver(self, source: tuple[str, int], to: tuple[str, int], data: bytes) -> None:
-        if to[0] == BRIDGE:
-            socket = {40000: 0, 40001: 1, 40002: 2}[to[1]]
+        if to in self.bridge_at.values():
+            socket = next(n for n, at in self.bridge_at.items() if at == to)
             self.session.receive(data, source, socket, self.now)
         elif to in self.browser_at.values():
             number = next(n for n, at in self.browser_at.items() if at == to)
