@@ -301,6 +301,7 @@ class Ringback:
             user_exists=reception.user_exists,
             find_number=reception.find_number,
             on_read=self._texting.receive_read,
+            on_cut=matrix.note_absence,
             health=self._health,
         )
         self._reconciliation = Reconciliation(

@@ -2,7 +2,8 @@
 
 A homeserver can lose events on their way to us: Synapse notes the events behind a push in flight
 nowhere, so that they are gone for application services when it is killed. They are in the rooms all
-the same. So after each absence of the homeserver, and after a start of ours, every portal is read
+the same. So after each absence of the homeserver, be it seen by a request of ours that failed or by
+a push of its that was cut (`bridge.matrix.pusher`), and after a start of ours, every portal is read
 backwards until what we know; what is missing goes the way of a pushed event, by the inbox, which
 takes each event once.
 

@@ -37,6 +37,7 @@ from bridge.db.inbox import InboxEvent
 from bridge.db.interface import DatabaseAway
 from bridge.db.patience import persist
 from bridge.matrix.events import ReadReceipt, RoomEvent, parse_event, parse_receipts
+from bridge.matrix.pusher import Pusher
 from bridge.matrix.registration import PROTOCOLS
 from bridge.setting import Endpoint
 from bridge.task import Tasks
@@ -118,6 +119,7 @@ class Appservice:
             the ghost if there shall be one.
         find_number: the ghost's user id for a number as somebody typed it; None if it is none.
         on_read: told of public read receipts, if the registration asks for them; returns at once.
+        on_cut: told when the homeserver was cut off while it pushed; returns at once.
         health: for `/health`.
         sleep: waits for a database that is away; replaced by tests.
     """
@@ -134,6 +136,7 @@ class Appservice:
         user_exists: UserQuery = _nobody,
         find_number: NumberQuery = _no_number,
         on_read: Callable[[ReadReceipt], None] | None = None,
+        on_cut: Callable[[], None] = lambda: None,
         health: Callable[[], Health] = lambda: Health(True),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -146,6 +149,7 @@ class Appservice:
         self._user_exists = user_exists
         self._find_number = find_number
         self._on_read = on_read
+        self._pusher = Pusher(on_cut=on_cut)
         self._health = health
         self._sleep = sleep
         self._is_in_doubt = False
@@ -182,6 +186,7 @@ class Appservice:
             raise
         self._runner = runner
         self._chores.start("prune", self._prune())
+        self._chores.start("pusher", self._pusher.watch())
 
     async def stop(self, *, grace: float = 2.0) -> None:
         """Stop listening; give running handlers `grace` seconds; the rest stays in the inbox."""
@@ -256,6 +261,7 @@ class Appservice:
             return _error(400, "M_BAD_JSON", "events is not a list")
         await self.take(request.match_info["txn_id"], events)
         self._take_receipts(body)
+        self._pusher.note(request)
         return web.json_response({})
 
     def _take_receipts(self, body: Mapping[str, object]) -> None:

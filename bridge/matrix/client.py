@@ -109,6 +109,10 @@ class MatrixClient:
         """How many attempts found the homeserver away; it grows."""
         return self._homeserver.absences
 
+    def note_absence(self) -> None:
+        """It was away, as somebody else has seen."""
+        self._homeserver.absences += 1
+
     # --- who we are
 
     async def versions(self) -> tuple[str, ...]:

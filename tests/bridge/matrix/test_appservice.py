@@ -71,7 +71,7 @@ class Bridge:
             self.changed.notify_all()
 
     async def until(self, *names: str) -> None:
-        async with asyncio.timeout(5), self.changed:
+        async with asyncio.timeout(30), self.changed:  # hundreds of commits, on a busy machine
             await self.changed.wait_for(lambda: set(names) <= set(self.handled))
 
 
