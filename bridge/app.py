@@ -39,7 +39,7 @@ from bridge.ghost import Ghosts
 from bridge.handout import Handouts
 from bridge.matrix.appservice import Appservice, Health
 from bridge.matrix.client import MatrixClient
-from bridge.matrix.homeserver import MatrixError
+from bridge.matrix.homeserver import MatrixError, MatrixRefused
 from bridge.matrix.repository import RoomFiles
 from bridge.portal import Portals
 from bridge.reception import Reception
@@ -401,22 +401,34 @@ class Ringback:
         await asyncio.gather(*(client.stop() for client in self._trunks.values()))
 
     async def _watch_homeserver(self) -> None:
-        await self._ping()
-        await self._reconciliation.run()
+        if not await self._ping("start"):
+            self._tasks.start("ping", self._ping_again())
+        await self._reconciliation.run()  # by ourselves, whether it reaches us or not
 
-    async def _ping(self) -> None:
+    async def _ping(self, txn_id: str) -> bool:
         """Have the homeserver ping us: it then delivers at once what it holds, and if it cannot
-        reach us the log says so before a user wonders."""
-        attempt = 0
+        reach us the log says so before a user wonders.
+
+        Returns:
+            Whether there is no more to learn.
+        """
+        try:
+            took_ms = await self._matrix.ping(txn_id)
+        except MatrixError as error:
+            if isinstance(error, MatrixRefused) and error.errcode == "M_UNRECOGNIZED":
+                log.info("the homeserver knows no pings: whether it reaches us will show")
+                return True
+            log.warning("the homeserver cannot reach us: %s", error)
+            return False
+        log.info("the homeserver reaches us in %d ms", took_ms)
+        return True
+
+    async def _ping_again(self) -> None:
+        attempt = 1
         while True:
+            await asyncio.sleep(PING_PAUSE)
             attempt += 1
-            try:
-                took_ms = await self._matrix.ping(f"start-{attempt}")
-            except MatrixError as error:
-                log.warning("the homeserver cannot reach us: %s", error)
-                await asyncio.sleep(PING_PAUSE)
-            else:
-                log.info("the homeserver reaches us in %d ms", took_ms)
+            if await self._ping(f"start-{attempt}"):
                 return
 
     async def _wake_homeserver(self) -> None:

@@ -156,6 +156,9 @@ async def check_homeserver(config: Config) -> list[Step]:
             try:
                 duration_ms = await client.ping(f"check-{secrets.token_hex(8)}")
             except MatrixError as error:
+                if isinstance(error, MatrixRefused) and error.errcode == "M_UNRECOGNIZED":
+                    text = "ping: this homeserver knows none, so that nobody can tell whether it"
+                    return [*steps, Step(True, f"{text} reaches {config.appservice.url}")]
                 words = error.text if isinstance(error, MatrixRefused) else str(error)
                 text = f"ping: the homeserver does not reach {config.appservice.url}: {words}"
                 return [*steps, Step(False, text)]

@@ -267,15 +267,15 @@ async def _serve(config: Config) -> None:
 
 
 async def _ask_health(config: Config) -> tuple[bool, str]:
-    limit = aiohttp.ClientTimeout(total=5)
+    limit, url = aiohttp.ClientTimeout(total=5), checks.health_url(config)
     try:
         async with (
             aiohttp.ClientSession(timeout=limit) as session,
-            session.get(checks.health_url(config)) as response,
+            session.get(url) as response,
         ):
             return response.status == 200, await response.text()
-    except (aiohttp.ClientError, TimeoutError) as error:
-        return False, f"no answer: {type(error).__name__}"
+    except (aiohttp.ClientError, TimeoutError):
+        return False, f"{url} does not answer: is the bridge running?"
 
 
 if __name__ == "__main__":

@@ -233,7 +233,7 @@ class Outbox:
         """Why the text cannot leave with this body, in words; None if nothing speaks against it."""
         line = self._routing.line(text.line)
         if line is None:
-            return wording.NOT_A_USER
+            return wording.line_gone(text.line)
         refusal = self._routing.refusal(line, PhoneNumber(text.number), user, by_text=True)
         if refusal is not None:
             return refusal.text

@@ -133,7 +133,7 @@ class Reception:
 
     def _is_command(self, portal: Portal, user: str, text: Text) -> bool:
         """Whether a text is meant for us and not for the phone."""
-        if text.msgtype != "m.text" or text.edits is not None:
+        if text.msgtype != "m.text" or text.edits is not None or not self._routing.lines_of(user):
             return False
         words = text.words.strip().lower()
         if words in IN_PORTAL_COMMANDS:

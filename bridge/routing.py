@@ -171,12 +171,12 @@ class Routing:
             text = f"You are not a user of the line “{line.name}”."
             return Refusal(EndReason.NOT_ALLOWED, text)
         if number.is_anonymous:
-            text = "A withheld number cannot be called back."
+            text = "A withheld number can be neither called nor texted."
             return Refusal(EndReason.UNKNOWN_NUMBER, text)
         if is_emergency(number, line.region):
             text = (
-                f"{number} is an emergency number. Emergency calls cannot be made through this "
-                "bridge: please use a phone."
+                f"{number} is an emergency number, which cannot be reached through this bridge: "
+                "please use a phone."
             )
             return Refusal(EndReason.NOT_ALLOWED, text)
         return self._refusal_by_sender(line, number, by_text=by_text)

@@ -78,6 +78,7 @@ def make_registration(config: Config, path: Path, *, overwrite: bool = False) ->
         ghost_prefix=config.appservice.ghost_prefix,
         as_token=config.appservice.as_token.get_secret_value(),
         hs_token=config.appservice.hs_token.get_secret_value(),
+        reads=any(trunk.read_receipts for trunk in config.trunks),
     )
     write_secret_file(path, show_registration(registration), overwrite=overwrite)
 
@@ -112,10 +113,12 @@ def _quoted(text: str) -> str:
 def tell_next_steps(answers: Answers, config_path: Path, registration_path: Path) -> str:
     """What is left to do, for a person."""
     return f"""\
-Wrote {config_path} and {registration_path}; both hold secrets, keep them readable by you alone.
+Wrote {config_path} and {registration_path}. Both hold secrets: nobody but you, and who runs the
+bridge and the homeserver, should be able to read them.
 
 Next:
-  1. Tell the homeserver. For Synapse: copy {registration_path} to where Synapse can read it, add
+  1. Tell the homeserver. For Synapse: copy {registration_path} to where Synapse's user can read it,
+     add
 
          app_service_config_files:
            - /path/to/{registration_path.name}
@@ -123,5 +126,6 @@ Next:
      to homeserver.yaml, and restart Synapse.
   2. ringback check -c {config_path}
   3. ringback run -c {config_path}
-  4. As {answers.user}, start a chat with @ringback:{answers.domain} and say: help
+  4. As {answers.user}, start a chat with @ringback:{answers.domain}
+     (without encryption), and say: help
 """

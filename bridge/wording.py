@@ -403,6 +403,20 @@ NO_GROUPS = "A phone number can only be in a direct chat with one person."
 NOT_A_USER = (
     "You are not a user of any phone line here. The administrator of the bridge can add you."
 )
+
+
+def line_gone(name: str) -> str:
+    return (
+        f"The line “{name}” of this room does not exist any more. Tell the bot “call NUMBER” for a "
+        "room on a line that you have."
+    )
+
+
+def line_down(trunk: str, why: str) -> str:
+    """Why a call cannot be made while its trunk is down."""
+    return f"The phone line “{trunk}” is down: {why}."
+
+
 STOPPING = "The bridge is being restarted. Please try again in a moment."
 TOO_MANY = "Too many calls are going on at the moment. Please try again later."
 NO_EDITS = "An edit changes nothing on the phone: what was sent is sent."

@@ -76,7 +76,7 @@ MAX_CALLS = 200  # a bound for us; what a trunk carries, the trunk says
 RING_LIMIT = 60.0  # seconds that a user's own call may ring; clients give up then as well
 ANSWER_MARGIN = 1.0  # we end a ringing call this long before the client does: ours says why
 FIND_LIMIT = 3.5  # for the rooms of those who are called: the caller hears nothing until then
-INVITE_LIMIT = 3.5  # for an invite to reach the homeserver, repeats included
+BRIEF_LIMIT = 3.5  # for an invite to reach the homeserver, repeats included
 TURN_LIMIT = 1.0  # for the homeserver to name its TURN servers; then those known from before
 EARLY_EVENTS = 32  # events kept for a call whose invite has not come yet
 EARLY_CALLS = 256
@@ -285,8 +285,7 @@ class Exchange:
     def _why_not(self, portal: Portal, user: str) -> tuple[EndReason, str] | None:
         line = self._routing.line(portal.line)
         if line is None:
-            text = f"The line “{portal.line}” does not exist any more."
-            return EndReason.NOT_ALLOWED, text
+            return EndReason.NOT_ALLOWED, wording.line_gone(portal.line)
         if self._stopping:
             return EndReason.SHUTDOWN, wording.STOPPING
         refusal = self._routing.refusal(line, portal.number, user)
@@ -294,8 +293,7 @@ class Exchange:
             return refusal.reason, refusal.text
         status = self._trunks[line.trunk].status
         if not status.up:
-            text = f"The phone line “{line.trunk}” is down: {status.text}."
-            return EndReason.TRUNK_DOWN, text
+            return EndReason.TRUNK_DOWN, wording.line_down(line.trunk, status.text)
         if len(self._calls) >= MAX_CALLS:
             return EndReason.BUSY, wording.TOO_MANY
         return None
@@ -515,7 +513,7 @@ class Exchange:
         return self._ice
 
     async def _deliver(self, send: CallSend) -> None:
-        within = INVITE_LIMIT if send.type == "m.call.invite" else SEND_LIMIT
+        within = BRIEF_LIMIT if send.brief else SEND_LIMIT
         try:
             await self._matrix.send_event(
                 send.room_id,

@@ -85,13 +85,18 @@ _DECLINED = {
 
 @dataclass(frozen=True, slots=True)
 class CallSend:
-    """An event for the homeserver; those of one leg must arrive in this order."""
+    """An event for the homeserver; those of one leg must arrive in this order.
+
+    Attributes:
+        brief: not worth a long wait for a homeserver that is away.
+    """
 
     room_id: str
     sender: str
     type: str
     content: Mapping[str, Any] = field(repr=False)
     txn_id: str
+    brief: bool = False
 
 
 class _Stage(Enum):
@@ -189,6 +194,7 @@ class MatrixLeg:
                 "offer": {"type": "offer", "sdp": sdp},
                 **_ABILITIES,
             },
+            brief=True,
         )
 
     def ring(self, now: float) -> None:
@@ -274,8 +280,11 @@ class MatrixLeg:
             self._events.append(Ringing())
 
     def failed(self, txn: str, text: str, now: float) -> None:
-        """The homeserver did not take this send; fatal for the two that the call stands on."""
+        """The homeserver did not take this send, or nobody knows; fatal for the two that the call
+        stands on. Where it has them all the same, a client must not ring or wait for nobody."""
         if txn in (self._invite_txn, self._answer_txn) and self._stage is not _Stage.ENDED:
+            reason = _HANGUP[EndReason.MATRIX_DOWN]
+            self._send("m.call.hangup", {"reason": reason}, brief=True)
             self._end(EndReason.MATRIX_DOWN, text)
 
     def poll(self, now: float) -> list[LegEvent]:
@@ -342,7 +351,7 @@ class MatrixLeg:
             {"lifetime": NEGOTIATE_LIFETIME_MS, "description": description, **_ABILITIES},
         )
 
-    def _send(self, type_: str, content: dict[str, Any]) -> str:
+    def _send(self, type_: str, content: dict[str, Any], *, brief: bool = False) -> str:
         self._count += 1
         txn = txn_id("call", self.room_id, self.call_id, type_, str(self._count))
         common = {
@@ -350,7 +359,8 @@ class MatrixLeg:
             "party_id": self._party_id,
             "version": 0 if self._version == 0 else "1",
         }
-        self._sends.append(CallSend(self.room_id, self._ghost, type_, common | content, txn))
+        content = common | content
+        self._sends.append(CallSend(self.room_id, self._ghost, type_, content, txn, brief))
         return txn
 
 

@@ -31,18 +31,20 @@ def build_registration(
     ghost_prefix: str,
     as_token: str,
     hs_token: str,
+    reads: bool = False,
 ) -> dict[str, Any]:
     """The registration as a mapping, ready for YAML.
 
     Args:
         url: how the homeserver reaches us; None for no pushing.
+        reads: whether the homeserver shall tell us what was read.
     """
     ending = re.escape(f":{domain}")
     users = [
         rf"@{re.escape(ghost_prefix)}[0-9a-z._=/+\-]+{ending}",
         rf"@{re.escape(bot)}{ending}",
     ]
-    return {
+    registration = {
         "id": id,
         "url": url,
         "as_token": as_token,
@@ -57,6 +59,9 @@ def build_registration(
             "rooms": [],
         },
     }
+    if reads:
+        registration["receive_ephemeral"] = True
+    return registration
 
 
 def show_registration(registration: dict[str, Any]) -> str:

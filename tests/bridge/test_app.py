@@ -29,18 +29,24 @@ class Homeserver:
         self.notices: list[str] = []
         self.rooms = 0
         self.knows_us = True
+        self.knows_pings = True
+        self.asked: set[str] = set()
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._answer)
         self.server = TestServer(app)
 
     async def _answer(self, request: web.Request) -> web.Response:
         path = request.path
+        self.asked.add(path)
         if path.endswith("/whoami"):
             if not self.knows_us:
                 error = {"errcode": "M_UNKNOWN_TOKEN", "error": "no such token"}
                 return web.json_response(error, status=401)
             return web.json_response({"user_id": "@ringback:example.org"})
         if path.endswith("/ping"):
+            if not self.knows_pings:
+                error = {"errcode": "M_UNRECOGNIZED", "error": "Unrecognized request"}
+                return web.json_response(error, status=404)
             return web.json_response({"duration_ms": 3})
         if path.endswith("/createRoom"):
             self.rooms += 1
@@ -125,6 +131,22 @@ async def test_users_are_told_once_that_the_line_is_down(
     (notice,) = homeserver.notices
     assert notice.startswith("The phone line “home” is down: ")
     assert homeserver.rooms == 1
+
+
+async def test_rooms_are_read_though_the_homeserver_knows_no_pings(
+    homeserver: Homeserver, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    homeserver.knows_pings = False
+    bridge = Ringback(config(homeserver, tmp_path), plane=FakePlane())
+    await bridge.start()
+    try:
+        async with asyncio.timeout(10):
+            # What the reading of rooms begins with.
+            while "/_matrix/client/versions" not in homeserver.asked:  # noqa: ASYNC110 - a socket
+                await asyncio.sleep(0.01)
+    finally:
+        await bridge.stop()
+    assert "cannot reach us" not in caplog.text
 
 
 async def test_texts_are_fetched_where_there_are_no_hooks(

@@ -153,7 +153,7 @@ def test_health_without_a_bridge_is_bad(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("appservice:", "appservice:\n  listen: 127.0.0.1:1"))
     result = command("health", "-c", path)
     assert result.exit_code == 1
-    assert "no answer" in result.output
+    assert "http://127.0.0.1:1/health does not answer: is the bridge running?" in result.output
 
 
 # --- check

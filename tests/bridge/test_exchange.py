@@ -952,6 +952,7 @@ async def test_a_homeserver_that_is_down_gives_the_phone_an_answer_in_five_secon
         session = await ring(w)
         await asyncio.sleep(5.0)
         assert session.said == [("reject", 480)]
+        await asyncio.sleep(5.0)
         assert w.notices.left == [(ALICE, CALLER.text, "Missed call from +49 30 87654321.")]
 
 

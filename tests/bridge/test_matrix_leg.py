@@ -82,6 +82,8 @@ def test_an_invite_that_the_homeserver_does_not_take_ends_the_leg() -> None:
     leg = calling()
     leg.failed(only(leg.take_sends()).txn_id, "unreachable", 1.0)
     assert leg.poll(1.0) == [Ended(EndReason.MATRIX_DOWN, "unreachable")]
+    # Perhaps it has it all the same, and the client must not ring for nobody.
+    assert only(leg.take_sends()).type == "m.call.hangup"
 
 
 def test_first_answer_is_selected_and_later_ones_are_ignored() -> None:

@@ -199,6 +199,12 @@ async def test_second_thoughts_reach_the_text_that_they_are_about(world: World) 
     assert "no text here that failed" in (await world.tell_bot("!retry", room=ROOM) or "")
 
 
+async def test_a_strangers_command_is_none(world: World) -> None:
+    await world.portals.adopt(ROOM, "house", NUMBER, ALICE)
+    answer = await world.tell_bot("!more", sender=STRANGER, room=ROOM)
+    assert answer == "You are not a user of the line “house”."
+
+
 async def test_ghosts_do_not_stay_in_groups(world: World) -> None:
     world.matrix.members[ROOM] = (ALICE, GHOST, STRANGER)
     await world.member(GHOST, "invite")

@@ -55,6 +55,11 @@ def test_others_are_not_in_the_namespace(user_id: str) -> None:
     assert not matches(user_id)
 
 
+def test_read_receipts_are_asked_for_where_somebody_wants_them() -> None:
+    assert "receive_ephemeral" not in build_registration(**SETTINGS)
+    assert build_registration(**SETTINGS, reads=True)["receive_ephemeral"] is True
+
+
 def test_a_prefix_of_special_characters_is_taken_literally() -> None:
     assert matches("@a.b_49:example.org", ghost_prefix="a.b_")
     assert not matches("@axb_49:example.org", ghost_prefix="a.b_")
