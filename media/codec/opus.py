@@ -106,7 +106,8 @@ class OpusEncoder:
         rate: of the PCM: 8000, 16000 or 48000.
         fmtp: what the far end said of itself (RFC 7587 §6.1): `maxplaybackrate`,
             `maxaveragebitrate`, `useinbandfec`, `usedtx` and `cbr` are heeded. We send mono
-            whatever it says of stereo.
+            whatever it says of stereo. `usedtx` only on a thin link: libopus takes a steady tone
+            and some music for a pause.
     """
 
     def __init__(
@@ -128,7 +129,8 @@ class OpusEncoder:
         self._state = self._ffi.gc(state, self._lib.opus_encoder_destroy)
         self._output = self._ffi.new("unsigned char[]", _MAX_PAYLOAD)
         self._bytes = self._ffi.buffer(self._output)
-        self._dtx = fmtp.get("usedtx") == "1"
+        self._spares_pauses = fmtp.get("usedtx") == "1"
+        self._dtx = False
         self._fec = fmtp.get("useinbandfec") == "1"
         self._copying = False
         self._full = self._bitrate = BITRATES[rate] if bitrate is None else bitrate
@@ -140,7 +142,6 @@ class OpusEncoder:
         self._set(_SET_MAX_BANDWIDTH, _bandwidth(playback))
         self._set(_SET_VBR, fmtp.get("cbr") != "1")
         self._set(_SET_INBAND_FEC, self._fec)
-        self._set(_SET_DTX, self._dtx)
 
     def encode(self, pcm: bytes) -> bytes:
         length = self._lib.opus_encode(self._state, pcm, len(pcm) // 2, self._output, _MAX_PAYLOAD)
@@ -162,6 +163,8 @@ class OpusEncoder:
         """Go over to the bitrate for a thin link, or back."""
         self._bitrate = THIN_BITRATE if thin else self._full
         self._apply_bitrate()
+        self._dtx = thin and self._spares_pauses
+        self._set(_SET_DTX, self._dtx)
 
     def _apply_bitrate(self) -> None:
         copies = _THIN_COPIES if self._bitrate <= THIN_BITRATE else COPIES

@@ -90,7 +90,7 @@ async def shoot(ports: range, rate: int) -> int:
         for gun in cycle(guns):
             if not rate:
                 await asyncio.Event().wait()
-            for port in _in_use(ports):
+            for port in in_use(ports):
                 data = chance.choice((HELLO, ALERT, chance.randbytes(200)))
                 gun.sendto(data, (HOST, port))
                 shots += 1
@@ -104,7 +104,7 @@ async def shoot(ports: range, rate: int) -> int:
     return shots
 
 
-def _in_use(ports: range) -> list[int]:
+def in_use(ports: range) -> list[int]:
     """Ports on which somebody of this machine listens: a stranger has guessed them."""
     lines = Path("/proc/net/udp").read_text().splitlines()[1:]
     bound = {int(line.split()[1].rpartition(":")[2], 16) for line in lines}

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from media.codec import RATES, common_rate, decoder, encoder
+from media.codec.opus import OpusEncoder
 from media.direction import Direction
 from media.dtmf import DIGITS, DigitReceiver, Pressed, Released
 from media.format import Format, packet_time_ms, pass_through
@@ -280,7 +281,8 @@ def test_the_end_of_a_stream_fades_and_is_marked_when_it_goes_on() -> None:
 
 def test_noise_of_a_sender_with_dtx_goes_on() -> None:
     source = FORMATS["opus"]
-    coder = encoder("opus", 48000, {"usedtx": "1"})
+    coder = OpusEncoder(48000, {"usedtx": "1"})
+    coder.set_thin(True)
     packets: list[RtpPacket | None] = []
     number = 0
     quiet = tone(300.0, 48000, 4.0, level=2.0)
