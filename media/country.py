@@ -13,9 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
 
-from media.order import (
-    Tone,
-)
+from media.order import Tone
 from media.tone import Piece
 
 _INFORMATION = "950/330 1400/330 1800/330 0/1000"  # E.180 §6; the same everywhere

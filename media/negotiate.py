@@ -14,13 +14,12 @@ answer against our offer, `*_offer` and `*_answer` write our text. What goes wro
 `NegotiationError` with the plane's `Failure`.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from media.link import Link
-from media.plane import (
-    Failure,
-)
+from media.plane import Failure
 from media.sdp import (
     Attribute,
     Crypto,
@@ -48,6 +47,9 @@ EVENTS_8000 = Format(101, EVENTS, 8000, 1, "0-15")
 
 CODECS = {f.key: f for f in (OPUS, G722, PCMA, PCMU)}
 WEBRTC_FORMATS = (OPUS, PCMU, PCMA, EVENTS_48000)
+
+_UFRAG = re.compile("[!-9;-~]{4,256}")  # RFC 8839 §5.4, and more of ASCII than it allows
+_PWD = re.compile("[!-~]{22,256}")
 
 
 class NegotiationError(Exception):
@@ -132,9 +134,8 @@ def _parse(text: str) -> Sdp:
     try:
         return Sdp.parse(text)
     except SdpError as error:
-        raise NegotiationError(
-            Failure.BAD_SDP, f"Unreadable session description: {error}"
-        ) from None
+        text = f"Unreadable session description: {error}"
+        raise NegotiationError(Failure.BAD_SDP, text) from None
 
 
 def _refused(media: Media) -> Media:
@@ -173,7 +174,7 @@ class WebrtcRemote:
         index: which m-line is the audio.
         complete: whether end-of-candidates was in it.
         setup: "actpass", "active" or "passive".
-        grouped: whether it wants its sections bundled.
+        grouped: whether it wants the audio bundled.
         sections: all m-lines, for the answer to mirror.
     """
 
@@ -218,14 +219,17 @@ def read_webrtc(text: str) -> WebrtcRemote:
     if index is None:
         raise NegotiationError(Failure.BAD_SDP, "No audio over DTLS-SRTP in the description.")
     audio = sdp.media[index]
-    ufrag, pwd = sdp.value(audio, "ice-ufrag"), sdp.value(audio, "ice-pwd")
+    ufrag, pwd = sdp.value(audio, "ice-ufrag") or "", sdp.value(audio, "ice-pwd") or ""
     setup = sdp.value(audio, "setup") or "active"
     try:
         fingerprints, formats = sdp.fingerprints(audio), audio.formats()
     except SdpError as error:
         raise NegotiationError(Failure.BAD_SDP, f"Unreadable audio section: {error}") from None
-    if not ufrag or not pwd:
-        raise NegotiationError(Failure.BAD_SDP, "No ICE credentials in the description.")
+    if not _UFRAG.fullmatch(ufrag) or not _PWD.fullmatch(pwd):
+        raise NegotiationError(Failure.BAD_SDP, "No usable ICE credentials in the description.")
+    mid = audio.value("mid") or ""
+    if any(c.isspace() for c in mid):
+        raise NegotiationError(Failure.BAD_SDP, "Unusable a=mid in the description.")
     if not fingerprints:
         raise NegotiationError(Failure.BAD_SDP, "No certificate fingerprint in the description.")
     if setup not in ("actpass", "active", "passive"):
@@ -234,7 +238,7 @@ def read_webrtc(text: str) -> WebrtcRemote:
         raise NegotiationError(Failure.BAD_SDP, "No a=rtcp-mux in the description.")
     return WebrtcRemote(
         index,
-        audio.value("mid") or "",
+        mid,
         ufrag,
         pwd,
         audio.candidates(),
@@ -243,9 +247,15 @@ def read_webrtc(text: str) -> WebrtcRemote:
         setup,
         sdp.direction(audio),
         formats,
-        any(a.name == "group" and (a.value or "").startswith("BUNDLE") for a in sdp.attributes),
+        any(_bundles(a, mid) for a in sdp.attributes),
         sdp.media,
     )
+
+
+def _bundles(attribute: Attribute, mid: str) -> bool:
+    """Whether a section is one of a group that shares its transport (RFC 9143 §7.1)."""
+    kind, *mids = (attribute.value or "").split() or [""]
+    return attribute.name == "group" and kind == "BUNDLE" and mid in mids
 
 
 def _is_webrtc_audio(media: Media) -> bool:
@@ -460,11 +470,8 @@ def read_sdes(text: str, *wishes: Wish) -> SdesRemote:
         raise _not_wanted([media for _, media in live], wishes)
     index, audio = found[0]
     try:
-        address, direction, formats = (
-            sdp.address_of(audio),
-            sdp.direction(audio),
-            audio.formats(),
-        )
+        address, direction = sdp.address_of(audio), sdp.direction(audio)
+        formats = audio.formats()
     except SdpError as error:
         raise NegotiationError(Failure.BAD_SDP, f"Unreadable audio section: {error}") from None
     if address in ("0.0.0.0", "::"):

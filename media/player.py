@@ -1,5 +1,6 @@
 """What one far end hears of ours in place of the other side: a tone or a sound, 20 ms at a time."""
 
+from media.codec.opus import number_in
 from media.format import Format
 from media.sound import BITRATE, SoundSource
 from media.tone import ToneSource
@@ -50,6 +51,5 @@ class Player:
 
 def _takes_frames(sink: Format) -> bool:
     """Whether our frames can go there as they are."""
-    limit = sink.fmtp.get("maxaveragebitrate", "")
-    narrow = limit.isdigit() and int(limit[:9]) < BITRATE
-    return sink.codec == "opus" and not narrow
+    limit = number_in(sink.fmtp, "maxaveragebitrate", BITRATE, 6000, 510_000)
+    return sink.codec == "opus" and limit >= BITRATE

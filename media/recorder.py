@@ -11,12 +11,8 @@ from media.codec.opus import OpusEncoder
 from media.codec.pcm import audioop
 from media.format import Format
 from media.meter import Loudness, slots
-from media.order import (
-    RecordEnd,
-)
-from media.plane import (
-    Side,
-)
+from media.order import RecordEnd
+from media.plane import Side
 from media.reader import Reader
 from media.rtp import RtpPacket
 from media.tape import DELAY, Piece, Tape

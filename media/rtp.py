@@ -1,4 +1,4 @@
-"""RTP packets (RFC 3550 §5.1), circular numbers, and what shares a port (RFC 7983).
+"""RTP packets (RFC 3550 §5.1), circular numbers, and RTCP on the same port (RFC 5761).
 
 Every byte here came from a stranger until SRTP has vouched for it, so each length is checked and
 the only error is `RtpError`. Header extensions and contributing sources are skipped: nothing that
@@ -9,7 +9,6 @@ second, and a frozen dataclass costs three times as much to build. Nobody change
 """
 
 from dataclasses import dataclass
-from enum import Enum
 from struct import Struct
 
 HEADER_LENGTH = 12
@@ -21,33 +20,6 @@ _EXTENSION = Struct("!HH")
 
 class RtpError(ValueError):
     """The bytes are not a packet of the kind that was asked for."""
-
-
-class Kind(Enum):
-    """What a datagram on a shared port is (RFC 7983 §7, RFC 5761 §4)."""
-
-    STUN = "stun"
-    DTLS = "dtls"
-    TURN_CHANNEL = "turn-channel"
-    RTP = "rtp"
-    RTCP = "rtcp"
-    UNKNOWN = "unknown"
-
-
-def classify(datagram: bytes | bytearray | memoryview) -> Kind:
-    """Tell what kind of packet this is; says nothing about whether it is a good one."""
-    if not datagram:
-        return Kind.UNKNOWN
-    first = datagram[0]
-    if 128 <= first <= 191:
-        return Kind.RTCP if is_rtcp(datagram) else Kind.RTP
-    if first <= 3:
-        return Kind.STUN
-    if 20 <= first <= 63:
-        return Kind.DTLS
-    if 64 <= first <= 79:
-        return Kind.TURN_CHANNEL
-    return Kind.UNKNOWN
 
 
 def is_rtcp(datagram: bytes | bytearray | memoryview) -> bool:

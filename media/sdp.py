@@ -450,6 +450,10 @@ class Sdp:
     def parse(cls, text: str) -> Self:
         if len(text) > MAX_LENGTH:
             raise SdpError("session description is too long")
+        try:
+            text.encode()
+        except UnicodeEncodeError:  # JSON may hold half a character
+            raise SdpError("session description is no text") from None
         lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
         if len(lines) > MAX_LINES:
             raise SdpError("session description has too many lines")

@@ -24,9 +24,7 @@ from media.ice.events import (
 )
 from media.ice.server import Server
 from media.link import Link, link_of
-from media.plane import (
-    Failure,
-)
+from media.plane import Failure
 from media.rtp import is_rtcp
 from media.sdp import Fingerprint
 from media.srtp import Srtp

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from media import negotiate
 from media.description import Description
 from media.negotiate import Agreed, NegotiationError, WebrtcLocal, WebrtcRemote
-from media.plane import (
-    Failure,
-)
+from media.plane import Failure
 from media.sdp import Direction, Format
 from media.webrtc import WebrtcEnd
 

@@ -134,8 +134,8 @@ class OpusEncoder:
         self._fec = fmtp.get("useinbandfec") == "1"
         self._copying = False
         self._full = self._bitrate = BITRATES[rate] if bitrate is None else bitrate
-        self._limit = _number(fmtp, "maxaveragebitrate", 510_000, 6000, 510_000)
-        playback = _number(fmtp, "maxplaybackrate", 48000, 8000, 48000)
+        self._limit = number_in(fmtp, "maxaveragebitrate", 510_000, 6000, 510_000)
+        playback = number_in(fmtp, "maxplaybackrate", 48000, 8000, 48000)
         self._set(_SET_COMPLEXITY, complexity)
         self._set(_SET_SIGNAL, _SIGNAL_VOICE)
         self._set(_SET_BITRATE, min(self._bitrate, self._limit))
@@ -212,7 +212,7 @@ class OpusDecoder:
         return bytes(self._bytes[0 : 2 * count])
 
 
-def _number(fmtp: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+def number_in(fmtp: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
     """A parameter as a number within bounds; the default when it is missing or makes no sense."""
     text = fmtp.get(name, "")
     if not text.isascii() or not text.isdigit() or len(text) > 9:

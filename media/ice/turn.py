@@ -26,7 +26,6 @@ _REFRESH_CHANNEL: Final = 480.0  # they last 600 s (RFC 8656 §12)
 _KEEPALIVE: Final = 20.0  # holds the NAT's binding towards the server while a call rings
 _STREAM_TIMEOUT: Final = 10.0
 _FIRST_CHANNEL: Final = 0x4000
-_LAST_CHANNEL: Final = 0x4FFF
 _CHALLENGES: Final = 3  # how often one request is repeated with a new nonce
 _PEERS: Final = 128  # permissions and channels, each; more than the agent has remote candidates
 

@@ -199,6 +199,11 @@ def test_lone_8000_hz_digits_are_better_than_none() -> None:
     assert [f.payload_type for f in audio.formats()] == [111, 126]
 
 
+@pytest.mark.parametrize("group", ["BUNDLE 1", "BUNDLED 0", "LS 0"])
+def test_the_answer_bundles_nothing_that_the_offer_does_not(group: str) -> None:
+    assert "a=group" not in str(_answer(CHROMIUM.replace("a=group:BUNDLE 0", f"a=group:{group}")))
+
+
 def test_answer_to_nheko() -> None:
     sdp = _answer(NHEKO)
     assert [f.rtpmap for f in sdp.media[0].formats()] == ["111 OPUS/48000/2"]
@@ -246,6 +251,12 @@ def test_dtls_role_is_the_one_left_over(theirs: str, ours: str) -> None:
     [
         ("v=0", "v=1"),
         ("a=ice-ufrag:dOHQ\n", ""),
+        ("a=ice-ufrag:dOHQ", "a=ice-ufrag:dOH"),  # RFC 8839 §5.4: 4 to 256 of its characters
+        ("a=ice-ufrag:dOHQ", "a=ice-ufrag:dO:Q"),
+        ("a=ice-ufrag:dOHQ", "a=ice-ufrag:" + 257 * "d"),
+        ("a=ice-pwd:IlPqjPcNGH4vlYyuq0c1UkSK", "a=ice-pwd:IlPqjPcNGH4vlYyuq0c1U"),
+        ("a=ice-pwd:IlPqjPcNGH4vlYyuq0c1UkSK", "a=ice-pwd:IlPqjPcNGH4vlYyuq0c1\N{SNOWMAN}"),
+        ("a=mid:0", "a=mid:0 1"),
         ("a=fingerprint:sha-256 1C:CE:3A:60:B2:FE:EB:3D\n", ""),
         ("1C:CE", "XX:CE"),
         ("a=rtcp-mux\n", ""),

@@ -66,6 +66,12 @@ def test_an_opus_end_is_sent_the_frames_as_they_are_unless_it_wants_less() -> No
     assert heard(payloads, thin) == pytest.approx(440, abs=2)
 
 
+@pytest.mark.parametrize("limit", ["", "x", "\N{SUPERSCRIPT TWO}", "99999999999999"])
+def test_a_limit_that_makes_no_sense_is_none(limit: str) -> None:
+    sound, sink = hum(), Format("opus", 111, 48000, fmtp={"maxaveragebitrate": limit})
+    assert play(Player(SoundSource(sound, 1)), sink) == sound.frames
+
+
 def test_what_is_played_goes_on_when_the_codec_changes() -> None:
     player = Player(SoundSource(hum(), None))
     assert len(play(player, SINKS["pcmu"], 20)) == 20

@@ -3,10 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media.rtp import (
-    Kind,
     RtpError,
     RtpPacket,
-    classify,
     is_rtcp,
     sequence_difference,
     timestamp_difference,
@@ -84,37 +82,12 @@ def test_round_trip(packet: RtpPacket) -> None:
     assert RtpPacket.parse(bytes(packet)) == packet
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "kind"),
-    [
-        (0, 1, Kind.STUN),
-        (3, 0, Kind.STUN),
-        (4, 0, Kind.UNKNOWN),
-        (16, 0, Kind.UNKNOWN),  # ZRTP
-        (19, 0, Kind.UNKNOWN),
-        (20, 254, Kind.DTLS),
-        (63, 254, Kind.DTLS),
-        (64, 0, Kind.TURN_CHANNEL),
-        (79, 0, Kind.TURN_CHANNEL),
-        (80, 0, Kind.UNKNOWN),
-        (127, 0, Kind.UNKNOWN),
-        (128, 0, Kind.RTP),
-        (128, 0x80 | 63, Kind.RTP),
-        (128, 192, Kind.RTCP),
-        (129, 200, Kind.RTCP),
-        (191, 223, Kind.RTCP),
-        (128, 224, Kind.RTP),
-        (192, 0, Kind.UNKNOWN),
-        (255, 0, Kind.UNKNOWN),
-    ],
-)
-def test_tells_apart_what_shares_a_port(first: int, second: int, kind: Kind) -> None:
-    assert classify(bytes((first, second))) is kind
+@pytest.mark.parametrize(("second", "rtcp"), [(191, False), (192, True), (223, True), (224, False)])
+def test_tells_rtcp_from_rtp_on_a_shared_port(second: int, rtcp: bool) -> None:
+    assert is_rtcp(bytes((128, second))) is rtcp
 
 
-def test_nothing_is_of_no_kind() -> None:
-    assert classify(b"") is Kind.UNKNOWN
-    assert classify(b"\x80") is Kind.RTP  # and too short to be read as such
+def test_what_is_too_short_is_no_rtcp() -> None:
     assert not is_rtcp(b"\x80")
 
 
