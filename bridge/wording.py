@@ -14,6 +14,8 @@ from media.plane import (
 )
 from sip.identity import Verstat
 
+_TURN_ON = "Its administrator can turn SRTP with SDES on for this account."
+
 # Why a call to `{number}` over trunk `{trunk}` ended. What is not here needs no words.
 _CALL_OUT = {
     EndReason.BUSY: "{number} is busy.",
@@ -31,12 +33,13 @@ _CALL_OUT = {
     EndReason.TRUNK_DOWN: "The phone line “{trunk}” is in trouble{said}. Please try again later.",
     EndReason.NO_SRTP: (
         "The phone system did not offer encrypted audio (SRTP), so the call was not connected. "
-        "Its administrator can turn SRTP with SDES on for this account."
+        f"{_TURN_ON}"
     ),
     EndReason.MEDIA_INCOMPATIBLE: (
         "The phone system and the bridge could not agree on encrypted audio{said}."
     ),
     EndReason.MEDIA_FAILED: "The call was lost: no audio could pass{said}.",
+    EndReason.TOO_LONG: "The call ended because no call may last for more than four hours.",
     EndReason.SHUTDOWN: "The call ended because the bridge is being restarted.",
     EndReason.ERROR: "The call failed{said}.",
 }
@@ -47,6 +50,7 @@ _AFTER_ANSWER = (
     EndReason.NO_SRTP,
     EndReason.MEDIA_INCOMPATIBLE,
     EndReason.MEDIA_FAILED,
+    EndReason.TOO_LONG,
     EndReason.SHUTDOWN,
     EndReason.ERROR,
 )
@@ -137,13 +141,18 @@ def call_in_ended(
         mark: what the network found about the caller's number, from `checked`.
     """
     if answered:
-        if reason is EndReason.SHUTDOWN:
+        if reason in (EndReason.TOO_LONG, EndReason.SHUTDOWN):
             return _CALL_OUT[reason]
         if reason in _LOST:
             return f"The call was lost{f' ({said})' if said else ''}."
         return None
     if reason in _MISSED:
         return f"Missed call{mark} from {caller}."
+    if reason is EndReason.NO_SRTP:
+        return (
+            f"A call{mark} from {caller} was not connected, because the phone system did not offer "
+            f"encrypted audio (SRTP). {_TURN_ON}"
+        )
     if reason in (EndReason.MEDIA_FAILED, EndReason.MEDIA_INCOMPATIBLE, EndReason.ERROR):
         return f"A call{mark} from {caller} could not be connected{f' ({said})' if said else ''}."
     return None

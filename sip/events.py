@@ -1,8 +1,8 @@
 """What the user agent tells its user.
 
 `UserAgent.poll()` returns outputs in the order in which they came about: `Send` for the flow, all
-others for the
-application. Events are frozen values; the objects that they carry (`Session`) take the verbs.
+others for the application. Events are frozen values; the objects that they carry (`Session`) take
+the verbs.
 """
 
 from dataclasses import dataclass, field
@@ -240,8 +240,7 @@ class SessionEnded:
 
     Attributes:
         status: final response that ended it; 200 for a BYE or a hang-up of an established session,
-            487 for CANCEL,
-            408 for a timeout, 503 for a lost flow.
+            487 for CANCEL, 408 for a timeout, 503 for a lost flow.
         by_peer: True when the peer ended it.
         reason: the peer's Reason header if any (RFC 3326).
         retry_after: seconds, from a refusal's Retry-After.

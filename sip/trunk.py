@@ -1,8 +1,7 @@
 """Where and how we reach one provider or PBX: the settings of one SIP account.
 
 A `Trunk` is a frozen value. It holds what the user agent and its flow must know and nothing of
-media or of routing,
-which are the bridge's business.
+media or of routing, which are the bridge's business.
 """
 
 from dataclasses import dataclass, field

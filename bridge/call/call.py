@@ -247,7 +247,7 @@ class Call:
                 self.report = report
                 self._end(source, EndReason.ERROR, "the media engine stopped", now)
             case Source.OURS, Expired():
-                self._end(source, EndReason.HANGUP if up else EndReason.NO_ANSWER, "", now)
+                self._end(source, EndReason.TOO_LONG if up else EndReason.NO_ANSWER, "", now)
             case Source.OURS, Stopped(reason):
                 self._end(source, reason, "", now)
             case _:

@@ -1,10 +1,9 @@
 """The neutral words in which the two legs of a call speak (compare RFC 7092 on B2BUAs).
 
 A leg is our end of one party: `MatrixLeg` owns one `m.call.*` exchange, `SipLeg` one SIP session.
-Both say the same
-events and obey the same six verbs, so that `Call` never learns which is which. Session
-descriptions pass through
-as opaque strings between a leg and the media session; nothing in here looks inside one.
+Both say the same events and obey the same six verbs, so that `Call` never learns which is which.
+Session descriptions pass through as opaque strings between a leg and the media session; nothing in
+here looks inside one.
 """
 
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ class EndReason(Enum):
     NO_SRTP = "no encryption"  # the far end offers no acceptable SRTP
     MEDIA_INCOMPATIBLE = "no common codec"
     MEDIA_FAILED = "media failed"  # no ICE path, DTLS failed, or silence on the wire
+    TOO_LONG = "too long"  # as long as a call may last
     SHUTDOWN = "shutdown"
     ERROR = "error"
 

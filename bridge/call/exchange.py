@@ -574,8 +574,9 @@ class Exchange:
         await self._tell_called(live, reason, answered=answered)
 
     async def _tell_called(self, live: LiveCall, reason: EndReason, *, answered: bool) -> None:
-        if "placed" not in live.call.instants or not isinstance(live.callee, ForkLeg):
-            return  # it never rang and rang nobody: an offer without encryption, say
+        rang = "placed" in live.call.instants or reason is EndReason.NO_SRTP
+        if not rang or not isinstance(live.callee, ForkLeg):
+            return  # nobody could have heard of it, but for what an administrator can mend
         caller = self._ghosts.shown(live.number, live.name)
         winner = live.callee.winner.user if live.callee.winner is not None else None
         for user in live.line.users:

@@ -107,6 +107,7 @@ _REFUSAL = {
     EndReason.NO_SRTP: (488, 58),
     EndReason.MEDIA_INCOMPATIBLE: (488, 88),
     EndReason.MEDIA_FAILED: (480, 41),
+    EndReason.TOO_LONG: (480, 31),
     EndReason.SHUTDOWN: (480, 41),
     EndReason.ERROR: (500, 41),
 }
@@ -156,7 +157,7 @@ class SipLeg:
         """The leg for a call to the phone; `invite` sends the INVITE with the offer, now."""
         return cls(session=None, invite=invite)
 
-    # --- the five verbs
+    # --- the six verbs
 
     def place(self, sdp: str, now: float) -> None:
         if self._invite is None or self.session is not None or self._over:

@@ -1,9 +1,9 @@
 """The law of the sans-IO core in one place: after any input drain `poll()`, re-read `deadline()`.
 
 A driver owns a user agent and its connections: at most one of our own at a time, and those that the
-peer opened to our listener. Everything that moves the agent (a
-message, a timer, a flow made or lost, a verb of the user) ends in `pump`, which writes what is to
-be written, hands events on, and arms one timer for the next deadline.
+peer opened to our listener. Everything that moves the agent (a message, a timer, a flow made or
+lost, a verb of the user) ends in `pump`, which writes what is to be written, hands events on, and
+arms one timer for the next deadline.
 """
 
 import asyncio

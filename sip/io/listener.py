@@ -3,10 +3,9 @@
 Nothing listens unless it is wanted. Who connects is a stranger until he has proven to be the peer
 of one trunk, by all that this trunk's `Inbound` names: the address that he comes from, the name in
 a client certificate that we verified within the handshake (mutual TLS, RFC 5922 §7.4), a digest of
-his password under his first request (RFC 3261 §22.1). Then the
-connection becomes a flow of that trunk's agent (RFC 5923: our requests may go back over it), and of
-no other: a connection has one owner, found by what was verified and never by its address alone
-where more was asked for.
+his password under his first request (RFC 3261 §22.1). Then the connection becomes a flow of that
+trunk's agent (RFC 5923: our requests may go back over it), and of no other: a connection has one
+owner, found by what was verified and never by its address alone where more was asked for.
 
 A stranger costs little and learns nothing: an address that no trunk names is hung up on before a
 byte of TLS, everybody else has a few seconds and a few places, and nobody is sent a byte of SIP

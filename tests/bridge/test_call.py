@@ -171,6 +171,8 @@ def test_plain_call_walks_the_table() -> None:
         "caller_answered": 104.0, "flowing_sdes": 105.0, "flowing": 105.0,
     }  # fmt: skip
     assert call.deadline == 103.0 + MAX_LENGTH
+    play(call, EXPIRED)
+    assert (call.reason, call.ended_by) == (EndReason.TOO_LONG, Source.OURS)
 
 
 def test_early_media_answers_the_caller_at_once_and_only_once() -> None:
@@ -327,7 +329,7 @@ def test_every_failure_has_a_reason() -> None:
         assert call.reason is not None
 
 
-def test_expiry_while_ringing_is_no_answer_and_later_a_hang_up() -> None:
+def test_expiry_while_ringing_is_no_answer_and_later_the_end_of_patience() -> None:
     ringing, _ = make()
     play(ringing, OFFER, OFFER_READY, RINGING)
     assert ringing.deadline == 160.0
@@ -335,7 +337,7 @@ def test_expiry_while_ringing_is_no_answer_and_later_a_hang_up() -> None:
     assert ringing.reason is EndReason.NO_ANSWER
     endless, _ = make()
     play(endless, OFFER, OFFER_READY, ANSWERED, ANSWER_READY, EXPIRED)
-    assert endless.reason is EndReason.HANGUP
+    assert endless.reason is EndReason.TOO_LONG
 
 
 def test_report_arrives_after_the_end() -> None:

@@ -805,7 +805,10 @@ async def test_an_offer_without_encryption_rings_nobody() -> None:
         w.media.tell(Failed(Failure.NO_SRTP, "plain RTP"))
         await settle()
         assert session.said == [("reject", 488)]
-        assert (w.matrix.rooms, w.call_events(), w.notices.left) == ({}, [], [])
+        assert (w.matrix.rooms, w.call_events()) == ({}, [])
+        ((user, number, text),) = w.notices.left
+        assert (user, number) == (ALICE, CALLER.text)
+        assert "did not offer encrypted audio" in text
 
 
 @virtual

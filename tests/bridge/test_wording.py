@@ -20,7 +20,9 @@ def test_an_answered_call_that_was_hung_up_needs_no_words() -> None:
     for reason in (EndReason.HANGUP, EndReason.BUSY, EndReason.NO_ANSWER):
         assert call_out_ended(reason, NUMBER, "home", "", answered=True) is None
         assert call_in_ended(reason, "Carol", "", answered=True) is None
-    assert call_out_ended(EndReason.MEDIA_FAILED, NUMBER, "home", "", answered=True)
+    for reason in (EndReason.MEDIA_FAILED, EndReason.TOO_LONG):
+        assert call_out_ended(reason, NUMBER, "home", "", answered=True)
+        assert call_in_ended(reason, "Carol", "", answered=True)
 
 
 @pytest.mark.parametrize("reason", [EndReason.NO_SRTP, EndReason.MEDIA_INCOMPATIBLE])
@@ -33,7 +35,7 @@ def test_a_call_in_that_the_trunk_spoilt_after_the_answer_was_lost(reason: EndRe
 def test_a_call_in_is_missed_or_quiet(reason: EndReason) -> None:
     words = call_in_ended(reason, "Carol", "", answered=False)
     quiet = {
-        EndReason.BUSY, EndReason.DECLINED, EndReason.ANSWERED_ELSEWHERE, EndReason.NO_SRTP,
+        EndReason.BUSY, EndReason.DECLINED, EndReason.ANSWERED_ELSEWHERE, EndReason.TOO_LONG,
         EndReason.UNKNOWN_NUMBER, EndReason.NOT_ALLOWED, EndReason.FORWARDED,
     }  # fmt: skip
     assert (words is None) == (reason in quiet)
