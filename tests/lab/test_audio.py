@@ -11,7 +11,7 @@ import signal
 
 import pytest
 
-from tests.bench.strangers import RATE, shoot
+from tests.bench.strangers import RATE, in_use, shoot
 from tests.lab import audio, baresip, browser, speaker
 from tests.lab.asterisk import TONE, Asterisk
 from tests.lab.audio import Sound
@@ -23,6 +23,7 @@ from tests.lab.peer import SDP_TYPE, Peer
 from tests.lab.process import children
 from tests.lab.ringback import Ringback
 from tests.lab.speaker import Speaker
+from tests.lab.wire import Wire, besiege
 
 LEVEL = -15.05
 NAMES = {"opus": "opus/48000/2", "g722": "G722/8000", "pcma": "PCMA/8000", "pcmu": "PCMU/8000"}
@@ -118,6 +119,40 @@ async def test_strangers_keep_no_browser_from_connecting(
     assert_tone(heard, TONE)
     assert_tone(pbx.recording("pcmu"), browser.TONE)
     assert stats["packetsLost"] == 0
+
+
+async def test_forged_replayed_and_broken_packets_change_nothing_of_a_call(
+    bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf
+) -> None:
+    """Each comes from elsewhere, and under the address of who sent the packet that it was made of,
+    to both ends of the bridge: none is passed on, none moves the sound elsewhere, none is heard."""
+    logged = bridge.mark
+    call = await dial(bridge, await phone_of("pcmu"), "1001")
+    async with Wire(bridge.media_ports) as wire:
+        await asyncio.sleep(1.5)
+        before = [each for each in wire.passed if each.destination in bridge.media_ports]
+        places = {each.destination for each in wire.passed if each.source in bridge.media_ports}
+        wire.passed.clear()
+        await call.forget()
+        ports = in_use(bridge.media_ports)
+        siege = asyncio.create_task(besiege(wire, before, ports, 1000))
+        await asyncio.sleep(3)
+        siege.cancel()
+        shots = await siege
+        ours = [each for each in wire.passed if each.source in bridge.media_ports]
+    heard, stats = await call.heard(), await call.stats()
+    await end(call, pbx)
+    assert shots > 500
+    assert wire.is_open == bool(before), "the wire was not heard"
+    # Checks go to whom a check of the browser was replayed from; they are answered by nobody.
+    places |= {place + 1 for place in places}  # the PBX hears RTCP there, every few seconds
+    assert {each.destination for each in ours if each.is_media} <= places
+    assert len([each for each in ours if each.is_media]) < 2 * 50 * 4.5
+    assert_tone(heard, TONE)
+    assert_tone(pbx.recording("pcmu"), browser.TONE)
+    assert stats["packetsLost"] == 0
+    record = await bridge.logged("bridge.call.record", '"strays":', since=logged)
+    assert '"failure"' not in record
 
 
 @pytest.mark.parametrize("direction", ["out", "in"])
