@@ -7,6 +7,7 @@ The lab's tests run this small; `make durable` runs it as large as the promise i
 import argparse
 import asyncio
 import contextlib
+import os
 import random
 import secrets
 import signal
@@ -21,13 +22,14 @@ from pathlib import Path
 
 from tests.lab.matrix import MatrixUser
 from tests.lab.postgres import Postgres
-from tests.lab.process import eventually
+from tests.lab.process import children, eventually
 from tests.lab.rig import Rig, Station, friends, said_by_friends
 from tests.lab.trouble import gone, locked, station_file
 
 IN_DOUBT = "may not have"
 FRIENDS = 5  # of each way
 STARTS = 3  # of a bridge that was killed, until it is up
+SUSPENDED = 120.0  # seconds
 SOUNDLESS = 8.0  # seconds for which a call may well be without any sound
 
 
@@ -40,11 +42,13 @@ class Verdict:
         doubts: texts of ours of which the author was told that they may not have arrived.
         lost: neither arrived nor told of.
         odd_in, odd_out: conversations that are out of order.
+        behind: seconds from the last acknowledgement until all was in its place.
     """
 
     texts: int
     kills: int
     seconds: float = 0.0
+    behind: float = 0.0
     doubts: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
@@ -62,7 +66,8 @@ class Verdict:
                 ("in doubt and told", self.doubts),
             )
         )
-        return f"{self.texts} texts each way, {self.kills} kills, {self.seconds:.0f} s: {counts}"
+        took = f"{self.seconds:.0f} s, all in place {self.behind:.0f} s later"
+        return f"{self.texts} texts each way, {self.kills} kills, {took}: {counts}"
 
     def check(self) -> None:
         """Nothing lost, nothing doubled, order kept, and of doubts no more than the unsafe instant
@@ -144,12 +149,13 @@ class Traffic:
         wanted_out = [self.outgoing(number) for number in self._written]
         everything = {body for bodies in wanted_out for body in bodies}
         # In the rooms themselves: what a client sees of them may have gaps after an outage.
-        limit, said = time.monotonic() + within, set[str]()
+        began, said = time.monotonic(), set[str]()
         while not (wanted_in <= said and everything <= {*self.arrived(), *self._doubted()}):
-            if time.monotonic() > limit:
+            if time.monotonic() - began > within:
                 break  # what is missing is counted below
             await asyncio.sleep(1)
             said = set(await said_by_friends(self._user, f"{self.mark} in"))
+        verdict.behind = time.monotonic() - began
         await asyncio.sleep(2)
         heard = await said_by_friends(self._user, f"{self.mark} in")
         arrived = self.arrived()
@@ -195,6 +201,16 @@ async def kill_bridge(rig: Rig, station: Station) -> None:
 async def kill_homeserver(rig: Rig, station: Station) -> None:
     await rig.synapse.process.stop(signal.SIGKILL)
     await rig.synapse.start()
+
+
+async def suspend_bridge(rig: Rig, station: Station) -> None:
+    """Stop the bridge, its media workers too, as a machine's suspension does; then it goes on."""
+    pids = [station.bridge.process.pid, *children(station.bridge.process.pid)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    await asyncio.sleep(SUSPENDED)
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
 
 
 async def kills(
@@ -262,16 +278,27 @@ async def survives(
 # --- as large as the promise
 
 
-async def main(texts: int, count: int, database: str) -> bool:
-    """Everything on one database; whether all of it held."""
+TRIALS = ("bridge", "homeserver", "database", "suspended")
+
+
+async def main(
+    texts: int, count: int, database: str, trials: Sequence[str], kept: Path | None
+) -> bool:
+    """These trials on one database; whether all of it held.
+
+    Args:
+        kept: a folder for the logs; they are thrown away if there is none.
+    """
     good = True
     async with contextlib.AsyncExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ringback-durable-"))
+        folder = kept or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="ringback-durable-"))
+        )
         postgres = Postgres()
         if database == "postgres":
             stack.push_async_callback(postgres.stop)
             await postgres.start()
-        rig = Rig(Path(folder))
+        rig = Rig(folder)
         station = rig.add("ringback", database=postgres.url if database == "postgres" else None)
         await stack.enter_async_context(rig)
         await rig.up(station)
@@ -286,14 +313,20 @@ async def main(texts: int, count: int, database: str) -> bool:
                 good, said = False, f"FAILED: {error}"
             print(f"{database}, {name}: {said}", flush=True)  # noqa: T201
 
-        for name, kill, times in (
-            ("kill -9 of the bridge", kill_bridge, count),
-            ("kill -9 of the homeserver", kill_homeserver, max(1, count // 2)),
+        half = max(1, count // 2)
+        for trial, name, kill, times in (
+            ("bridge", "kill -9 of the bridge", kill_bridge, count),
+            ("homeserver", "kill -9 of the homeserver", kill_homeserver, half),
+            ("suspended", "suspended for two minutes", suspend_bridge, 1),
         ):
+            if trial not in trials:
+                continue
             pause = texts / 20 / times  # the homeserver takes some twenty a second
             await hold(
                 name, kills(rig, station, kill, texts=texts, count=times, pause=pause, within=600)
             )
+        if "database" not in trials:
+            return good
         if database == "postgres":
             away = survives(rig, station, gone(postgres), seconds=60)
             await hold("PostgreSQL stopped for a minute", away)
@@ -308,5 +341,8 @@ if __name__ == "__main__":
     parser.add_argument("--texts", type=int, default=1000, help="of each direction")
     parser.add_argument("--kills", type=int, default=20, help="of the bridge; half as many of it")
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
+    parser.add_argument("--trials", nargs="+", choices=TRIALS, default=TRIALS)
+    parser.add_argument("--keep", type=Path, help="a folder for everybody's logs")
     given = parser.parse_args()
-    sys.exit(0 if asyncio.run(main(given.texts, given.kills, given.database)) else 1)
+    held = asyncio.run(main(given.texts, given.kills, given.database, given.trials, given.keep))
+    sys.exit(0 if held else 1)
