@@ -28,7 +28,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 from bridge import wording
 from bridge.config import LineSection
@@ -40,7 +40,7 @@ from bridge.matrix.client import MatrixClient
 from bridge.matrix.file import RoomFile
 from bridge.matrix.homeserver import MatrixError, MatrixUnavailable
 from bridge.numbers import PhoneNumber
-from bridge.portal import Portal, Portals
+from bridge.portal import Portals
 from bridge.road.road import Delivery, Later, Outcome, Receipt, Refused, Taken, Unsure
 from bridge.road.settings import SIP
 from bridge.road.way import Way
@@ -60,6 +60,9 @@ MAX_EARLY = 1024
 MAX_NOTICES = 1024  # notices of which it is known which text they are about
 PRUNE_MS = 3600 * 1000  # between two times that old texts are forgotten
 STATUS = "com.beeper.message_send_status"
+OUTCOME = "text outcome"
+CUT_OFF = "the bridge was stopped while it was sent"  # a reason; the words of a doubt leave it out
+IN_DOUBT = "it may not have been sent"
 
 
 class Notices(Protocol):
@@ -120,8 +123,9 @@ class Outbox:
             if way is not None and way.repeatable:
                 self._queue(text)
             else:
-                await self._texts.done(text.event_id, "doubt", keep_body=True)
-                self._tasks.start("tell of a doubt", self._tell_doubt(text))
+                await self._texts.done(text.event_id, "doubt", keep_body=True, untold=CUT_OFF)
+        for text, reason in await self._texts.untold():
+            self._tell(text, reason)
         await self.resume()
 
     async def resume(self) -> None:
@@ -271,24 +275,19 @@ class Outbox:
                     await self._reply(text, wording.text_sent(number))
             case Unsure(reason, id):
                 log.info("a text to %s is in doubt: %s", number.short(), reason)
-                await self._done(text, "doubt", remote_id=id, keep_body=True)
-                await self._tell_doubt(text)
+                await self._done(text, "doubt", remote_id=id, keep_body=True, untold=reason)
+                self._tell(replace(text, state="doubt"), reason)
             case Refused(reason) | Later(reason):
                 log.info("a text to %s was not taken: %s", number.short(), reason)
-                await self._done(text, "refused", keep_body=True)
-                await self._show(text, "FAIL_PERMANENT", reason)
-                await self._reply(text, wording.text_refused(number, reason))
+                await self._done(text, "refused", keep_body=True, untold=reason)
+                self._tell(replace(text, state="refused"), reason)
                 return
         if (receipt := self._early.pop((self._road(text), outcome.id), None)) is not None:
             self.receive_receipt(self._road(text), receipt)
 
-    async def _done(
-        self, text: OutgoingText, state: str, *, remote_id: str = "", keep_body: bool = False
-    ) -> None:
+    async def _done(self, text: OutgoingText, state: str, **known: Any) -> None:
         """Note what became of a text, which nobody would learn otherwise."""
-        done = partial(
-            self._texts.done, text.event_id, state, remote_id=remote_id, keep_body=keep_body
-        )
+        done = partial(self._texts.done, text.event_id, state, **known)
         await persist("what became of a text", done, sleep=self._sleep)
 
     async def _attempts(self, text: OutgoingText) -> Outcome | None:
@@ -385,9 +384,9 @@ class Outbox:
             return
         match receipt.state:
             case Delivery.FAILED if text.state not in ("failed", "delivered"):
-                await self._texts.done(text.event_id, "failed", keep_body=True)
                 reason = receipt.reason or wording.LOST
-                self._tasks.start("tell of a lost text", self._tell_lost(text, reason))
+                await self._texts.done(text.event_id, "failed", keep_body=True, untold=reason)
+                self._tell(replace(text, state="failed"), reason)
             case Delivery.DELIVERED | Delivery.READ if text.state not in ("failed", "delivered"):
                 await self._texts.done(text.event_id, "delivered")
                 shown = self._show(text, "SUCCESS", delivered=True)
@@ -423,10 +422,23 @@ class Outbox:
         words = wording.text_refused(who, receipt.reason or wording.LOST)
         await self._reply(text, words, about=f"text lost {receipt.to}")
 
-    async def _tell_lost(self, text: OutgoingText, reason: str) -> None:
-        await self._show(text, "FAIL_PERMANENT", reason)
+    def _tell(self, text: OutgoingText, reason: str) -> None:
+        """Have its author know that a text did not arrive, or may not have."""
+        self._tasks.start("tell what became of a text", self._tell_of(text, reason))
+
+    async def _tell_of(self, text: OutgoingText, reason: str) -> None:
+        """However long the homeserver is away; a start does it again, until it is noted here."""
         words = wording.text_refused(PhoneNumber(text.number), reason)
-        await self._reply(text, words, about="text lost")
+        if text.state == "doubt":
+            words, reason = wording.text_in_doubt(PhoneNumber(text.number)), IN_DOUBT
+        about = "text lost" if text.state == "failed" else OUTCOME
+        await self._show(text, "FAIL_PERMANENT", reason)
+        delay = FIRST_DELAY
+        while not await self._reply(text, words, about=about):
+            await self._sleep(delay)
+            delay = min(LONGEST_DELAY, 2 * delay)
+        told = partial(self._texts.told, text.event_id)
+        await persist("that a text's author knows", told, sleep=self._sleep)
 
     async def _show(
         self, text: OutgoingText, status: str, reason: str = "", *, delivered: bool = False
@@ -453,15 +465,14 @@ class Outbox:
         except MatrixError as error:
             log.info("the state of a text could not be shown: %s", error)
 
-    async def _tell_doubt(self, text: OutgoingText) -> None:
-        await self._show(text, "FAIL_PERMANENT", "it may not have been sent")
-        await self._reply(text, wording.text_in_doubt(PhoneNumber(text.number)))
-
-    async def _reply(self, text: OutgoingText, words: str, *, about: str = "text outcome") -> None:
+    async def _reply(self, text: OutgoingText, words: str, *, about: str = OUTCOME) -> bool:
         """A notice that answers the text, by the ghost in a portal and by the bot elsewhere.
 
         Args:
             about: there is one of each kind for each text.
+
+        Returns:
+            Whether nothing is left to be done: it was told, will be, or cannot be.
         """
         portal = self._portals.by_room(text.room_id)
         sender = self._matrix.bot_id if portal is None else self._ghosts.speaker(portal.number)
@@ -478,25 +489,19 @@ class Outbox:
                 sender=sender,
                 txn_id=txn_id(about, text.event_id),
             )
-        except MatrixUnavailable:
-            await self._reply_later(text, words, portal, about)
         except MatrixError as error:
-            log.warning("the outcome of a text could not be told: %s", error)
-        else:
-            self._notices_about[notice] = text.message_id
-            while len(self._notices_about) > MAX_NOTICES:
-                del self._notices_about[next(iter(self._notices_about))]
-
-    async def _reply_later(
-        self, text: OutgoingText, words: str, portal: Portal | None, about: str
-    ) -> None:
-        """The homeserver is away: leave the outcome as a notice, which waits in the database."""
-        line = self._routing.line(text.line)
-        if portal is None or line is None:
-            log.warning("the homeserver is away, and the outcome of a text could not be told")
-            return
-        key = f"{about}:{text.event_id}"
-        await self._notices.leave_notice(line, portal.number, portal.user, words, name="", key=key)
+            line = self._routing.line(text.line)
+            if portal is None or line is None:
+                log.warning("what became of a text could not be told: %s", error)
+                return not isinstance(error, MatrixUnavailable)
+            # It waits in the database for the homeserver, or for a room that takes it.
+            key, to = f"{about}:{text.event_id}", portal.user
+            await self._notices.leave_notice(line, portal.number, to, words, name="", key=key)
+            return True
+        self._notices_about[notice] = text.message_id
+        while len(self._notices_about) > MAX_NOTICES:
+            del self._notices_about[next(iter(self._notices_about))]
+        return True
 
 
 def way_name(line: LineSection) -> str:

@@ -133,7 +133,8 @@ class OutgoingTexts:
             if row is None:
                 return None
             await connection.execute(
-                f"UPDATE text_out SET state = 'again', {_FORGET} WHERE event_id = $1",
+                f"UPDATE text_out SET state = 'again', untold = NULL, {_FORGET}"
+                " WHERE event_id = $1",
                 text.event_id,
             )
             return replace(fresh, seq=row["seq"])
@@ -171,7 +172,7 @@ class OutgoingTexts:
     async def withdraw(self, event_id: str) -> bool:
         """Forget a body, and send it no more; False if it may be on a phone by now."""
         withdrawn = await self._database.write(
-            f"UPDATE text_out SET state = 'withdrawn', {_FORGET} WHERE event_id = $1"
+            f"UPDATE text_out SET state = 'withdrawn', untold = NULL, {_FORGET} WHERE event_id = $1"
             f" AND state IN {('waiting', *UNSENT)} RETURNING seq",
             event_id,
         )
@@ -227,20 +228,41 @@ class OutgoingTexts:
         return replace(text, body=row["body"])
 
     async def done(
-        self, event_id: str, state: str, *, remote_id: str = "", keep_body: bool = False
+        self,
+        event_id: str,
+        state: str,
+        *,
+        remote_id: str = "",
+        keep_body: bool = False,
+        untold: str | None = None,
     ) -> None:
         """Nothing more is to be sent; receipts may still say what became of it.
 
         Args:
             remote_id: what the road calls it, "" to leave that as it is.
             keep_body: for a while; it may have to be sent again.
+            untold: why it did not arrive, where that is still to be told.
         """
         await self._database.execute(
-            "UPDATE text_out SET state = $2, remote_id = COALESCE($3, remote_id)"
+            "UPDATE text_out SET state = $2, remote_id = COALESCE($3, remote_id), untold = $4"
             f"{'' if keep_body else f', {_FORGET}'} WHERE event_id = $1",
             event_id,
             state,
             remote_id or None,
+            untold,
+        )
+
+    async def untold(self) -> list[tuple[OutgoingText, str]]:
+        """Texts that did not arrive, of which their authors do not know, and why."""
+        rows = await self._database.fetch(
+            f"SELECT {_OUTGOING}, untold FROM text_out WHERE untold IS NOT NULL ORDER BY seq"
+        )
+        return [(_outgoing(row), row["untold"]) for row in rows]
+
+    async def told(self, event_id: str) -> None:
+        """Its author knows."""
+        await self._database.execute(
+            "UPDATE text_out SET untold = NULL WHERE event_id = $1", event_id
         )
 
     async def prune(self, *, now_ms: int) -> None:

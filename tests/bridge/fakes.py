@@ -311,6 +311,7 @@ class FakeMatrix:
 
     Attributes:
         down: nobody answers; calls fail when their limit is over.
+        away: calls fail at once.
         gone: rooms that none of our users is in.
         said: what `recent_events` gives.
         timeline: what `history` gives, oldest first, in pages.
@@ -336,6 +337,7 @@ class FakeMatrix:
         self.absences = 0
         self.gone: set[str] = set()
         self.down = False
+        self.away = False
         self.slow = 0.0
         self.largest = 1000
         self.uploads: list[tuple[str, bytes]] = []
@@ -348,6 +350,8 @@ class FakeMatrix:
         return cast(MatrixClient, self)
 
     async def _reach(self, within: float = 60.0) -> None:
+        if self.away:
+            raise MatrixUnavailable("no connection")
         if self.down:
             await asyncio.sleep(within)
             raise MatrixUnavailable("no connection")

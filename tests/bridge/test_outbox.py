@@ -12,13 +12,13 @@ from bridge.config import LineSection, TrunkSection
 from bridge.db.ghosts import GhostTable
 from bridge.db.interface import Database, DatabaseAway
 from bridge.db.portals import PortalTable
-from bridge.db.texts import IncomingTexts, OutgoingTexts
+from bridge.db.texts import IncomingTexts, OutgoingText, OutgoingTexts
 from bridge.ghost import Ghosts
 from bridge.handout import Handouts
 from bridge.matrix.events import RoomEvent, parse_text
 from bridge.matrix.repository import RoomFiles
 from bridge.numbers import PhoneNumber
-from bridge.outbox import KEEP_TRYING, STATUS
+from bridge.outbox import KEEP_TRYING, STATUS, now_ms
 from bridge.portal import Portal, Portals
 from bridge.road.carrier import MAX_ANSWER, Carrier
 from bridge.road.fetch import Fetched, Fetcher, NotFetched
@@ -41,7 +41,7 @@ from bridge.routing import Routing
 from bridge.senders import Senders
 from bridge.texting import Texting
 from tests.bridge.fakes import FakeMatrix, FakeTrunk
-from tests.bridge.test_texting import ALICE, BOB, states, until
+from tests.bridge.test_texting import ALICE, BOB, states, until, worked_off
 
 NUMBER = PhoneNumber("+15551234567")
 OURS = "+15557654321"
@@ -489,3 +489,73 @@ async def test_a_store_that_fails_is_the_hooks_to_answer_for(
     with pytest.raises(DatabaseAway):
         await world.texting.receive_hook("acme", [arrival()])
     assert world.matrix.sent == []
+
+
+# --- what did not arrive is told, whatever happens meanwhile
+
+
+@pytest.mark.parametrize(
+    ("answer", "state", "words"),
+    [
+        (Unsure("no answer"), "doubt", "may not have reached"),
+        (ApiAnswer(400), "refused", "Not delivered"),
+        (ApiAnswer(200, body=b'{"id": "r1"}'), "failed", "it was blocked"),
+    ],
+)
+async def test_what_was_noted_and_not_told_is_told_after_a_crash(
+    database: Database, answer: ApiAnswer | Unsure, state: str, words: str
+) -> None:
+    first = World(database, FakeMatrix())
+    portal = await first.portals.adopt("!room:example.org", "sms", NUMBER, ALICE)
+    first.matrix.slow = 3600.0  # it does not get round to it
+    first.provider.answers = [answer]
+    await first.write(portal, "hello")
+    if state == "failed":
+        await settle(database, ["sent"])
+        blocked = Receipt("r1", Delivery.FAILED, "it was blocked")
+        await first.texting.receive_hook("acme", [blocked])
+    await settle(database, [state])
+    await first.texting.stop()
+    matrix = FakeMatrix()
+    for _ in range(2):
+        world = World(database, matrix)
+        await world.portals.load()
+        await world.texting.start()
+        await worked_off(world.texting)
+        await world.texting.stop()
+        assert len(matrix.notices()) == 1
+    assert words in matrix.notices()[0]
+    assert [status for status, _ in world.shown()] == ["FAIL_PERMANENT"]
+
+
+async def test_what_became_of_a_text_by_command_waits_for_the_homeserver(
+    world: World, database: Database
+) -> None:
+    """Its room is no portal, in which a notice could be left."""
+    world.provider.answers = [ApiAnswer(400)]
+    world.provider.hold = asyncio.Event()
+    await world.texting.submit(
+        "sms", NUMBER, "hello", event_id="$t1", room_id="!bot:example.org", user=ALICE
+    )
+    await until(lambda: world.provider.requests)
+    world.matrix.away = True
+    world.provider.hold.set()
+    await until(lambda: len(world.slept) >= 3)
+    assert not world.matrix.notices()
+    world.matrix.away = False
+    await until(world.matrix.notices)
+    assert "Not delivered" in world.matrix.notices()[0]
+    await worked_off(world.texting)
+    assert not await OutgoingTexts(database).untold()
+
+
+async def test_a_text_that_is_sent_again_is_not_told_of_any_more(
+    world: World, portal: Portal, database: Database
+) -> None:
+    texts = OutgoingTexts(database)
+    text = await texts.store(OutgoingText("$t1", "!room:x", "sms", NUMBER.text, "hello", now_ms()))
+    assert text is not None
+    await texts.done("$t1", "refused", keep_body=True, untold="busy")
+    assert [(one.event_id, reason) for one, reason in await texts.untold()] == [("$t1", "busy")]
+    await texts.again(text, "$again", now_ms=now_ms())
+    assert not await texts.untold()

@@ -19,6 +19,7 @@ from bridge.db.upgrade import (
     v10_groups,
     v11_read,
     v12_begun,
+    v13_untold,
 )
 
 upgrade_table = UpgradeTable(database_name="Ringback's database")
@@ -34,3 +35,4 @@ upgrade_table.register(v09_files.upgrade, description="files that leave with tex
 upgrade_table.register(v10_groups.upgrade, description="who writes in a group")
 upgrade_table.register(v11_read.upgrade, description="who wants to know of a text being read")
 upgrade_table.register(v12_begun.upgrade, description="portals whose room is being made")
+upgrade_table.register(v13_untold.upgrade, description="what became of texts and was not told")
