@@ -19,7 +19,7 @@ from ipaddress import ip_network
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from bridge import wording
+from bridge import whereabouts, wording
 from bridge.attachment import Attachments
 from bridge.bot import Bot
 from bridge.call.exchange import Exchange
@@ -196,7 +196,15 @@ class Ringback:
         self._is_up = True
         self._tasks.start("homeserver", self._watch_homeserver())
         self._tasks.start("database", self._recovery.run())
+        self._tasks.start("addresses", whereabouts.watch(self._readdress))
         log.info("Ringback is up: %d trunks, %d lines", len(self._trunks), len(self._config.lines))
+
+    def _readdress(self) -> None:
+        """The machine's addresses changed: lines come back from the new one, and calls follow."""
+        log.warning("this machine's addresses changed; calls and lines follow")
+        for client in self._trunks.values():
+            client.readdress()
+        self._plane.readdress()
 
     async def displaced(self) -> None:
         """Wait until another bridge has our database, which ends us.

@@ -13,6 +13,10 @@ def is_wildcard(address: str) -> bool:
     return ipaddress.ip_address(address).is_unspecified
 
 
+def is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback
+
+
 def local_addresses(listen: Sequence[str]) -> tuple[str, ...]:
     """The addresses that `listen` stands for, the default route's first.
 

@@ -20,7 +20,7 @@ from collections.abc import Coroutine, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 
-from media.address import is_wildcard, local_addresses, trunk_address
+from media.address import is_loopback, is_wildcard, local_addresses, trunk_address
 from media.control import (
     ControlError,
     Message,
@@ -146,6 +146,7 @@ class LocalPlane:
             return session
         worker = min(living, key=lambda w: len(w.sessions))
         session = LocalSession(number, worker, listener, self._writing)
+        session.stands_on = local_addresses(self._listen), self._trunk_address()
         worker.sessions[number] = session
         worker.tell(
             {
@@ -153,9 +154,9 @@ class LocalPlane:
                 "session": number,
                 "settings": settings_to_json(settings),
                 "servers_follow": bool(settings.ice_servers),
-                "addresses": local_addresses(self._listen),
+                "addresses": session.stands_on[0],
                 "trunk_listen": self._listen[0],
-                "trunk_address": self._trunk_address(),
+                "trunk_address": session.stands_on[1],
                 "advertise": self._advertise,
             }
         )
@@ -164,6 +165,17 @@ class LocalPlane:
             self._resolving.add(task)
             task.add_done_callback(self._resolving.discard)
         return session
+
+    def readdress(self) -> None:
+        """See `MediaPlane.readdress`. A machine without any network moves when it has one again."""
+        addresses = local_addresses(self._listen)
+        if all(map(is_loopback, addresses)):
+            return
+        for slot in self._slots:
+            for session in slot.worker.sessions.values() if slot.worker is not None else ():
+                told = session.stands_on[1]
+                stays = told in addresses or told == self._advertise
+                session.move(addresses, told if stays else self._trunk_address())
 
     def _trunk_address(self) -> str:
         if self._advertise is not None and ":" not in self._advertise:
@@ -210,7 +222,11 @@ def _bounded(sdp: str) -> str:
 
 
 class LocalSession:
-    """One session as the user holds it; obeys `media.plane.MediaSession`."""
+    """One session as the user holds it; obeys `media.plane.MediaSession`.
+
+    Attributes:
+        stands_on: our addresses toward the browser, and the one that the trunk is told.
+    """
 
     def __init__(
         self,
@@ -222,6 +238,7 @@ class LocalSession:
         self._number = number
         self._worker = worker
         self._listener = listener
+        self.stands_on: tuple[tuple[str, ...], str] = ((), "")
         self._tasks = tasks  # the plane's, which waits for them when it stops
         self._recordings: deque[Recording] = deque()  # the worker ends them in this order
         self._finishing: set[asyncio.Task[None]] = set()
@@ -240,6 +257,12 @@ class LocalSession:
     def add_candidates(self, side: Side, candidates: Sequence[IceCandidate]) -> None:
         texts = [c.candidate for c in candidates]
         self.tell("candidates", side=side.value, candidates=texts)
+
+    def move(self, addresses: tuple[str, ...], trunk: str) -> None:
+        """Our machine has these addresses now, and is to name `trunk` to the trunk."""
+        if (set(addresses), trunk) != (set(self.stands_on[0]), self.stands_on[1]):
+            self.stands_on = addresses, trunk
+            self.tell("move", addresses=addresses, trunk_address=trunk)
 
     def perform(self, order: Order) -> None:
         if self._worker is None or self._is_closing:

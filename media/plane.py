@@ -289,6 +289,10 @@ class MediaPlane(Protocol):
     async def stop(self) -> None:
         """Close every session, then the engine."""
 
+    def readdress(self) -> None:
+        """The addresses of our machine changed. Sessions that stand on one that is gone offer both
+        sides where they are now."""
+
     def open(self, settings: SessionSettings, listener: Listener) -> MediaSession:
         """Open a session. Never raises: an engine that is down says `Failed(ENGINE)` to the
         listener."""

@@ -213,6 +213,8 @@ class Worker:
             case "servers":
                 servers = [(Server(**s["server"]), s["address"]) for s in message["servers"]]
                 session.add_servers(servers, now)
+            case "move":
+                self._move(entry, message, now)
             case "perform":
                 session.perform(order_from_json(message), now)
             case op:
@@ -292,6 +294,32 @@ class Worker:
             wall_offset=self._wall_offset,
             sounds=self._sounds,
         )
+
+    def _move(self, entry: _Entry, message: Message, now: float) -> None:
+        """Stand on other addresses than before. Those that stay keep their sockets, and the trunk's
+        are bound to none or to one that was set."""
+        wanted: list[str] = message["addresses"]
+        webrtc = [(n, one) for n, one in entry.sockets.items() if n >= _FIRST_WEBRTC]
+        stay = {local.address: local for local in (_local(n, one) for n, one in webrtc)}
+        stay = {address: local for address, local in stay.items() if address in wanted}
+        added = [address for address in wanted if address not in stay]
+        try:
+            bound = self._ports.bind_each(added, now) if added and self._ports else []
+        except OSError as error:
+            log.warning("no port for a session that moves: %s", error)
+            return
+        new = dict(enumerate(bound, max(entry.sockets) + 1))
+        entry.sockets.update(new)
+        entry.ports += {_local(n, one).port for n, one in new.items()}
+        for number, one in new.items():
+            _expedite(one)
+            self._ways[one.fileno()] = (entry, number, one)
+            self._epoll.register(one.fileno(), select.EPOLLIN)
+        locals_ = (*stay.values(), *(_local(n, one) for n, one in new.items()))
+        entry.session.move(locals_, message["trunk_address"], now)
+        kept = {local.number for local in locals_}
+        gone = {n: entry.sockets.pop(n) for n, _ in webrtc if n not in kept}
+        self._release(gone, [], now)
 
     def _release(self, sockets: dict[int, socket.socket], ports: list[int], now: float) -> None:
         for one in sockets.values():
@@ -390,8 +418,8 @@ class Worker:
             # `suppress` would cost each packet as much as the building of its header does.
             try:  # noqa: SIM105
                 entry.sockets[output.socket].sendto(output.data, output.destination)
-            except OSError:
-                pass  # unreachable, or no room: a lost packet like any other
+            except (OSError, KeyError):
+                pass  # unreachable, no room, or moved away: a lost packet like any other
         elif isinstance(output, Captured):
             packets = base64.b64encode(pack(output.packets)).decode()
             self._tell({"op": "captured", "session": entry.number, "packets": packets})

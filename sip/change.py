@@ -454,6 +454,8 @@ class Changes:
             return
         offer = self._next
         if offer is not None and self._may_offer():
+            if self.confirmed and self._core.current is None:
+                return  # there will be a flow
             if self.confirmed:
                 self._next = None
                 self._reinvite(offer, now)
@@ -510,9 +512,12 @@ class Changes:
         if outcome.status in (408, 481) and self.confirmed:
             self._broken(outcome.status, outcome.reason, now)
         elif isinstance(outcome, Failure):
-            # The flow is gone; the next one will refresh, but a change is for the user to repeat.
+            # The flow is gone: what was lost with it is offered over the next one.
             self._timer.postpone(now)
-            self._tell(offer, outcome.status, None)
+            if not offer.refresh and self.confirmed:
+                self._next = self._next or _Offer(offer.body)
+            else:
+                self._tell(offer, outcome.status, None)
         elif outcome.status == 422 and self.confirmed and self._timer.too_small(outcome):
             self._reinvite(offer, now)
         elif not self._retry(offer, outcome, now):

@@ -37,6 +37,7 @@ from sip.events import (
     SessionEnded,
     SessionOffered,
     SessionProgressed,
+    SessionReanswered,
     SipWarning,
     TransferRequested,
 )
@@ -188,8 +189,14 @@ class SipLeg:
             self.session.accept_offer(_body(sdp), now=now)
 
     def offer(self, sdp: str, now: float) -> None:
-        """The phone asked for it; we make none of our own."""
-        self.update(sdp, now)
+        """Ours: the phone asked for it, or our own address changed."""
+        if self._asked:
+            self.update(sdp, now)
+        elif self.session is not None and not self._over:
+            try:
+                self.session.reoffer(_body(sdp), now=now)
+            except LocalError as error:
+                log.warning("the phone cannot be offered a change: %s", error)
 
     def transfer(self, target: Uri | None, now: float, *, joined: "SipLeg | None" = None) -> None:
         """Ask the phone to call somebody else in our place, or to join two calls of ours.
@@ -249,6 +256,11 @@ class SipLeg:
             case SessionConfirmed(body=body) if self._asked:
                 self._asked = False
                 self._take_answer(_sdp(body), now)
+            case SessionReanswered(status=status, answer=answer):
+                if (sdp := _sdp(answer)) is not None and status < 300:
+                    self._events.append(OfferAnswered(sdp))
+                elif status >= 300:
+                    log.warning("the phone refused a change of ours with %d", status)
             case DigitReceived(digit=digit, duration_ms=duration_ms):
                 self._events.append(Dialled(digit, duration_ms))
             case TransferRequested(session=session):

@@ -20,9 +20,11 @@ for `STEADY` seconds, so that a line which falls again and again is told once.
 """
 
 import asyncio
+import errno
 import logging
 import os
 import random
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -201,6 +203,14 @@ class TrunkClient:
         self._flows += 1
         connection.hand_over(id=self._flows, trunk=self.trunk, listener=self._driver)
         return True
+
+    def readdress(self) -> None:
+        """The machine's addresses changed. A connection that leaves from one that is gone is dead,
+        which nothing would say for a while; it is given up at once."""
+        connection = self._driver.connection
+        address = None if connection is None else connection.extra("sockname")
+        if connection is not None and address and not _is_ours(address):
+            connection.abort("the address of this machine changed")
 
     def pump(self) -> None:
         """Carry out what a verb set going."""
@@ -458,6 +468,19 @@ class TrunkClient:
             if timer is not None:
                 timer.cancel()
         self._notice = self._ping = None
+
+
+def _is_ours(address: object) -> bool:
+    """Whether the machine has the address of a socket's own end (still); it can be bound then."""
+    match address:
+        case (str(host), int(_), *_):
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            try:
+                with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                    probe.bind((host, 0))
+            except OSError as error:
+                return error.errno != errno.EADDRNOTAVAIL
+    return True
 
 
 def refusal(status: int, reason: str, objection: str = "") -> str:

@@ -200,12 +200,16 @@ class FakePlane:
     def __init__(self) -> None:
         self.sessions: list[FakeMediaSession] = []
         self.running = False
+        self.readdressed = 0
 
     async def start(self) -> None:
         self.running = True
 
     async def stop(self) -> None:
         self.running = False
+
+    def readdress(self) -> None:
+        self.readdressed += 1
 
     def open(self, settings: SessionSettings, listener: Listener) -> FakeMediaSession:
         session = FakeMediaSession(settings, listener)

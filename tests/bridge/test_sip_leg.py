@@ -24,6 +24,7 @@ from sip.events import (
     SessionEnded,
     SessionOffered,
     SessionProgressed,
+    SessionReanswered,
     SipWarning,
     TransferRequested,
 )
@@ -217,6 +218,16 @@ def test_a_reinvite_without_an_offer_gets_ours_and_its_ack_the_answer() -> None:
     leg.receive(SessionConfirmed(session.real, sdp_body("theirs")), 3.0)
     assert leg.poll(3.0) == [OfferAnswered("theirs")]
     assert session.said == [("accept_offer", "ours")]
+
+
+def test_an_offer_of_our_own_is_a_reinvite_and_its_answer_is_told() -> None:
+    leg, session = calling()
+    leg.receive(SessionAnswered(session.real, sdp_body("answer")), 1.0)
+    leg.offer("moved", 2.0)
+    assert session.said == [("reoffer", "moved")]
+    leg.receive(SessionReanswered(session.real, 200, sdp_body("theirs")), 3.0)
+    leg.receive(SessionReanswered(session.real, 488, None), 4.0)  # the call goes on as it was
+    assert leg.poll(4.0) == [Answered("answer"), OfferAnswered("theirs")]
 
 
 def test_an_offer_that_we_do_not_make_needs_no_answer() -> None:

@@ -41,6 +41,7 @@ class Network:
     """
 
     bridge = "198.18.78.1"  # RFC 2544: nobody's
+    phone = "198.18.77.0/24"
 
     def __init__(self) -> None:
         self._count = 1
@@ -51,6 +52,19 @@ class Network:
         self._count += 1
         self._address = f"198.18.77.{self._count}/24"
         ip("address", "add", self._address, "dev", "phone")
+
+    @property
+    def here(self) -> str:
+        """The phone's address now."""
+        assert self._address is not None, "no network"
+        return self._address.partition("/")[0]
+
+    def move_bridge(self, address: str) -> None:
+        """The bridge has this address instead of the one before, as with a new lease."""
+        ip("address", "delete", f"{self.bridge}/24", "dev", "tower")
+        self.bridge = address
+        ip("address", "add", f"{address}/24", "dev", "tower")
+        drop("-s", address, "-d", address)
 
     def leave(self) -> None:
         """No network at all."""

@@ -275,14 +275,37 @@ def test_an_offer_on_a_lost_flow_is_forgotten(alice: Phone, pbx: Script, world: 
     assert pbx.last_response("INVITE").status in (100, 491)
 
 
-def test_our_offer_on_a_lost_flow_is_told(alice: Phone, pbx: Script, world: World) -> None:
+def test_our_offer_on_a_lost_flow_is_made_over_the_next(
+    alice: Phone, pbx: Script, world: World
+) -> None:
     session = answered(alice, pbx)
     reoffer(alice, session)
     assert pbx.link is not None
     pbx.link.cut()
     world.settle()
-    assert alice.last(SessionReanswered).status == 503
+    assert not alice.all(SessionReanswered)
     assert session.established
+    world.link(alice, pbx)
+    world.settle()
+    again = pbx.last_request("INVITE")
+    assert again.body == HOLD.data
+    pbx.reply(again, 200, ANSWER)
+    assert alice.last(SessionReanswered) == SessionReanswered(session, 200, ANSWER)
+
+
+def test_our_offer_without_a_flow_waits_for_one(alice: Phone, pbx: Script, world: World) -> None:
+    session = answered(alice, pbx)
+    assert pbx.link is not None
+    pbx.link.cut()
+    world.settle()
+    before = len(pbx.requests("INVITE"))
+    reoffer(alice, session)
+    world.run(20)
+    assert not alice.all(SessionReanswered)
+    world.link(alice, pbx)
+    world.settle()
+    (again,) = pbx.requests("INVITE")[before:]
+    assert again.body == HOLD.data
 
 
 # --- session timer (RFC 4028)

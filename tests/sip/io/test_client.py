@@ -2,13 +2,14 @@
 
 import asyncio
 import random
+import socket
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from sip.events import Body, Registered, RegistrationFailed, SessionEnded
-from sip.io.client import GRACE, SHUN_TIME, TrunkClient, TrunkDown, refusal
+from sip.io.client import GRACE, SHUN_TIME, TrunkClient, TrunkDown, _is_ours, refusal
 from sip.io.tls import TlsSettingsError
 from sip.message import response_to
 from sip.trunk import Trunk
@@ -403,3 +404,10 @@ def test_thousand_lines_do_not_come_back_in_the_same_moment() -> None:
 )
 def test_refusals_have_words(status: int, words: str) -> None:
     assert words in refusal(status, "x")
+
+
+async def test_a_line_stands_on_an_address_as_long_as_the_machine_has_it() -> None:
+    assert _is_ours(("127.0.0.1", 5061))
+    assert _is_ours(("::1", 5061, 0, 0)) or not socket.has_ipv6
+    assert not _is_ours(("192.0.2.1", 5061))  # RFC 5737: nobody's
+    assert _is_ours(None)  # a transport that does not say
