@@ -1,8 +1,8 @@
 """The local engine: worker processes beside the control process, started and watched over by us.
 
-A session lives in one worker, the least loaded when it was opened. Verbs are written to the worker
-and come back as events over a socketpair; no packet ever passes here. A worker that dies, or says
-nothing any more, costs its own sessions `Failed(ENGINE)` and is replaced at once.
+A session lives in one worker, the least loaded of those that had ports for it. Verbs are written to
+the worker and come back as events over a socketpair; no packet ever passes here. A worker that
+dies, or says nothing any more, costs its own sessions `Failed(ENGINE)` and is replaced at once.
 
 Each worker has its own share of the port range, so that none needs to ask another. Names of ICE
 servers are resolved here, where one may wait, and sent after the session was opened.
@@ -54,6 +54,7 @@ from media.plane import (
     SessionSettings,
     Side,
 )
+from media.port import REST
 from media.recording import LIMIT as FILE_LIMIT
 from media.recording import Recording
 from media.sdp import MAX_LENGTH
@@ -68,7 +69,8 @@ STOP_LIMIT = 3.0  # seconds for sessions, then for workers, to end
 _PING_INTERVAL = 1.0
 _UNANSWERED_PINGS = 3
 _MOST_UNWRITTEN = 4 * 1024 * 1024  # bytes that a worker may leave unread
-_LEAST_PORTS = 4  # what one session takes, and one that rests
+_PORTS_OF_SESSION = 3  # a pair toward the trunk, one toward the browser
+_LEAST_PORTS = 4  # of a worker: a session's begin with an even one
 _RESOLVE_LIMIT = 0.8  # seconds; descriptions wait for a second in all
 _MOST_SERVERS = 4
 _STEADY = 5.0  # a worker that lived so long is replaced without delay
@@ -144,7 +146,7 @@ class LocalPlane:
             session = LocalSession(number, None, listener, self._writing)
             session.fail("The media engine is not running.")
             return session
-        worker = min(living, key=lambda w: len(w.sessions))
+        worker = min(living, key=lambda w: (not w.has_room, len(w.sessions)))
         session = LocalSession(number, worker, listener, self._writing)
         session.stands_on = local_addresses(self._listen), self._trunk_address()
         worker.sessions[number] = session
@@ -435,6 +437,7 @@ class _Worker:
         process: asyncio.subprocess.Process,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        ports: tuple[int, int],
     ) -> None:
         self.sessions: dict[int, LocalSession] = {}
         self.is_alive = True
@@ -443,11 +446,21 @@ class _Worker:
         self._writer = writer
         self._unframer = Unframer()
         self._emptied = asyncio.Event()
+        self._most_sessions = (ports[1] - ports[0] + 1) // _PORTS_OF_SESSION
+        self._ended: deque[float] = deque()  # when sessions did whose ports may rest still
         self.shelf = Shelf(tell=self.tell, drained=writer.drain)
 
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it has ports for one more session."""
+        now = asyncio.get_running_loop().time()
+        while self._ended and self._ended[0] + REST <= now:
+            self._ended.popleft()
+        return len(self.sessions) + len(self._ended) < self._most_sessions
 
     @classmethod
     async def start(cls, ports: tuple[int, int], begin: int) -> "_Worker":
@@ -468,7 +481,7 @@ class _Worker:
             )
             undo.pop_all()
         reader, writer = await asyncio.open_connection(sock=ours)
-        worker = cls(process, reader, writer)
+        worker = cls(process, reader, writer, ports)
         try:
             async with asyncio.timeout(START_LIMIT):
                 message = await worker._read_first()
@@ -539,6 +552,7 @@ class _Worker:
         event = event_from_json(message)
         if isinstance(event, Closed):
             del self.sessions[message["session"]]
+            self._ended.append(asyncio.get_running_loop().time())
             if not self.sessions:
                 self._emptied.set()
         session.hear(event)

@@ -293,6 +293,15 @@ async def test_used_up_ports_are_said_and_rest_after_a_call() -> None:
         await third.hang_up()
 
 
+async def test_a_session_goes_where_ports_are_left_while_others_rest() -> None:
+    async with running(workers=2, ports=8) as plane:
+        for _ in range(2):
+            call = Call(plane)
+            call.session.offer(Side.WEBRTC, call.browser.offer())
+            await call.until(OfferReady)
+            await call.hang_up()
+
+
 async def test_a_plane_that_does_not_run_says_so() -> None:
     plane = LocalPlane(listen=(HOST,), ports=_ports(40), workers=1)
     call = Call(plane)
