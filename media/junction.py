@@ -174,6 +174,7 @@ class Junction:
         strand.sources = _sources(agreed)
         strand.watch.restart(now)
         strand.reporter.clock_rate = agreed.receive[0].clock_rate
+        strand.reporter.sent_clock_rate = agreed.send.clock_rate
         both = all(each.agreed is not None for each in self._pair)
         for source, to in self._ways:
             if both or to.outward is not None:  # before that there are those of the attendant's
@@ -270,6 +271,8 @@ class Junction:
             strand.malformed += 1
             return False
         reporter = strand.reporter
+        if (source := strand.sources.get(packet.payload_type)) is not None:
+            reporter.clock_rate = source.clock_rate
         reporter.reception.receive(
             packet.ssrc,
             packet.sequence,

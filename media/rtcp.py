@@ -268,6 +268,7 @@ class Reception:
     _received: int = 0  # of this source
     _expected_prior: int = 0
     _received_prior: int = 0
+    _clock_rate: int = 0
     _transit: float | None = None
     _last_timestamp: int = 0
     _last_media: float = 0.0
@@ -283,6 +284,8 @@ class Reception:
         self.packets_received += 1
         self.octets_received += octets
         self._received += 1
+        if clock_rate != self._clock_rate:  # another codec: its timestamps say nothing of before
+            self._clock_rate, self._transit, self._last_timestamp = clock_rate, None, timestamp
         step = timestamp_difference(timestamp, self._last_timestamp)
         if step == 0 and self._transit is not None:
             return  # the same instant again: a telephone-event going on, not a measure of the path
@@ -364,7 +367,8 @@ class Reporter:
     Args:
         ssrc: of the stream that we send to that side.
         cname: our canonical name there; random for each call (RFC 7022).
-        clock_rate: of the audio that is received from there.
+        clock_rate: of the audio that is received from there, at present.
+        sent_clock_rate: of the audio that we send there.
         random: gives 0 ≤ x < 1.
         wall_offset: seconds since 1970 less monotonic seconds.
     """
@@ -374,6 +378,7 @@ class Reporter:
     clock_rate: int
     random: Callable[[], float]
     wall_offset: float = 0.0
+    sent_clock_rate: int = 8000
     reception: Reception = field(default_factory=Reception)
     round_trip: float | None = None
     far_loss: float = 0.0  # share of our packets that the far end lost in its last interval
@@ -426,7 +431,7 @@ class Reporter:
         self.far_loss = block.fraction_lost / 256
         self.expected_loss = max(self.far_loss, _REMEMBERED * self.expected_loss)
         self.far_packets_lost = max(0, block.packets_lost)
-        self.far_jitter = block.jitter / self.clock_rate
+        self.far_jitter = block.jitter / self.sent_clock_rate
         if block.last_report == 0:
             return
         arrival = self._ntp(now) >> 16 & 0xFFFF_FFFF

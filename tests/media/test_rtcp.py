@@ -309,3 +309,18 @@ def test_what_whom_we_pass_on_to_loses_is_reported_to_the_source() -> None:
     report = parse(one.report(2.0, None, loss_behind=0.01))[0]
     assert isinstance(report, ReceiverReport)
     assert report.reports[0].fraction_lost == 64
+
+
+def test_a_sender_that_changes_its_clock_does_not_tremble_for_that() -> None:
+    reception, timestamp = Reception(), 0
+    for i in range(100):
+        rate = 48000 if i // 10 % 2 else 8000
+        timestamp += rate // 50
+        reception.receive(7, i, timestamp, 160, rate, 10.0 + 0.02 * i)
+    assert reception.jitter < 1e-6
+
+
+def test_the_far_ends_jitter_is_in_the_clock_of_what_we_send_it() -> None:
+    reporter = Reporter(1, "us", 8000, lambda: 0.5, sent_clock_rate=48000)
+    reporter.receive([ReceiverReport(7, (ReportBlock(1, 0, 0, 5, 480, 0, 0),))], 10.0)
+    assert reporter.far_jitter == pytest.approx(0.010)

@@ -730,3 +730,14 @@ def test_sound_waits_in_the_playout_buffer_and_for_nothing_else(drift: float) ->
         waits.append(lab.now - LATENCY - arrival)
     assert max(waits[50:]) < 0.002
     assert lab.session.deadline() is not None
+
+
+def test_jitter_is_measured_by_the_clock_of_what_comes() -> None:
+    """A trunk may answer with several codecs, and send another than the first of them."""
+    lab = Lab()
+    lab.pbx.formats = ("111 opus/48000/2", "0 PCMU/8000", "101 telephone-event/8000")
+    lab.call_out()
+    lab.talk(1.0, pbx="pcmu")
+    lab.session.close(lab.now)
+    (closed,) = lab.of(Closed)
+    assert closed.report.sdes.jitter_ms < 1.0
