@@ -58,9 +58,7 @@ from bridge.task import Tasks, first
 from bridge.texting import Texting
 from bridge.voicemail import Voicemail
 from media.local import LocalPlane
-from media.plane import (
-    MediaPlane,
-)
+from media.plane import MediaPlane
 from sip.events import (
     DigitReceived,
     DigitsRefused,

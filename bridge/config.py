@@ -61,9 +61,7 @@ from bridge.setting import (
     check_distinct,
     parse_ports,
 )
-from media.plane import (
-    Encryption,
-)
+from media.plane import Encryption
 from sip.trunk import CallerId, TlsSettings, Trunk
 from sip.uri import Uri
 

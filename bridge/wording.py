@@ -8,10 +8,7 @@ from bridge.call.events import EndReason
 from bridge.matrix.file import show_octets
 from bridge.numbers import PhoneNumber
 from bridge.routing import Remote
-from media.plane import (
-    AudioLost,
-    Side,
-)
+from media.plane import AudioLost, Side
 from sip.identity import Verstat
 
 _TURN_ON = "Its administrator can turn SRTP with SDES on for this account."
@@ -176,10 +173,7 @@ DIGITS_REFUSED = (
 _AUDIO_LOST = {
     (Side.SDES, False): "Nothing is heard from the phone any more.",
     (Side.SDES, True): "The phone does not hear you any more.",
-    (
-        Side.WEBRTC,
-        False,
-    ): "Nothing is heard from your device any more: the phone does not hear you.",
+    (Side.WEBRTC, False): "The phone does not hear you: nothing comes from your device any more.",
     (Side.WEBRTC, True): "Your device cannot be reached any more, and does not hear the phone.",
 }
 

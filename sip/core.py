@@ -108,9 +108,8 @@ class Submission:
         self._attempts = 0
         self._answered: set[Realm] = set()  # realms whose challenge to this request was answered
         self._heard = False  # a provisional response to this attempt came
-        self._cancel: list[tuple[str, str]] | None = (
-            None  # header fields of a CANCEL that is wanted
-        )
+        # Header fields of a CANCEL that is wanted.
+        self._cancel: list[tuple[str, str]] | None = None
         self._transaction: AnyClient | None = None
 
     def start(self, now: float, *, flow: Flow | None) -> None:
@@ -218,9 +217,8 @@ class Core:
             realms=trunk.realms,
             cnonce=ids.cnonce,
         )
-        self.service_route: tuple[
-            NameAddr, ...
-        ] = ()  # RFC 3608: before requests outside of dialogs
+        # RFC 3608: before requests outside of dialogs.
+        self.service_route: tuple[NameAddr, ...] = ()
         self._flows: dict[int, Flow] = {}
         self._seen: dict[int, tuple[str, int]] = {}  # our end of a flow as the peer sees it
         self._outputs: list[Output] = []

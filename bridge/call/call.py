@@ -30,10 +30,7 @@ from bridge.call.events import (
     Reoffered,
     Ringing,
 )
-from media.order import (
-    Expect,
-    TakeDigit,
-)
+from media.order import Expect, TakeDigit
 from media.plane import (
     AnswerReady,
     AudioBack,
@@ -56,9 +53,8 @@ from media.plane import (
 log = logging.getLogger(__name__)
 
 MAX_LENGTH = 4 * 3600.0  # a call that nobody ended must end before it costs a night
-EARLY_LIMIT = (
-    180.0  # early media may be a queue's announcement: as long as RFC 3261's timer C grants
-)
+# Early media may be a queue's announcement: as long as RFC 3261's timer C grants.
+EARLY_LIMIT = 180.0
 
 _FAILURES = {
     Failure.NO_SRTP: EndReason.NO_SRTP,

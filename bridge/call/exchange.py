@@ -54,12 +54,7 @@ from bridge.portal import Portal, Portals
 from bridge.routing import Remote, Routing
 from bridge.task import Tasks
 from bridge.txn import txn_id
-from media.plane import (
-    IceServer,
-    MediaPlane,
-    SessionSettings,
-    Unencrypted,
-)
+from media.plane import IceServer, MediaPlane, SessionSettings, Unencrypted
 from sip.events import (
     Body,
     DigitsRefused,

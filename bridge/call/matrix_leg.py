@@ -46,9 +46,7 @@ from bridge.matrix.events import (
     CallSelectAnswer,
 )
 from bridge.txn import txn_id
-from media.plane import (
-    IceCandidate,
-)
+from media.plane import IceCandidate
 
 log = logging.getLogger(__name__)
 

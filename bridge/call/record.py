@@ -10,10 +10,7 @@ from datetime import datetime
 
 from bridge.call.call import Call
 from bridge.call.events import EndReason
-from media.plane import (
-    Report,
-    SideReport,
-)
+from media.plane import Report, SideReport
 
 
 @dataclass(slots=True)

@@ -30,6 +30,8 @@ _CLIENT = "/_matrix/client/v3"
 _MEDIA = "/_matrix/media/v3"
 _PROBE_LIMIT = 5.0
 _MAX_CACHED = 1024
+# In version 12 older clients do not see the power of a room's creator, and grey their call button.
+_ROOM_VERSION = "11"
 
 _Value = TypeVar("_Value")
 
@@ -270,29 +272,20 @@ class MatrixClient:
         try:
             await self._homeserver.request("make device", "PUT", path, body=body, user=user_id)
         except MatrixRefused as refusal:
-            log.warning(
-                "the homeserver refuses devices to application services (%s): "
-                "a repeat after its restart can double an event",
-                refusal.errcode,
-            )
+            if not self._deviceless:
+                log.warning(
+                    "the homeserver refuses devices to application services (%s): "
+                    "a repeat after its restart can double an event",
+                    refusal.errcode,
+                )
             self._deviceless.add(user_id)
-
-    async def send_text(
-        self, room_id: str, text: str, *, sender: str | None = None, txn_id: str
-    ) -> str:
-        """Send plain text as a person would; by the bot unless `sender` says otherwise."""
-        return await self._send_message(room_id, "m.text", text, sender, txn_id)
 
     async def send_notice(
         self, room_id: str, text: str, *, sender: str | None = None, txn_id: str
     ) -> str:
-        """Send plain text as a machine does: clients show it quietly, other bots ignore it."""
-        return await self._send_message(room_id, "m.notice", text, sender, txn_id)
-
-    async def _send_message(
-        self, room_id: str, msgtype: str, text: str, sender: str | None, txn_id: str
-    ) -> str:
-        content = {"msgtype": msgtype, "body": text}
+        """Send plain text as a machine does, by the bot unless `sender` says otherwise: clients
+        show it quietly, other bots ignore it."""
+        content = {"msgtype": "m.notice", "body": text}
         return await self.send_event(
             room_id, "m.room.message", content, sender=sender or self.bot_id, txn_id=txn_id
         )
@@ -307,19 +300,12 @@ class MatrixClient:
         topic: str | None = None,
         invite: Sequence[str] = (),
         is_direct: bool = False,
-        version: str | None = "11",
-        preset: str = "private_chat",
         power_levels: JsonObject | None = None,
         initial_state: Sequence[JsonObject] = (),
-        creation_content: JsonObject | None = None,
     ) -> str:
         """Make a private room.
 
-        Version 11 unless told otherwise: in version 12 older clients do not see the power of the
-        creator and grey their call button out.
-
         Args:
-            version: None for the homeserver's default.
             power_levels: top-level keys that replace those of the default power levels.
 
         Returns:
@@ -330,7 +316,8 @@ class MatrixClient:
                 so an attempt whose answer was lost is not repeated.
         """
         body: dict[str, Any] = {
-            "preset": preset,
+            "preset": "private_chat",
+            "room_version": _ROOM_VERSION,
             "visibility": "private",
             "invite": list(invite),
             "is_direct": is_direct,
@@ -339,9 +326,7 @@ class MatrixClient:
         optional = {
             "name": name,
             "topic": topic,
-            "room_version": version,
             "power_level_content_override": power_levels,
-            "creation_content": creation_content,
         }
         body |= {key: value for key, value in optional.items() if value is not None}
         answer = await self._homeserver.request(
@@ -369,14 +354,6 @@ class MatrixClient:
         """Let everybody see that one of our users has read up to an event."""
         path = f"{_CLIENT}/rooms/{_quoted(room_id)}/receipt/m.read/{_quoted(event_id)}"
         await self._homeserver.request("mark read", "POST", path, body={}, user=user)
-
-    async def invite(self, room_id: str, user: str, *, sender: str | None = None) -> None:
-        """Invite a user; refused with M_FORBIDDEN if the user is in the room."""
-        path = f"{_CLIENT}/rooms/{_quoted(room_id)}/invite"
-        body = {"user_id": user}
-        await self._homeserver.request(
-            "invite", "POST", path, body=body, user=sender or self.bot_id
-        )
 
     async def joined_rooms(self, user: str) -> tuple[str, ...]:
         """The rooms that one of our users is in; none for one that was never made."""

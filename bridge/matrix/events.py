@@ -18,9 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bridge.matrix.file import RoomFile, parse_file
-from media.plane import (
-    IceCandidate,
-)
+from media.plane import IceCandidate
 
 # Messages that are about a file. A sticker is an event of its own with the content of a picture.
 FILE_TYPES = ("m.image", "m.audio", "m.video", "m.file", "m.sticker")
@@ -249,13 +247,6 @@ class Membership:
     is_direct: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Encrypted:
-    """`m.room.encrypted`: somebody speaks and we cannot read it."""
-
-    algorithm: str
-
-
 def parse_event(
     raw: object,
     *,
@@ -442,13 +433,6 @@ def parse_membership(event: RoomEvent) -> Membership | None:
     previous = _identifier((event.previous or {}).get("membership"))
     is_direct = event.content.get("is_direct") is True
     return Membership(event.state_key, membership, previous, is_direct)
-
-
-def parse_encrypted(event: RoomEvent) -> Encrypted | None:
-    """Read an `m.room.encrypted`; None for any other type."""
-    if event.type != "m.room.encrypted" or event.state_key is not None:
-        return None
-    return Encrypted(_identifier(event.content.get("algorithm")) or "")
 
 
 # --- the smallest parts

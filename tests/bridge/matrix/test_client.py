@@ -90,11 +90,11 @@ async def test_a_send_carries_who_what_and_the_device_that_makes_it_durable(
     client: MatrixClient, homeserver: Homeserver
 ) -> None:
     homeserver.will(SEND, (200, {"event_id": "$1"}))
-    assert await client.send_text("!a:x", "hello", sender=GHOST, txn_id="t1") == "$1"
+    assert await client.send_notice("!a:x", "hello", sender=GHOST, txn_id="t1") == "$1"
     method, path, query, body = homeserver.requests[0]
     assert f"{method} {path}" == SEND
     assert query == {"user_id": GHOST, "device_id": "DEVICE"}
-    assert body == {"msgtype": "m.text", "body": "hello"}
+    assert body == {"msgtype": "m.notice", "body": "hello"}
     assert homeserver.headers[0]["Authorization"] == "Bearer canary-token"
 
 
@@ -122,7 +122,7 @@ async def test_an_unknown_device_is_made_and_the_send_repeated(
     unknown = {"errcode": "M_UNKNOWN_DEVICE", "error": "no such device"}
     homeserver.will(SEND, (400, unknown), (200, {"event_id": "$1"}))
     homeserver.will("PUT /_matrix/client/v3/devices/DEVICE", (201, {}))
-    assert await client.send_text("!a:x", "hello", sender=GHOST, txn_id="t1") == "$1"
+    assert await client.send_notice("!a:x", "hello", sender=GHOST, txn_id="t1") == "$1"
     assert [method for method, *_ in homeserver.requests] == ["PUT", "PUT", "PUT"]
     assert homeserver.requests[1][2] == {"user_id": GHOST}
     assert homeserver.requests[2][2]["device_id"] == "DEVICE"
@@ -133,8 +133,8 @@ async def test_a_homeserver_without_devices_for_us_is_sent_to_without(
 ) -> None:
     unknown = {"errcode": "M_UNKNOWN_DEVICE", "error": "no such device"}
     homeserver.will(SEND, (400, unknown), (200, {"event_id": "$1"}))
-    assert await client.send_text("!a:x", "hello", sender=GHOST, txn_id="t1") == "$1"
-    assert await client.send_text("!a:x", "hello", sender=GHOST, txn_id="t1") == "$1"
+    assert await client.send_notice("!a:x", "hello", sender=GHOST, txn_id="t1") == "$1"
+    assert await client.send_notice("!a:x", "hello", sender=GHOST, txn_id="t1") == "$1"
     assert "device_id" not in homeserver.requests[2][2]
     assert len(homeserver.requests) == 4
 
@@ -147,7 +147,7 @@ async def test_a_refusal_is_final(
 ) -> None:
     homeserver.will(SEND, (403, {"errcode": "M_FORBIDDEN", "error": "not in the room"}))
     with pytest.raises(MatrixRefused, match="not in the room") as caught:
-        await client.send_text("!a:x", "hello", txn_id="t1")
+        await client.send_notice("!a:x", "hello", txn_id="t1")
     assert (caught.value.errcode, caught.value.status) == ("M_FORBIDDEN", 403)
     assert naps == []
 
@@ -156,7 +156,7 @@ async def test_a_server_in_trouble_is_asked_again_with_growing_delays(
     client: MatrixClient, homeserver: Homeserver, naps: list[float]
 ) -> None:
     homeserver.will(SEND, (500, {}), (502, "<html>"), (503, {}), (200, {"event_id": "$1"}))
-    assert await client.send_text("!a:x", "hello", txn_id="t1") == "$1"
+    assert await client.send_notice("!a:x", "hello", txn_id="t1") == "$1"
     assert len(naps) == 3
     for nap, longest in zip(naps, (0.25, 0.5, 1.0), strict=True):
         assert longest / 2 <= nap <= longest
@@ -166,7 +166,7 @@ async def test_an_answer_that_is_no_json_object_is_trouble(
     client: MatrixClient, homeserver: Homeserver
 ) -> None:
     homeserver.will(SEND, (200, "<html>"), (200, []), (200, {"event_id": "$1"}))
-    assert await client.send_text("!a:x", "hello", txn_id="t1") == "$1"
+    assert await client.send_notice("!a:x", "hello", txn_id="t1") == "$1"
 
 
 async def test_the_wait_that_a_limit_asks_for_is_kept(
@@ -174,7 +174,7 @@ async def test_the_wait_that_a_limit_asks_for_is_kept(
 ) -> None:
     limited = {"errcode": "M_LIMIT_EXCEEDED", "error": "slow down", "retry_after_ms": 1234}
     homeserver.will(SEND, (429, limited), (200, {"event_id": "$1"}))
-    await client.send_text("!a:x", "hello", txn_id="t1")
+    await client.send_notice("!a:x", "hello", txn_id="t1")
     assert naps == [1.234]
 
 
@@ -184,7 +184,7 @@ async def test_a_wait_longer_than_the_limit_of_the_call_is_not_begun(
     limited = {"errcode": "M_LIMIT_EXCEEDED", "error": "slow down", "retry_after_ms": 3_600_000}
     homeserver.will(SEND, (429, limited))
     with pytest.raises(MatrixUnavailable):
-        await client.send_text("!a:x", "hello", txn_id="t1")
+        await client.send_notice("!a:x", "hello", txn_id="t1")
     assert naps == []
 
 
@@ -193,7 +193,7 @@ async def test_trouble_that_lasts_ends_as_unavailable(
 ) -> None:
     homeserver.will(SEND, (503, {}))
     with pytest.raises(MatrixUnavailable, match="503"):
-        await client.send_text("!a:x", "hello", txn_id="t1")
+        await client.send_notice("!a:x", "hello", txn_id="t1")
     assert len(naps) == 7
 
 
@@ -236,7 +236,7 @@ async def test_nothing_secret_is_logged(
 ) -> None:
     caplog.set_level("DEBUG", "bridge")
     homeserver.will(SEND, (500, {}), (200, {"event_id": "$1"}))
-    await client.send_text("!a:x", "canary-body", sender=GHOST, txn_id="t1")
+    await client.send_notice("!a:x", "canary-body", sender=GHOST, txn_id="t1")
     assert "send m.room.message" in caplog.text
     said = [record.getMessage() for record in caplog.records if record.name.startswith("bridge")]
     assert "canary" not in str(said)

@@ -13,13 +13,11 @@ from bridge.matrix.events import (
     CallNegotiate,
     CallReject,
     CallSelectAnswer,
-    Encrypted,
     Membership,
     Reaction,
     RoomEvent,
     Text,
     parse_call_event,
-    parse_encrypted,
     parse_event,
     parse_membership,
     parse_reaction,
@@ -328,12 +326,6 @@ def test_a_membership() -> None:
     assert parse_membership(read("m.room.member", {"membership": "join"})) is None
 
 
-def test_an_encrypted_event() -> None:
-    event = read("m.room.encrypted", {"algorithm": "m.megolm.v1.aes-sha2"})
-    assert parse_encrypted(event) == Encrypted("m.megolm.v1.aes-sha2")
-    assert parse_encrypted(read("m.room.message", {})) is None
-
-
 # --- nothing that JSON can say upsets the parsers
 
 anything = st.recursive(
@@ -369,7 +361,6 @@ def test_no_content_raises(content: Any, type_: str, overrides: dict[str, Any]) 
         parse_call_event(version)
         parse_text(version)
         parse_membership(version)
-        parse_encrypted(version)
 
 
 def test_a_reaction_is_a_sign_on_an_event() -> None:
