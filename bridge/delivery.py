@@ -7,12 +7,14 @@ transaction id derived from the row, again and again until the homeserver has it
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from bridge import wording
 from bridge.attachment import Attachments
 from bridge.burst import FirstContacts
+from bridge.config import LineSection
 from bridge.db.interface import DatabaseAway
 from bridge.db.patience import persist
 from bridge.db.texts import IncomingText, IncomingTexts
@@ -21,7 +23,7 @@ from bridge.matrix.client import MatrixClient
 from bridge.matrix.homeserver import MatrixRefused, MatrixUnavailable
 from bridge.numbers import PhoneNumber
 from bridge.outbox import FIRST_DELAY, LONGEST_DELAY
-from bridge.portal import Portals
+from bridge.portal import Portal, Portals
 from bridge.routing import Routing
 from bridge.senders import Senders
 from bridge.task import Queues, Tasks
@@ -30,6 +32,11 @@ from bridge.txn import txn_id
 log = logging.getLogger(__name__)
 
 MAX_KEPT = 1000  # notices that wait for the database
+# Our ghost is out of the room, or the room is no more.
+GONE = ("M_FORBIDDEN", "M_NOT_FOUND")
+# What a homeserver says of one text, and would say again. Everything else that it says is about
+# us or about itself (it does not know our token any more, a proxy answers in its place), and ends.
+FINAL = ("M_TOO_LARGE", "M_BAD_JSON", "M_NOT_JSON", "M_INVALID_PARAM")
 ATTACHMENT = "attachment"  # in the place of a msgtype: what it is shows when it has been fetched
 
 
@@ -147,48 +154,53 @@ class Deliveries:
         return line is not None and self._routing.trunks[line.trunk].read_receipts
 
     async def _deliver(self, text: IncomingText) -> str | None:
-        """Say it in the portal, however long the homeserver is away.
+        """Say it in the portal, however long the homeserver is away or does not let us.
 
         Returns:
-            The event by which it was said; None if it is refused for good.
+            The event by which it was said, or in the place of it that it cannot be; None if there
+            is nobody to say it to.
         """
         line = self._routing.line(text.line)
         if line is None or text.user_id not in line.users:
             return None
-        delay = FIRST_DELAY
-        moved = False
+        delay, moved, about = FIRST_DELAY, False, "text"
         while True:
             portal = None
             try:
-                number = PhoneNumber(text.number)
-                if self._portals.find(line.name, number, text.user_id) is None:
-                    await self._strangers.wait(line, number)
-                topic = None
-                if self._senders.is_code(line.name, number):
-                    topic = wording.code_topic(number)
-                portal = await self._portals.open(
-                    line, number, text.user_id, text.name, topic=topic
-                )
-                sender = self._ghosts.speaker(number)
+                portal = await self._open(line, text)
+                sender = self._ghosts.speaker(portal.number)
                 if text.sender:
                     sender = self._ghosts.user_id(PhoneNumber(text.sender))
-                event_id = await self._matrix.send_event(
+                return await self._matrix.send_event(
                     portal.room_id,
                     "m.room.message",
                     await self._content(text, sender),
                     sender=sender,
-                    txn_id=txn_id("text", text.key, text.user_id),
+                    txn_id=txn_id(about, text.key, text.user_id),
                 )
             except MatrixUnavailable as error:
                 log.info("a text waits for the homeserver: %s", error)
-                await self._sleep(delay)
-                delay = min(LONGEST_DELAY, delay * 2)
             except MatrixRefused as error:
-                gone = error.errcode in ("M_FORBIDDEN", "M_NOT_FOUND")
-                if portal is None or moved or not gone:
-                    log.warning("the homeserver refused a text for good: %s", error)
-                    return None
-                moved = True  # the ghost is not in that room any more: a new one
-                await self._portals.forget(portal.room_id)
-            else:
-                return event_id
+                if portal is not None and error.errcode in GONE and not moved:
+                    moved = True  # into a new room
+                    await self._portals.forget(portal.room_id)
+                    continue
+                log.warning("the homeserver refused a text: %s", error)
+                if error.errcode in FINAL:
+                    if portal is None or about != "text":
+                        return None
+                    words = wording.not_shown(error.text)
+                    about, text = "not shown", replace(text, msgtype="m.notice", body=words)
+                    continue
+            await self._sleep(delay)
+            delay = min(LONGEST_DELAY, delay * 2)
+
+    async def _open(self, line: LineSection, text: IncomingText) -> Portal:
+        """The room of a text, made if its number may have one now."""
+        number = PhoneNumber(text.number)
+        if self._portals.find(line.name, number, text.user_id) is None:
+            await self._strangers.wait(line, number)
+        topic = None
+        if self._senders.is_code(line.name, number):
+            topic = wording.code_topic(number)
+        return await self._portals.open(line, number, text.user_id, text.name, topic=topic)

@@ -29,7 +29,7 @@ from bridge.db.interface import DatabaseAway
 from bridge.ghost import Ghosts
 from bridge.matrix.client import MatrixClient
 from bridge.matrix.events import RoomEvent, parse_event, parse_membership
-from bridge.matrix.homeserver import MatrixRefused, MatrixUnavailable
+from bridge.matrix.homeserver import MatrixError, MatrixRefused
 from bridge.portal import Portal, Portals
 
 log = logging.getLogger(__name__)
@@ -93,10 +93,10 @@ class Reconciliation:
         try:
             async with asyncio.timeout(SETTLE_LIMIT):
                 await self._read(portal, await self._inbox.reconciled())
-        except (MatrixUnavailable, TimeoutError) as error:
+        except (MatrixError, DatabaseAway, TimeoutError) as error:
             log.info("a room could not be read before its new texts: %s", error)
             return False
-        except Exception:  # whatever the database's driver raises; the sweep comes to it
+        except Exception:  # of one room, which must not end the work on it; the sweep comes to it
             log.exception("a room could not be read before its new texts")
             return False
         self._read_at[room_id] = absences
@@ -139,10 +139,10 @@ class Reconciliation:
             await self._inbox.note_reconciled(newest)
             portals = {portal.room_id for portal in self._portals.all()}
             self._read_at = {room: at for room, at in self._read_at.items() if room in portals}
-        except (MatrixUnavailable, DatabaseAway) as error:
+        except (MatrixError, DatabaseAway) as error:
             log.info("the rooms could not all be read: %s", error)
             return False
-        except Exception:  # whatever the database's driver raises; done again after a pause
+        except Exception:  # the top of a sweep; it is done again after a pause
             log.exception("the rooms could not all be read")
             return False
         missed = sum(one for one in found if isinstance(one, int))
@@ -158,7 +158,9 @@ class Reconciliation:
         """Take what one portal has and we do not; how many events that was."""
         try:
             missing = await self._missing(portal, mark)
-        except MatrixRefused as refusal:  # the ghost was put out, or the room is gone
+        except MatrixRefused as refusal:
+            if refusal.errcode not in ("M_FORBIDDEN", "M_NOT_FOUND"):
+                raise  # about us, and not about the room: the ghost was put out, or it is gone
             log.info("a room cannot be read: %s", refusal)
             return 0
         if not missing:

@@ -408,7 +408,7 @@ class Texting:
             log.warning("a text could not be stored: %s", error)
             self._answer(trunk, event, 500)
             return
-        except Exception:  # whatever the database's driver raises: the sender keeps its text
+        except Exception:  # the top of this MESSAGE: its sender keeps the text
             log.exception("a text could not be stored")
             self._answer(trunk, event, 500)
             return

@@ -432,3 +432,7 @@ BOT_ENCRYPTED = (
     "I cannot read encrypted messages yet, so I leave. Please open a new chat with me and turn "
     "encryption off for it."
 )
+
+
+def not_shown(reason: str) -> str:
+    return f"A text came here that the homeserver does not take ({reason}). Its sender has it."

@@ -204,7 +204,7 @@ class Appservice:
                 await self._inbox.prune(now_ms=time.time_ns() // 1_000_000)
             except DatabaseAway as error:
                 log.info("the inbox is pruned another day: %s", error)
-            except Exception:  # whatever the database's driver raises; there is a tomorrow
+            except Exception:  # the top of this chore; there is a tomorrow
                 log.exception("the inbox could not be pruned")
             await asyncio.sleep(_PRUNE_PAUSE)
 
@@ -413,7 +413,7 @@ class Appservice:
                 room.behind, room.again = len(items) == _BATCH, False
         except DatabaseAway:
             return False
-        except Exception:  # whatever the database's driver raises; asked again after a pause
+        except Exception:  # of one look, which must not end the room's task
             log.exception("room %s: the inbox could not be read", room.room_id)
             return False
         for item in items:
@@ -448,7 +448,7 @@ class Appservice:
             failed = partial(self._inbox.failed, item.event_id)
             if not await persist("a failure", failed, sleep=self._sleep):
                 log.error("event %s failed too often and is set aside", item.event_id)
-        except Exception:  # whatever the database's driver raises; the row stays pending
+        except Exception:  # the top of this event's task; the row stays pending
             log.exception("event %s: its failure could not be noted", item.event_id)
 
 

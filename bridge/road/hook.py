@@ -174,7 +174,7 @@ class Hooks:
         except (DatabaseAway, TimeoutError) as error:  # the provider keeps the text
             log.warning("road %s: a hook could not be stored: %s", name, error or "in time")
             return web.Response(status=500)
-        except Exception:  # whatever else the database's driver raises
+        except Exception:  # the top of this request; the provider keeps the text
             log.exception("road %s: a hook could not be stored", name)
             return web.Response(status=500)
         if not placed:

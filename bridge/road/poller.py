@@ -114,7 +114,7 @@ class Poller:
             return Refused(f"the provider's list cannot be read ({error})")
         except DatabaseAway:  # the texts stay where they are
             return Later(wording.DATABASE_AWAY)
-        except Exception:  # whatever else the database's driver raises
+        except Exception:  # the top of one question; the next is asked all the same
             log.exception("what road %s brought could not be stored", self._name)
             return Refused("they cannot be stored")
 

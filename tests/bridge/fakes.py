@@ -316,6 +316,7 @@ class FakeMatrix:
     Attributes:
         down: nobody answers; calls fail when their limit is over.
         away: calls fail at once.
+        refusals: what the next sends are answered.
         gone: rooms that none of our users is in.
         said: what `recent_events` gives.
         timeline: what `history` gives, oldest first, in pages.
@@ -342,6 +343,7 @@ class FakeMatrix:
         self.gone: set[str] = set()
         self.down = False
         self.away = False
+        self.refusals: list[MatrixRefused] = []
         self.slow = 0.0
         self.largest = 1000
         self.uploads: list[tuple[str, bytes]] = []
@@ -436,6 +438,8 @@ class FakeMatrix:
         within: float = 60.0,
     ) -> str:
         await self._reach(within)
+        if self.refusals:
+            raise self.refusals.pop(0)
         if room_id in self.gone:
             raise MatrixRefused("M_FORBIDDEN", "not in room", status=403)
         if (sender, txn_id) not in self._txns:

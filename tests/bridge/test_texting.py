@@ -14,6 +14,7 @@ from bridge.db.portals import PortalTable
 from bridge.db.texts import IncomingTexts, OutgoingTexts
 from bridge.ghost import Ghosts
 from bridge.matrix.events import RoomEvent, parse_text
+from bridge.matrix.homeserver import MatrixRefused
 from bridge.numbers import PhoneNumber
 from bridge.outbox import KEEP_TRYING, LONGEST_DELAY, STATUS
 from bridge.portal import Portal, Portals
@@ -528,6 +529,36 @@ async def test_a_room_that_is_gone_is_made_anew(world: World) -> None:
     world.arrive(b"hello")
     await until(lambda: world.matrix.sent)
     assert world.matrix.sent[0].room_id == "!made0:example.org"
+
+
+@pytest.mark.parametrize("errcode", ["M_UNKNOWN_TOKEN", "M_UNKNOWN", "M_FORBIDDEN"])
+async def test_a_homeserver_that_does_not_know_us_for_a_while_costs_no_text(
+    world: World, database: Database, errcode: str
+) -> None:
+    """It came back without our registration, or a proxy answers in its place."""
+    world.matrix.refusals = [MatrixRefused(errcode, "who are you", status=401)] * 5
+    world.arrive(b"hello")
+    await until(lambda: world.matrix.sent)
+    assert world.matrix.sent[0].content["body"] == "hello"
+    assert len(world.slept) >= 4
+    await worked_off(world.texting)
+    assert await states(database, "text_in") == ["sent"]
+
+
+async def test_a_text_that_the_homeserver_does_not_take_is_told_of(
+    world: World, database: Database
+) -> None:
+    world.matrix.refusals = [MatrixRefused("M_TOO_LARGE", "event too large", status=413)]
+    world.arrive(b"long", key="one")
+    world.arrive(b"short", key="two")
+    await until(lambda: len(world.matrix.sent) == 2)
+    assert [sent.content["body"] for sent in world.matrix.sent] == [
+        "A text came here that the homeserver does not take (event too large). Its sender has it.",
+        "short",
+    ]
+    assert world.matrix.sent[0].content["msgtype"] == "m.notice"
+    await worked_off(world.texting)
+    assert await states(database, "text_in") == ["sent", "sent"]
 
 
 async def test_a_notice_that_is_left_comes_once(world: World) -> None:
