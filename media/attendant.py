@@ -72,6 +72,9 @@ class Attendant:
         toward: gives the direction whose packets go to a side; None before there are terms.
         sources: gives what a side may send, by payload type; the expected codec comes first.
         sounds: files that were read for us, by their paths.
+
+    Attributes:
+        outputs: what `poll` will give; nothing, most of the time.
     """
 
     def __init__(
@@ -91,7 +94,7 @@ class Attendant:
         self._captured: list[bytes] = []
         self._collecting: dict[Side, Collector] = {}
         self._meters: dict[Side, Meter] = {}
-        self._outputs: list[AttendantOutput] = []
+        self.outputs: list[AttendantOutput] = []
 
     @property
     def is_busy(self) -> bool:
@@ -136,13 +139,8 @@ class Attendant:
         if self._look_at is None and (self.is_listening or self._collecting):
             self._look_at = now + _INTERVAL
 
-    @property
-    def has_outputs(self) -> bool:
-        """Whether `poll` has any."""
-        return bool(self._outputs)
-
     def poll(self) -> list[AttendantOutput]:
-        outputs, self._outputs = self._outputs, []
+        outputs, self.outputs = self.outputs, []
         return outputs
 
     def hear(self, side: Side, packet: RtpPacket, now: float) -> None:
@@ -157,7 +155,7 @@ class Attendant:
 
     def digit(self, side: Side, digit: str, duration_ms: int, now: float) -> None:
         """`side` has pressed a digit, and released it."""
-        self._outputs.append(Digit(side, digit, duration_ms))
+        self.outputs.append(Digit(side, digit, duration_ms))
         self.pressed(side, now)
         self._held.discard(side)
         if (collector := self._collecting.get(side)) is not None:
@@ -199,7 +197,7 @@ class Attendant:
         for side, meter in self._meters.items():
             if (measured := meter.tick(now)) is not None:
                 level, quiet = measured
-                self._outputs.append(Level(side, round(level, 1), round(quiet, 2)))
+                self.outputs.append(Level(side, round(level, 1), round(quiet, 2)))
         busy = self.is_listening or self._collecting
         self._look_at = now + _INTERVAL if busy else None
 
@@ -218,7 +216,7 @@ class Attendant:
         direction = self._toward(side)
         if direction is None:
             text = "Nothing has been agreed on with that side yet."
-            self._outputs.append(Played(side, PlayEnd.FAILED, 0.0, text))
+            self.outputs.append(Played(side, PlayEnd.FAILED, 0.0, text))
             return
         source: ToneSource | SoundSource
         if isinstance(order.prompt, SoundFile):
@@ -243,7 +241,7 @@ class Attendant:
         self._held.discard(side)
         playing.direction.play(None)
         seconds = round(playing.player.seconds, 2)
-        self._outputs.append(Played(side, reason, seconds, text))
+        self.outputs.append(Played(side, reason, seconds, text))
         if reason is not PlayEnd.REPLACED and side in self._collecting:
             self._collecting[side].prompt_ended(now)
 
@@ -265,7 +263,7 @@ class Attendant:
         collector = self._collecting.pop(side, None)
         if collector is not None:
             collected = Collected(side, collector.digits, reason, collector.terminator)
-            self._outputs.append(collected)
+            self.outputs.append(collected)
 
     # --- recording
 
@@ -275,7 +273,7 @@ class Attendant:
         forms = {side: form for side in sides for form in list(self._sources(side).values())[:1]}
         if len(forms) < len(sides):
             text = "Nothing has been agreed on with that side yet."
-            self._outputs.append(Recorded(None, RecordEnd.FAILED, text=text))
+            self.outputs.append(Recorded(None, RecordEnd.FAILED, text=text))
             return
         recorder = Recorder(
             sides=forms,
@@ -295,7 +293,7 @@ class Attendant:
     def _capture(self, recorder: Recorder, at_least: int = _PACKETS) -> None:
         self._captured += recorder.take()
         if len(self._captured) >= at_least:
-            self._outputs.append(Captured(self._captured))
+            self.outputs.append(Captured(self._captured))
             self._captured = []
 
     def _end_recording(self, reason: RecordEnd, now: float) -> None:
@@ -305,7 +303,7 @@ class Attendant:
         recorder.finish(reason, now)
         self._capture(recorder, 1)
         level = recorder.level_dbov
-        self._outputs.append(
+        self.outputs.append(
             Recorded(
                 order.path,
                 recorder.end or reason,

@@ -49,6 +49,7 @@ _EARLY = 0.002  # a tick may come so much before its time, with a packet
 _NUDGE = 0.05  # share of the error by which one packet moves the ticks
 _MOST_NUDGE = 0.000_25  # seconds: 12 ms a second
 
+_SDES = Side.SDES  # looked up once: Python 3.11 runs Python of its own each time
 _NO_SOUNDS: Mapping[str, Sound] = MappingProxyType({})
 _NOWHERE = Format("pcmu", 0, 8000)  # stands for the terms of a side that has none yet
 
@@ -251,17 +252,20 @@ class Junction:
 
     # --- packets
 
-    def take(self, side: Side, plain: bytes, now: float) -> bool:
-        """An authentic packet of one side, in clear; returns whether `deadline` may have moved."""
-        strand, other = self._ways[side is Side.SDES]
+    def take(self, side: Side, plain: bytes, now: float) -> bool | None:
+        """An authentic packet of one side, in clear. Returns True if `deadline` and `next_tick` may
+        have moved, False if `next_tick` alone may, None if neither has."""
+        strand, other = self._ways[side is _SDES]
         outward = other.outward
         lane = outward.lane if outward is not None else None
         if outward is not None and lane is not None:
             passed = self._follow(strand, lane, plain, now)
             if passed is not None:
                 outward.received += 1
-                self._send(other, passed, now)
-                return False
+                transmit = other.end.send(passed, now) if other.end is not None else None
+                if transmit is not None:
+                    self._outputs.append(transmit)
+                return None
         try:
             if is_rtcp(plain):
                 self._take_rtcp(strand, plain, now)
@@ -338,7 +342,7 @@ class Junction:
 
     def poll(self) -> list[JunctionOutput]:
         outputs, self._outputs = self._outputs, []
-        if self._attendant.has_outputs:
+        if self._attendant.outputs:
             outputs += self._attendant.poll()
         return outputs
 

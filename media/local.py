@@ -1,8 +1,8 @@
 """The local engine: worker processes beside the control process, started and watched over by us.
 
-A session lives in one worker, the least loaded of those that had ports for it. Verbs are written to
-the worker and come back as events over a socketpair; no packet ever passes here. A worker that
-dies, or says nothing any more, costs its own sessions `Failed(ENGINE)` and is replaced at once.
+A session lives in one worker (`media.placing`). Verbs are written to the worker and come back as
+events over a socketpair; no packet ever passes here. A worker that dies, or says nothing any more,
+costs its own sessions `Failed(ENGINE)` and is replaced at once.
 
 Each worker has its own share of the port range, so that none needs to ask another. Names of ICE
 servers are resolved here, where one may wait, and sent after the session was opened.
@@ -42,6 +42,7 @@ from media.order import (
     RecordEnd,
     SoundFile,
 )
+from media.placing import Load, choose
 from media.plane import (
     Closed,
     Failed,
@@ -139,17 +140,17 @@ class LocalPlane:
         return tuple(slot.worker.pid for slot in self._slots if slot.worker is not None)
 
     def open(self, settings: SessionSettings, listener: Listener) -> "LocalSession":
-        """Open a session on the least loaded worker; see `MediaPlane.open`."""
+        """Open a session on the worker that `media.placing` chooses; see `MediaPlane.open`."""
         number = next(self._numbers)
         living = [s.worker for s in self._slots if s.worker is not None and s.worker.is_alive]
         if not living:
             session = LocalSession(number, None, listener, self._writing)
             session.fail("The media engine is not running.")
             return session
-        worker = min(living, key=lambda w: (not w.has_room, len(w.sessions)))
+        worker = living[choose([w.load() for w in living])]
         session = LocalSession(number, worker, listener, self._writing)
         session.stands_on = local_addresses(self._listen), self._trunk_address()
-        worker.sessions[number] = session
+        worker.take(number, session)
         worker.tell(
             {
                 "op": "open",
@@ -444,6 +445,8 @@ class _Worker:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._share = 0.0
+        self._fresh = 0  # sessions since the worker told its share
         self._unframer = Unframer()
         self._emptied = asyncio.Event()
         self._most_sessions = (ports[1] - ports[0] + 1) // _PORTS_OF_SESSION
@@ -454,13 +457,17 @@ class _Worker:
     def pid(self) -> int:
         return self._process.pid
 
-    @property
-    def has_room(self) -> bool:
-        """Whether it has ports for one more session."""
+    def load(self) -> Load:
+        """How much it has to do, and whether it has ports for one more session."""
         now = asyncio.get_running_loop().time()
         while self._ended and self._ended[0] + REST <= now:
             self._ended.popleft()
-        return len(self.sessions) + len(self._ended) < self._most_sessions
+        has_ports = len(self.sessions) + len(self._ended) < self._most_sessions
+        return Load(len(self.sessions), has_ports, self._share, self._fresh)
+
+    def take(self, number: int, session: LocalSession) -> None:
+        self._fresh += 1
+        self.sessions[number] = session
 
     @classmethod
     async def start(cls, ports: tuple[int, int], begin: int) -> "_Worker":
@@ -541,6 +548,8 @@ class _Worker:
             await self._end()
 
     def _hear(self, message: Message) -> None:
+        if message["op"] == "share":
+            self._share, self._fresh = message["share"], 0
         if message["op"] not in ("event", "captured"):
             return
         session = self.sessions.get(message["session"])
@@ -554,6 +563,7 @@ class _Worker:
             del self.sessions[message["session"]]
             self._ended.append(asyncio.get_running_loop().time())
             if not self.sessions:
+                self._share, self._fresh = 0.0, 0  # without any it gives no account
                 self._emptied.set()
         session.hear(event)
 

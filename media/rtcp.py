@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from struct import Struct
 
-from media.rtp import RtpError, sequence_difference, timestamp_difference
+from media.rtp import RtpError, sequence_difference
 
 SENDER_REPORT = 200
 RECEIVER_REPORT = 201
@@ -35,6 +35,7 @@ _CNAME = 1
 _NTP_EPOCH = 2_208_988_800  # 1970 in seconds since 1900
 _MAX_DROPOUT = 3000  # packets; beyond it the source has started anew (RFC 3550 A.1)
 _MAX_MISORDER = 100
+_HALF = 0x8000_0000  # the circle of timestamps
 
 _HEADER = Struct("!BBH")
 _WORD = Struct("!I")
@@ -286,7 +287,7 @@ class Reception:
         self._received += 1
         if clock_rate != self._clock_rate:  # another codec: its timestamps say nothing of before
             self._clock_rate, self._transit, self._last_timestamp = clock_rate, None, timestamp
-        step = timestamp_difference(timestamp, self._last_timestamp)
+        step = ((timestamp - self._last_timestamp + _HALF) & 0xFFFF_FFFF) - _HALF
         if step == 0 and self._transit is not None:
             return  # the same instant again: a telephone-event going on, not a measure of the path
         media = self._last_media + step / clock_rate

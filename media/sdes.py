@@ -14,8 +14,7 @@ import ipaddress
 from typing import NamedTuple
 
 from media.clear import ClearRtp
-from media.ice.events import Transmit
-from media.rtp import is_rtcp
+from media.ice.events import Transmit, as_transmit
 from media.sdp import Crypto
 from media.srtp import SUITES, Srtp
 from media.webrtc import LocalSocket
@@ -97,7 +96,7 @@ class SdesEnd:
         if srtp is None or not data or not 128 <= data[0] <= 191:
             self.strays += 1
             return None
-        control = is_rtcp(data)
+        control = len(data) > 1 and 192 <= data[1] <= 223  # `is_rtcp`, written out
         if isinstance(srtp, ClearRtp) and not self._is_described(source, control):
             srtp.discarded += 1
             return None
@@ -132,7 +131,7 @@ class SdesEnd:
         if self._to is None or self.srtp is None:
             return None
         protected = self.srtp.protect(packet)
-        return Transmit(*self._to, protected) if protected else None
+        return as_transmit((*self._to, protected)) if protected else None
 
     def send_rtcp(self, packet: bytes, now: float) -> Transmit | None:
         if self._rtcp_to is None or self.srtp is None:

@@ -49,6 +49,8 @@ from media.webrtc_terms import WebrtcSettled, WebrtcTerms
 GATHERING_LIMIT = 1.0  # seconds that a description for the browser waits for STUN and TURN
 _WATCH_INTERVAL = 0.5
 _CANDIDATES_BEFORE_OFFER = 64
+# Python 3.11 runs Python of its own for each `Side.SDES`, which is too much for each packet.
+_WEBRTC, _SDES = Side.WEBRTC, Side.SDES
 
 Output = Transmit | OpenStream | CloseStream | Captured | MediaEvent
 
@@ -433,19 +435,20 @@ class Session:
 
     # --- packets
 
-    def receive(self, data: bytes, source: tuple[str, int], socket: int, now: float) -> bool:
-        """A datagram that came in on one of our sockets. Returns whether `chores` is to be read
-        again: a packet of audio moves `next_tick` at most, and audio is nearly all that comes."""
+    def receive(self, data: bytes, source: tuple[str, int], socket: int, now: float) -> bool | None:
+        """A datagram that came in on one of our sockets. Returns which times are to be read again:
+        with True `chores` and `next_tick`, with False `next_tick` alone, with None neither. Audio
+        is nearly all that comes: it moves `next_tick` at most, and nothing if it passes through."""
         if self._is_over:
-            return False
+            return None
         if socket in self._trunk_sockets:
             plain = self._sdes.receive(data, source, socket)
-            return plain is not None and self._take(Side.SDES, plain, now)
+            return None if plain is None else self._take(_SDES, plain, now)
         if self._webrtc is None:
-            return False
+            return None
         plain = self._webrtc.receive(data, source, socket, now)
         if plain is not None:
-            return self._take(Side.WEBRTC, plain, now)
+            return self._take(_WEBRTC, plain, now)
         self._collect(now)
         return True
 
@@ -466,7 +469,7 @@ class Session:
             self._webrtc.stream_closed(socket, now)
             self._collect(now)
 
-    def _take(self, side: Side, plain: bytes, now: float) -> bool:
+    def _take(self, side: Side, plain: bytes, now: float) -> bool | None:
         junction = self._junction
         changed = junction.take(side, plain, now)
         if self._unheard:

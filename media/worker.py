@@ -43,6 +43,7 @@ from media.dtls import Certificate
 from media.ground import Ground
 from media.ice.events import CloseStream, OpenStream, Transmit
 from media.ice.server import Server
+from media.pace import REST, Pace
 from media.plane import (
     Closed,
     Failed,
@@ -62,6 +63,7 @@ log = logging.getLogger(__name__)
 
 _MOST_DATAGRAM = 2048
 _MOST_UNREAD = 4 * 1024 * 1024  # bytes that the control process may leave unread
+_ACCOUNT_INTERVAL = 1.0
 _STALL = 0.005  # seconds that a timer is late
 _MOST_ROUNDS = 16  # of reading after a stall, before timers have their turn
 _MOST_EVENTS = 64  # of one epoll, so that ticks are not kept waiting
@@ -105,19 +107,22 @@ class Worker:
         self._tls: ssl.SSLContext | None = None
         self._wall_offset = time.time() - time.monotonic()
         self._is_running = True
+        self._accounted_at = 0.0
+        self._accounted = 0.0  # seconds of CPU
 
     def run(self) -> None:
         self._control.setblocking(False)
         self._epoll.register(self._control.fileno(), select.EPOLLIN)
         self._tell({"op": "ready"})
         _warm_up()
-        poll, due = self._epoll.poll, math.inf
+        poll, due, pace = self._epoll.poll, math.inf, Pace(time.monotonic())
         while self._is_running:
             patience = -1 if due == math.inf else max(0.0, due - time.monotonic())
             ready = poll(patience, _MOST_EVENTS)
             now = time.monotonic()
-            rounds = 0
+            rounds = packets = 0
             while ready:
+                packets += len(ready)
                 for fd, _ in ready:
                     way = self._ways.get(fd)
                     if way is not None:
@@ -125,14 +130,20 @@ class Worker:
                     else:
                         self._on_other(fd, now)
                 # After a stall packets wait in the sockets. They go before the ticks, which would
-                # take them for late, and have the buffers delay the sound from then on.
+                # take them for late, and have the buffers delay the sound from then on. Nor must
+                # one wait for the end of a rest behind another of its session.
                 rounds += 1
-                late = now - due > _STALL and rounds < _MOST_ROUNDS
-                ready = poll(0, _MOST_EVENTS) if late else []
+                goes_on = (pace.rests or now - due > _STALL) and rounds < _MOST_ROUNDS
+                ready = poll(0, _MOST_EVENTS) if goes_on else []
             due = self._due()
             if due <= now:
                 self._run_timers(now)
                 due = self._due()
+            pace.took(packets, now)
+            if self._entries and now >= self._accounted_at + _ACCOUNT_INTERVAL:
+                self._give_account(now)
+            if pace.rests and (rest := now + REST - time.monotonic()) > 0:
+                time.sleep(rest)
         for entry in list(self._entries.values()):
             self._drop(entry, time.monotonic())
 
@@ -142,6 +153,13 @@ class Worker:
         while timers and timers[0][2].armed != timers[0][0]:  # moved since: nothing to wake up for
             heapq.heappop(timers)
         return timers[0][0] if timers else math.inf
+
+    def _give_account(self, now: float) -> None:
+        """Tell what share of a core the worker took since the last time."""
+        cpu = time.process_time()
+        share = (cpu - self._accounted) / (now - self._accounted_at)
+        self._accounted, self._accounted_at = cpu, now
+        self._tell({"op": "share", "share": round(share, 3)})
 
     def _on_other(self, fd: int, now: float) -> None:
         """Something is ready that is no socket of a session."""
@@ -266,6 +284,8 @@ class Worker:
             servers_follow=message["servers_follow"],
         )
         entry = _Entry(number, session, sockets, ports=taken)
+        if not self._entries:
+            self._accounted, self._accounted_at = time.process_time(), now
         self._entries[number] = entry
         for key, one in sockets.items():
             self._ways[one.fileno()] = (entry, key, one)
@@ -392,11 +412,19 @@ class Worker:
             return
         session = entry.session
         try:
-            if session.receive(data, source if len(source) == 2 else source[:2], number, now):
-                entry.chores = session.chores()
+            moved = session.receive(data, source if len(source) == 2 else source[:2], number, now)
             for output in session.poll():
-                self._carry_out(entry, output)
-            self._arm(entry)
+                if type(output) is Transmit and output.socket >= 0:
+                    try:  # noqa: SIM105  # as in `_carry_out`
+                        entry.sockets[output.socket].sendto(output.data, output.destination)
+                    except OSError:
+                        pass
+                else:
+                    self._carry_out(entry, output)
+            if moved:
+                entry.chores = session.chores()
+            if moved is not None:
+                self._arm(entry)
         except Exception as error:  # noqa: BLE001  # other calls must go on
             self._crashed(entry, error)
 

@@ -6,7 +6,9 @@ integers: those that the driver gave (`add_socket`) are its own, zero or more; n
 streams towards TURN servers that the agent asks for with `OpenStream`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from media.ice.candidate import Candidate
@@ -26,6 +28,12 @@ class Transmit(NamedTuple):
     socket: int
     destination: tuple[str, int]
     data: bytes
+
+
+as_transmit: Callable[[tuple[int, tuple[str, int], bytes]], Transmit] = partial(
+    tuple.__new__, Transmit
+)
+"""Makes one out of a plain tuple. `Transmit(…)` runs Python for it, at three times the cost."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,15 @@ from typing import Final
 from media.ice.check import Checks
 from media.ice.checklist import Checklist, Pair, PairState
 from media.ice.consent import Consent
-from media.ice.events import CandidatePair, Connected, Disconnected, Failed, IceOutput, Transmit
+from media.ice.events import (
+    CandidatePair,
+    Connected,
+    Disconnected,
+    Failed,
+    IceOutput,
+    Transmit,
+    as_transmit,
+)
 from media.ice.gathering import Gathering
 from media.ice.stun import Address
 
@@ -74,7 +82,7 @@ class Selection:
     def send(self, data: bytes) -> Transmit | None:
         """See `IceAgent.send`."""
         if self.direct is not None:
-            return Transmit(self.direct[0], self.direct[1], data)
+            return as_transmit((*self.direct, data))
         path = self._path
         if path is None:
             # A flight may be repeated before there is a path; once is enough.

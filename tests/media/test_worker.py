@@ -34,7 +34,8 @@ class Worker:
         while not self._waiting:
             data = self.control.recv(65536)
             assert data, "the worker has gone"
-            self._waiting += self._unframer.feed(data)
+            messages = self._unframer.feed(data)
+            self._waiting += [one for one in messages if one["op"] != "share"]
         return self._waiting.pop(0)
 
     def tell(self, message: Message) -> None:
