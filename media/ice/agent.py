@@ -375,12 +375,13 @@ class IceAgent:
         pair = checklist.meet(check.base, check.source, check.priority)
         if pair is None:
             return
-        pair.heard = True
+        pair.heard_at = now
         self._open.add(pair.key)
         if check.nominated and not self.controlling:
             pair.nominated_at = now
         if pair.state is PairState.SUCCEEDED:
-            if check.nominated and not self.controlling:
+            returns = pair.nominated_at is not None and self._selection.is_makeshift
+            if (check.nominated or returns) and not self.controlling:
                 self._selection.follow(checklist, pair, now)
         elif pair.state is not PairState.IN_PROGRESS:
             self._check(checklist, pair, now)
@@ -483,7 +484,7 @@ class IceAgent:
             pair.key
             for checklist in live
             for pair in checklist.pairs.values()
-            if pair.heard or pair.confirmed_at is not None
+            if pair.heard_at is not None or pair.confirmed_at is not None
         }
         self._open |= {(early.base.number, early.source) for early in self._current.early}
 

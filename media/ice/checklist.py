@@ -56,7 +56,7 @@ class Pair:
     """A base of ours and an address of the peer's.
 
     Attributes:
-        heard: a request with our password came over it.
+        heard_at: when a request with our password last came over it.
         confirmed_at: when a check over it was last answered.
         nominated_at: when the peer, being in control, last nominated it.
         frame, sent, resend_at: the check that is under way.
@@ -66,7 +66,7 @@ class Pair:
     remote: Candidate
     priority: int
     state: PairState = PairState.WAITING
-    heard: bool = False
+    heard_at: float | None = None
     confirmed_at: float | None = None
     nominated_at: float | None = None
     frame: bytes = field(default=b"", repr=False)
@@ -226,7 +226,9 @@ class Checklist:
 
     def _make_room(self, for_priority: int) -> bool:
         idle = (PairState.WAITING, PairState.FAILED)
-        spare = (pair for pair in self.pairs.values() if pair.state in idle and not pair.heard)
+        spare = (
+            pair for pair in self.pairs.values() if pair.state in idle and pair.heard_at is None
+        )
         worst = min(spare, key=_by_priority, default=None)
         if worst is None or worst.priority >= for_priority:
             return False

@@ -74,6 +74,11 @@ class Selection:
         """Whether the selected pair is one of the newest generation."""
         return self.chosen is not None and self.chosen[0] is self.current
 
+    @property
+    def is_makeshift(self) -> bool:
+        """Whether the peer, being in control, never nominated the selected pair."""
+        return self.chosen is not None and self.chosen[1].nominated_at is None
+
     def is_selected(self, pair: Pair) -> bool:
         return self.chosen is not None and self.chosen[1] is pair
 
@@ -194,12 +199,16 @@ class Selection:
                 consent.checked(now)
 
     def _rescue(self, now: float) -> bool:
-        """The selected pair does not answer: take another that lately did, if there is one."""
+        """The selected pair does not answer: take another that lately did, if there is one.
+
+        As the controlled side, one that the peer nominated or was heard on since. Behind a NAT that
+        gives it another port it knows of no new pair, and libwebrtc does not repeat a nomination.
+        """
         if self.chosen is None or self._consent is None:
             return False
         checklist, selected = self.chosen
         since = (self._consent.unanswered_since or now) - 1.0
-        nominated_at = selected.nominated_at or 0.0
+        nominated_at, heard_at = selected.nominated_at or 0.0, selected.heard_at or 0.0
         controlling = self._checks.controlling
         fresh = [
             pair
@@ -207,7 +216,11 @@ class Selection:
             if pair is not selected
             and pair.state is PairState.SUCCEEDED
             and (pair.confirmed_at or 0.0) >= since
-            and (controlling or (pair.nominated_at or 0.0) > nominated_at)
+            and (
+                controlling
+                or (pair.nominated_at or 0.0) > nominated_at
+                or (pair.heard_at or 0.0) > heard_at
+            )
         ]
         if fresh:
             self._select(checklist, max(fresh, key=lambda pair: pair.priority), now)

@@ -291,3 +291,26 @@ def test_nothing_is_due_on_a_path_that_works() -> None:
     assert recovery.meet("offer", 100.0)
     assert recovery.yields(200.0) is None
     assert not recovery.is_over(1e9)
+
+
+@pytest.mark.parametrize("direction", ["out", "in"])
+@pytest.mark.parametrize("speaks", [True, False])
+def test_a_nat_that_gives_the_browser_another_port_is_followed(
+    direction: str, speaks: bool
+) -> None:
+    """The browser knows nothing of it. Once its nomination was answered it does not repeat it, as
+    libwebrtc does not."""
+    lab = Moving(direction)
+    checks = lab.browser.end._agent._checks
+    checks.once = lambda checklist, pair: pair.base.transmit(  # type: ignore[method-assign]
+        checks._request(checklist, pair, nominate=False), pair.address
+    )
+    lab.talk(3.0)
+    lab.spoken["browser"] = speaks
+    lab.browser_at[0] = (BROWSER[0], 50099)
+    lab.browser.ear.packets.clear()
+    start = lab.now
+    while not lab.browser.ear.packets and lab.now < start + 20:
+        lab.talk(0.1)
+    assert lab.now - start <= 3.0
+    assert not lab.offers()
