@@ -8,7 +8,7 @@ right frequency, as strong as a step before, both not too different, and with li
 them. Two such steps in a row are a key pressed, which takes 40 ms of tone and cannot be had from
 23; four without are a key released, so that an interruption of 10 ms is none and 40 ms are.
 
-What has been found is taken out of the sound, from the first step that counts. So 20 or 30 ms of a
+What has been found is taken out of the sound, from the first step that counts. So 7 to 17 ms of a
 tone go through, which no receiver takes for a digit.
 
 The comparison is audioop's (least squares in C): a hundredth of a millisecond for a frame of 20 ms

@@ -29,6 +29,8 @@ def version(path: str) -> str:
         found = read_stat(path)
     except OSError as error:
         raise SoundFileError(f"{path}: {error.strerror or error}") from None
+    except ValueError:  # a zero byte
+        raise SoundFileError(f"{path!r} is no name of a file") from None
     if not stat.S_ISREG(found.st_mode):
         raise SoundFileError(f"{path} is not a file")
     return f"{found.st_mtime_ns:x}.{found.st_size:x}"

@@ -7,6 +7,7 @@ recording".
 
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import PurePath
 
 from media.dtmf import DIGITS
 from media.side import Side
@@ -151,6 +152,8 @@ class Record:
     until_digit: bool = False
 
     def __post_init__(self) -> None:
+        if not PurePath(self.path).name or "\0" in self.path:
+            raise ValueError(f"not the name of a file: {self.path!r}")
         if not 0 < self.max_seconds <= 3600 or self.max_bytes <= 0:
             raise ValueError("a recording needs a limit, of an hour at most")
 

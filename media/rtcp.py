@@ -385,9 +385,7 @@ class Reporter:
     far_loss: float = 0.0  # share of our packets that the far end lost in its last interval
     far_jitter: float | None = None  # seconds, in the far end's eyes; None: it told nothing yet
     far_packets_lost: int | None = None  # of ours, all in all
-    expected_loss: float = (
-        0.0  # of packets to come: the last interval's, or what is left of worse ones
-    )
+    expected_loss: float = 0.0  # of packets to come: the last interval's, or the rest of worse ones
     is_congested: bool = False  # the path to the far end, by its reports
     _due: float | None = None
     _last_report: int = 0

@@ -103,9 +103,8 @@ class Session:
         self._servers: list[tuple[Server, str]] = []
         self._servers_follow = servers_follow
         self._early_candidates: list[str] = []
-        self._awaiting: Callable[[WebrtcEnd, float], None] | None = (
-            None  # what goes on once gathered
-        )
+        # What goes on once candidates are gathered.
+        self._awaiting: Callable[[WebrtcEnd, float], None] | None = None
         self._gather_until: float | None = None
         self._connect_until: float | None = None
         self._watch_at: float | None = None

@@ -68,9 +68,7 @@ class Concealer:
         old, new = cycle[-joint:], history[-lag - joint : -lag]
         cycle[-joint:] = array("h", crossfade(old.tobytes(), new.tobytes()))
         self._cycle = cycle
-        self._step = (
-            history[-1] - history[-lag - 1]
-        )  # between the true end and the first repetition
+        self._step = history[-1] - history[-lag - 1]  # from the true end to the first repetition
 
     def _fill(self, samples: int) -> bytes:
         cycle, start = self._cycle, self._filled

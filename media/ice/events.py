@@ -1,9 +1,8 @@
 """What the ICE agent puts out: datagrams to send, streams to open, and what has happened.
 
 The driver empties `IceAgent.poll()` after every input and carries out what it finds, in order.
-Sockets are named by
-integers: those that the driver gave (`add_socket`) are its own, zero or more; negative ones are
-streams towards TURN servers that the agent asks for with `OpenStream`.
+Sockets are named by integers: those that the driver gave (`add_socket`) are its own, zero or more;
+negative ones are streams towards TURN servers that the agent asks for with `OpenStream`.
 """
 
 from collections.abc import Callable
@@ -19,8 +18,8 @@ class Transmit(NamedTuple):
 
     Attributes:
         socket: a UDP socket of the driver's, or (negative) a stream that it opened on request.
-            Bytes for a stream are
-            whole frames: a driver whose buffer is full drops a `Transmit` whole or not at all.
+            Bytes for a stream are whole frames: a driver whose buffer is full drops a `Transmit`
+            whole or not at all.
         destination: numeric address and port; on a stream it is the server's and needs no
         attention.
     """

@@ -105,6 +105,7 @@ async def test_what_was_not_played_for_long_goes_when_there_is_too_much(
     assert last == {"op": "forget", "name": old}
 
 
-async def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SoundFileError, match="No such file"):
-        Worker().shelf.provide(str(tmp_path / "none.wav"))
+@pytest.mark.parametrize("name", ["none.wav", "", "a\0b"])
+async def test_a_file_that_is_not_there_is_an_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SoundFileError, match="file"):
+        Worker().shelf.provide(str(tmp_path / name))
