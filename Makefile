@@ -13,6 +13,8 @@ QUIET := .ci/quiet
 # Which lock an environment is made from: `lab` is everything, `dev` what `make unit` and `make lint` need.
 LOCKED := $(VENV)/installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where it is set, each process of the tests compiles everything anew.
+export PYTHONDONTWRITEBYTECODE :=
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 
 .PHONY: help venv unit storm search outage lint interop lab lab-setup test demo bench bench-sip fuzz replay \

@@ -1,12 +1,14 @@
 """Sound to send and the measures of what was heard."""
 
 from array import array
+from functools import lru_cache
 from math import pi, sin
 
 import numpy as np
 from numpy.typing import NDArray
 
 
+@lru_cache(64)  # a call takes two of them, and most calls the same
 def tone(frequency: float, rate: int, seconds: float, level: float = 10_000.0) -> bytes:
     """A steady tone; `level` is its peak."""
     count = int(rate * seconds)

@@ -166,7 +166,10 @@ def test_settings_survive_the_channel() -> None:
     assert settings_from_json(read) == settings
 
 
-@given(st.lists(st.dictionaries(st.text(), st.text() | st.integers())), st.integers(1, 50))
+@given(
+    st.lists(st.dictionaries(st.text(), st.text() | st.integers(), max_size=3), max_size=6),
+    st.integers(1, 50),
+)
 def test_messages_are_cut_anywhere(messages: list[dict[str, object]], size: int) -> None:
     data = b"".join(frame(m) for m in messages)
     unframer = Unframer()

@@ -78,6 +78,7 @@ class Desk:
 
     Attributes:
         slept: seconds of each pause between two attempts, which take no time here.
+        turns: to be released once for each time that the poller is to ask again.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Desk:
         self.database = database
         self.matrix = FakeMatrix()
         self.slept: list[float] = []
+        self.turns = asyncio.Semaphore(0)
         settings = RoadSection.model_validate(
             {"name": "acme", "hook_secret": SECRET, **(section or provider.section())}
         )
@@ -157,7 +159,7 @@ class Desk:
         )
 
     def poller(self) -> Poller:
-        """What asks for the list, at once and then when it is let."""
+        """What asks for the list, at once and then for each of the `turns`."""
         assert isinstance(self.road, PolledRoad)
         return Poller(
             "acme",
@@ -168,7 +170,7 @@ class Desk:
             receive=self.texting.receive_polled,
             tell=lambda words: None,
             clock=lambda: NOW,
-            sleep=self._sleep,
+            sleep=self._wait_for_turn,
         )
 
     async def portal(self) -> Portal:
@@ -205,6 +207,10 @@ class Desk:
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         await asyncio.sleep(0)
+
+    async def _wait_for_turn(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await self.turns.acquire()
 
 
 class Template:
