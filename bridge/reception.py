@@ -243,6 +243,9 @@ class Reception:
             # Any user of any homeserver may invite us, into rooms of any size.
             await self._leave(event.room_id, self._bot.user_id, reason=wording.NOT_A_USER)
             return
+        if self._portals.by_room(event.room_id) is not None:
+            await self._leave(event.room_id, self._bot.user_id, reason=wording.NO_GROUPS)
+            return
         await self._bot.join(event.room_id, event.sender)
         await self._bot.answer(event.room_id, wording.BOT_WELCOME, to=event.event_id)
 

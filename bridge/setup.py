@@ -123,6 +123,13 @@ Next:
          app_service_config_files:
            - /path/to/{registration_path.name}
 
+     and, so that a number that calls for the first time rings at once,
+
+         auto_accept_invites:
+           enabled: true
+           only_for_direct_messages: true
+           only_from_local_users: true
+
      to homeserver.yaml, and restart Synapse.
   2. ringback check -c {config_path}
   3. ringback run -c {config_path}

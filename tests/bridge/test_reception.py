@@ -500,6 +500,14 @@ async def test_the_bot_goes_into_no_room_of_a_stranger(world: World) -> None:
     assert world.matrix.rooms == {}
 
 
+async def test_the_bot_stays_out_of_the_room_of_a_number(world: World) -> None:
+    await world.portals.adopt(ROOM, "house", NUMBER, ALICE)
+    await world.member(BOT, "invite")
+    assert (world.matrix.joined, world.matrix.left) == ([], [(ROOM, BOT)])
+    await world.bot.say(ALICE, "down", key="1")
+    assert world.matrix.sent[-1].room_id != ROOM
+
+
 async def test_who_is_no_user_any_more_is_told_once(world: World) -> None:
     await world.bot.join("!bot:x", STRANGER)
     assert "not a user" in (await world.tell_bot("help", sender=STRANGER) or "")
