@@ -7,6 +7,7 @@ shows no traceback for what is not a bug.
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 from importlib.metadata import version
@@ -192,8 +193,9 @@ def _say(step: checks.Step) -> None:
 def run(path: Path) -> None:
     """Run the bridge until SIGTERM or Ctrl-C; a second one does not wait."""
     config = _load(path)
-    # The database and whatever else we write holds people's messages.
+    # The database and whatever else we write holds people's messages; a core file, passwords.
     os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     set_up_logging(config.log.level, config.secrets())
     try:
         asyncio.run(_serve(config))

@@ -14,7 +14,7 @@ on, is for the settings to say (`Encryption`):
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from media import crypto, negotiate
@@ -191,7 +191,7 @@ class SdesTerms:
         agreed: Agreed,
         direction: Direction,
     ) -> SdesSettled:
-        self.remote = remote
+        self.remote = _without_keys(remote)  # they are in the SRTP context from here on
         self._key = keys[0] if keys is not None else None  # plain RTP ends its packet counters
         # A call that is encrypted stays so, unless its first offer is answered by another phone.
         self._encryption = self._allowed if keys is None else Encryption.REQUIRED
@@ -200,6 +200,15 @@ class SdesTerms:
     def _local(self) -> SdesLocal:
         self._told = self._address
         return SdesLocal(self._ours.session_id, self._ours.version, self._address, self._port)
+
+
+def _without_keys(remote: SdesRemote) -> SdesRemote:
+    """The same, to be kept once its keys have been taken out of it."""
+    sections = tuple(
+        replace(media, attributes=tuple(a for a in media.attributes if a.name != "crypto"))
+        for media in remote.sections
+    )
+    return replace(remote, cryptos=(), sections=sections)
 
 
 # What may be the audio in an answer to an offer of ours.

@@ -17,7 +17,6 @@ import heapq
 import logging
 import math
 import os
-import resource
 import select
 import signal
 import socket
@@ -54,6 +53,7 @@ from media.plane import (
     Side,
 )
 from media.port import Ports
+from media.secrecy import keep_memory_private
 from media.session import Output, Session
 from media.sound import Sound, pack
 from media.stream import Stream
@@ -555,7 +555,7 @@ def _expedite(one: socket.socket) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves no file with keys in it
+    keep_memory_private()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(
