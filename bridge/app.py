@@ -19,7 +19,7 @@ from ipaddress import ip_network
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from bridge import whereabouts, wording
+from bridge import suspension, whereabouts, wording
 from bridge.attachment import Attachments
 from bridge.bot import Bot
 from bridge.call.exchange import Exchange
@@ -195,6 +195,7 @@ class Ringback:
         self._tasks.start("homeserver", self._watch_homeserver())
         self._tasks.start("database", self._recovery.run())
         self._tasks.start("addresses", whereabouts.watch(self._readdress))
+        self._tasks.start("sleep", suspension.watch(self._woke))
         log.info("Ringback is up: %d trunks, %d lines", len(self._trunks), len(self._config.lines))
 
     def _readdress(self) -> None:
@@ -203,6 +204,14 @@ class Ringback:
         for client in self._trunks.values():
             client.readdress()
         self._plane.readdress()
+
+    def _woke(self, seconds: float) -> None:
+        """The machine slept: what was connected is connected anew, and what was missed fetched."""
+        log.warning("this machine slept for %.0f s; lines come up anew", seconds)
+        for client in self._trunks.values():
+            client.renew("the machine of the bridge slept")
+        self._matrix.note_absence()
+        self._tasks.start("wake the homeserver", self._wake_homeserver())
 
     async def displaced(self) -> None:
         """Wait until another bridge has our database, which ends us.

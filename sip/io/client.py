@@ -212,6 +212,16 @@ class TrunkClient:
         if connection is not None and address and not _is_ours(address):
             connection.abort("the address of this machine changed")
 
+    def renew(self, reason: str) -> None:
+        """The connection is dead and does not say so, as after the machine slept: it is given up,
+        and the line comes up anew.
+
+        Args:
+            reason: for the status.
+        """
+        if (connection := self._driver.connection) is not None:
+            connection.abort(reason)
+
     def pump(self) -> None:
         """Carry out what a verb set going."""
         self._driver.pump()

@@ -64,6 +64,26 @@ def test_reset_is_repaired_within_three_seconds_and_nobody_is_told() -> None:
     assert network.line == [(0.0, "TrunkUp")]
 
 
+def test_an_hour_of_sleep_is_over_within_seconds() -> None:
+    """The registrar has forgotten us, and the connection says nothing."""
+    registrar = Registrar()
+    network = Network({"a": registrar}, chance=lambda: 0.99)
+
+    async def play(client: TrunkClient) -> None:
+        await asyncio.sleep(100)
+        registrar.bindings.clear()
+        client.renew("the machine slept")
+        await asyncio.sleep(0)
+        assert client.status.text == "the machine slept"
+        await asyncio.sleep(3)
+        assert is_up(client)
+        assert len(registrar.bindings) == 1
+        await asyncio.sleep(60)
+
+    played(network, play)
+    assert network.line == [(0.0, "TrunkUp")]
+
+
 def test_long_outage_is_told_once_and_so_is_its_end() -> None:
     network = Network()
     registrar = network.hosts["a"]
