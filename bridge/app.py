@@ -243,8 +243,8 @@ class Ringback:
         log.info("Ringback is down")
 
     async def _start_people(self, database: Database) -> None:
-        """Build what knows people: ghosts, portals, texts, calls, the bot."""
-        matrix, routing = self._matrix, self._routing
+        """Build what knows people, ghosts, portals, texts, calls, bot, and what hears of them."""
+        matrix = self._matrix
         ghosts = Ghosts(
             matrix=matrix,
             table=GhostTable(database),
@@ -255,23 +255,7 @@ class Ringback:
         await portals.load()
         await portals.take_up()
         await self._senders.load(SenderTable(database))
-        handouts = self._make_handouts(HandoutTable(database))
-        self._hooks = self._make_hooks(handouts)
-        self._texting = Texting(
-            matrix=matrix,
-            ghosts=ghosts,
-            portals=portals,
-            routing=routing,
-            outgoing=OutgoingTexts(database),
-            incoming=IncomingTexts(database),
-            trunks=self._trunks,
-            roads=self._ways(handouts),
-            attachments=Attachments(
-                matrix=matrix, fetcher=self._fetcher, headers=self._media_headers
-            ),
-            senders=self._senders,
-            handouts=handouts,
-        )
+        self._texting = self._make_texting(database, ghosts, portals)
         self._stops.append(("files", self._files.close))
         self._stops.append(("providers", self._carrier.close))
         self._stops.append(("attachments", self._fetcher.close))
@@ -281,32 +265,73 @@ class Ringback:
             matrix=matrix,
             ghosts=ghosts,
             portals=portals,
-            routing=routing,
+            routing=self._routing,
             notices=self._texting,
             trunks=self._trunks,
             strangers=self._texting.strangers,
         )
         self._bot = Bot(matrix=matrix, table=BotRoomTable(database))
         await self._bot.start()
-        reception = Reception(
+        inbox = Inbox(database)
+        self._appservice = self._make_appservice(
+            inbox, ghosts, self._make_reception(ghosts, portals)
+        )
+        self._reconciliation = Reconciliation(
             matrix=matrix,
             ghosts=ghosts,
             portals=portals,
-            routing=routing,
+            inbox=inbox,
+            taker=self._appservice,
+        )
+        self._recovery = Recovery(
+            database=database,
+            resume=(portals.save, self._bot.save, self._texting.resume, self._appservice.resume),
+            wake=self._wake_homeserver,
+        )
+
+    def _make_texting(self, database: Database, ghosts: Ghosts, portals: Portals) -> Texting:
+        """Texts, and where providers reach us for them."""
+        handouts = self._make_handouts(HandoutTable(database))
+        self._hooks = self._make_hooks(handouts)
+        attachments = Attachments(
+            matrix=self._matrix, fetcher=self._fetcher, headers=self._media_headers
+        )
+        return Texting(
+            matrix=self._matrix,
+            ghosts=ghosts,
+            portals=portals,
+            routing=self._routing,
+            outgoing=OutgoingTexts(database),
+            incoming=IncomingTexts(database),
+            trunks=self._trunks,
+            roads=self._ways(handouts),
+            attachments=attachments,
+            senders=self._senders,
+            handouts=handouts,
+        )
+
+    def _make_reception(self, ghosts: Ghosts, portals: Portals) -> Reception:
+        commands = Commands(
+            routing=self._routing,
+            portals=portals,
+            texting=self._texting,
+            calls=self._exchange,
+            trunks=self._trunks,
+            server=self._config.homeserver.domain,
+        )
+        return Reception(
+            matrix=self._matrix,
+            ghosts=ghosts,
+            portals=portals,
+            routing=self._routing,
             bot=self._bot,
-            commands=Commands(
-                routing=routing,
-                portals=portals,
-                texting=self._texting,
-                calls=self._exchange,
-                trunks=self._trunks,
-                server=self._config.homeserver.domain,
-            ),
+            commands=commands,
             texting=self._texting,
             exchange=self._exchange,
         )
-        inbox = Inbox(database)
-        self._appservice = Appservice(
+
+    def _make_appservice(self, inbox: Inbox, ghosts: Ghosts, reception: Reception) -> Appservice:
+        return Appservice(
             listen=self._config.appservice.listen,
             hs_token=self._config.appservice.hs_token.get_secret_value(),
             inbox=inbox,
@@ -316,21 +341,8 @@ class Ringback:
             user_exists=reception.user_exists,
             find_number=reception.find_number,
             on_read=self._texting.receive_read,
-            on_cut=matrix.note_absence,
+            on_cut=self._matrix.note_absence,
             health=self._health,
-        )
-        self._reconciliation = Reconciliation(
-            matrix=matrix,
-            ghosts=ghosts,
-            portals=portals,
-            inbox=inbox,
-            taker=self._appservice,
-        )
-
-        self._recovery = Recovery(
-            database=database,
-            resume=(portals.save, self._bot.save, self._texting.resume, self._appservice.resume),
-            wake=self._wake_homeserver,
         )
 
     def _instance(self, trunk: str) -> str:
