@@ -418,7 +418,7 @@ class Junction:
     def deadline(self) -> float | None:
         """When `handle_timer` is wanted next."""
         one, other = (strand.reporter.deadline() for strand in self._pair)
-        return _earliest(one, other, self._attendant.deadline())
+        return earliest(one, other, self._attendant.deadline())
 
     def goodbye(self, now: float) -> None:
         """The last report to each side that was heard; what we did ourselves ends."""
@@ -506,7 +506,8 @@ def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1000, 1)
 
 
-def _earliest(*times: float | None) -> float | None:
+def earliest(*times: float | None) -> float | None:
+    """Of deadlines, of which some are not set."""
     return min((time for time in times if time is not None), default=None)
 
 

@@ -20,7 +20,7 @@ from media.attendant import Captured
 from media.ground import Ground
 from media.ice.events import CloseStream, OpenStream, Transmit
 from media.ice.server import Server
-from media.junction import Junction
+from media.junction import Junction, earliest
 from media.negotiate import NegotiationError, WebrtcRemote
 from media.order import Accept, Order
 from media.plane import (
@@ -528,18 +528,16 @@ class Session:
 
     def deadline(self) -> float | None:
         """When `handle_timer` is wanted next."""
-        return min((t for t in (self.next_tick, self.chores()) if t is not None), default=None)
+        return earliest(self.next_tick, self.chores())
 
     def chores(self) -> float | None:
         """When `handle_timer` is wanted next for anything but ticks."""
         if self._is_over:
             return None
         gather_until = self._gather_until if self._awaiting is not None else None
-        times = [self._junction.deadline(), self._connect_until, self._watch_at, gather_until]
-        times.append(self._recovery.deadline())
-        if self._webrtc is not None:
-            times.append(self._webrtc.deadline())
-        return min((t for t in times if t is not None), default=None)
+        webrtc = self._webrtc.deadline() if self._webrtc is not None else None
+        due = self._junction.deadline(), self._recovery.deadline(), webrtc
+        return earliest(*due, gather_until, self._connect_until, self._watch_at)
 
     # --- what comes out
 

@@ -343,6 +343,7 @@ class Worker:
 
     def _release(self, sockets: dict[int, socket.socket], ports: list[int], now: float) -> None:
         for one in sockets.values():
+            self._ignore(one)
             one.close()
         if self._ports is not None:
             self._ports.give_back(ports, now)
@@ -394,8 +395,11 @@ class Worker:
         for stream in list(entry.streams):
             self._close_stream(entry, stream)
         for one in entry.sockets.values():
-            if self._ways.pop(one.fileno(), None) is not None:
-                self._epoll.unregister(one.fileno())
+            self._ignore(one)
+
+    def _ignore(self, one: socket.socket) -> None:
+        if self._ways.pop(one.fileno(), None) is not None:
+            self._epoll.unregister(one.fileno())
 
     # --- packets
 

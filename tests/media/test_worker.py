@@ -182,6 +182,26 @@ def test_a_relay_that_no_socket_can_reach_costs_nothing_but_its_candidates(worke
     assert "end-of-candidates" in told[1]["sdp"]
 
 
+def test_sockets_that_a_session_moved_away_from_are_forgotten(worker: Worker) -> None:
+    """The next one that is opened has the number of the one that was closed."""
+    browser = Browser(offers=True, address=("127.0.0.1", 50000), now=0.0)
+    with socket.create_server(("127.0.0.1", 0)) as turn:
+        turn.settimeout(10)
+        port = turn.getsockname()[1]
+        server = {"turn": True, "host": "turn.test", "port": port, "transport": "tcp"}
+        worker.tell(_configured())
+        worker.tell(_opened(1, servers_follow=True, addresses=["127.0.0.1", "127.0.0.2"]))
+        worker.tell({"op": "offer", "session": 1, "side": "webrtc", "sdp": browser.offer()})
+        addresses = {"addresses": ["127.0.0.1"], "trunk_address": "127.0.0.1"}
+        worker.tell({"op": "move", "session": 1, **addresses})
+        servers = [{"server": server, "address": "127.0.0.1"}]
+        worker.tell({"op": "servers", "session": 1, "servers": servers})
+        stream, _ = turn.accept()
+        with stream:
+            stream.settimeout(5)
+            assert stream.recv(4096)[:2] == b"\0\3"  # Allocate
+
+
 def test_an_idle_worker_sleeps(worker: Worker) -> None:
     def cpu() -> float:
         with open(f"/proc/{worker.process.pid}/stat") as stat:
