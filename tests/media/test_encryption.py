@@ -68,7 +68,7 @@ class Trunk:
     """A trunk that describes itself as it likes, and looks at what comes."""
 
     key: bytes = field(default_factory=lambda: os.urandom(30))
-    tags: dict[str, int] = field(default_factory=lambda: {SUITE: 0})
+    tags: dict[str, int] = field(default_factory=dict)  # by suite, of its first line
     srtp: Srtp | None = None
     opened: int = 0
     readable: int = 0
@@ -76,11 +76,14 @@ class Trunk:
     sequence: int = 0
 
     def describe(self, sections: tuple[tuple[str, str], ...], tag: int = 1) -> str:
+        self.tags.clear()
         lines = ["v=0", "o=- 9 1 IN IP4 10.0.0.3", "s=-", f"c=IN IP4 {PBX[0]}", "t=0 0"]
         for number, (profile, suite) in enumerate(sections):
-            lines.append(f"m=audio {PBX[1]} {profile} 0")
+            kind, _, protocol = profile.rpartition(" ")
+            payload = "t38" if kind == "image" else "0"
+            lines.append(f"m={kind or 'audio'} {PBX[1]} {protocol} {payload}")
             if suite:
-                self.tags[suite] = tag + number
+                self.tags.setdefault(suite, tag + number)
                 lines.append(f"a=crypto:{Crypto(tag + number, suite, self.key)}")
         return "".join(f"{line}\r\n" for line in lines)
 
@@ -88,7 +91,7 @@ class Trunk:
         """Take the bridge's key out of its answer, or out of the line of its offer."""
         lines = [Crypto.parse(line) for line in audio.values("crypto")]
         if answers:  # one line at the most, with the tag of what was offered and another key
-            assert [line.tag for line in lines] in ([], [self.tags[SUITE]])
+            assert [line.tag for line in lines] in ([], [self.tags.get(SUITE)])
             assert not [line for line in lines if line.key == self.key]
         theirs = next((line for line in lines if line.suite == SUITE), None)
         self.srtp = None if theirs is None else Srtp(SUITE, self.key, theirs.key)
@@ -175,8 +178,17 @@ class World(Lab):
         return SRTP if trunk.opened else CLEAR
 
     def finish(self, passed: set[str]) -> None:
-        """The report says what passed."""
+        """The report says what passed; where nothing did, nothing at all left for the trunk."""
+        self.run(0.5)
+        trunk = self.trunk
+        if not passed:
+            assert not trunk.opened + trunk.readable + trunk.garbled
+        elif passed == {SRTP}:
+            assert not trunk.readable + trunk.garbled
         self.session.close(self.now)
+        self.pump()
+        if CLEAR not in passed:
+            assert not trunk.readable + trunk.garbled
         (closed,) = self.of(Closed)
         report = closed.report.sdes
         assert report.in_clear == (CLEAR in passed)
@@ -321,3 +333,101 @@ def test_plain_packets_are_taken_from_the_trunks_host_and_one_port_of_it() -> No
     report = world.of(Closed)[0].report.sdes
     assert report.packets_discarded == 30
     assert report.packets_received == 10
+
+
+# Other sections beside the audio, or instead of it: a fax, a picture, a second audio line.
+BESIDE: dict[str, tuple[tuple[str, str], ...]] = {
+    "encrypted, and video": (("RTP/SAVP", GOOD), ("video RTP/AVP", "")),
+    "plain video, then encrypted": (("video RTP/AVP", ""), ("RTP/SAVP", GOOD)),
+    "encrypted video, plain audio": (("video RTP/SAVP", GOOD), ("RTP/AVP", "")),
+    "a fax, then encrypted": (("image udptl", ""), ("RTP/SAVP", GOOD)),
+    "a fax, then plain": (("image udptl", ""), ("RTP/AVP", "")),
+    "a fax alone": (("image udptl", ""),),
+    "an encrypted fax alone": (("image RTP/SAVP", GOOD),),
+    "two encrypted": (("RTP/SAVP", GOOD), ("RTP/SAVP", GOOD)),
+    "two plain": (("RTP/AVP", ""), ("RTP/AVP", "")),
+}
+BESIDE_TAKEN = {
+    "encrypted, and video": (SRTP, SRTP, NOTHING),
+    "plain video, then encrypted": (SRTP, SRTP, NOTHING),
+    "encrypted video, plain audio": (NOTHING, CLEAR, CLEAR),
+    "a fax, then encrypted": (SRTP, SRTP, NOTHING),
+    "a fax, then plain": (NOTHING, CLEAR, CLEAR),
+    "a fax alone": (NOTHING, NOTHING, NOTHING),
+    "an encrypted fax alone": (NOTHING, NOTHING, NOTHING),
+    "two encrypted": (SRTP, SRTP, NOTHING),
+    "two plain": (NOTHING, CLEAR, CLEAR),
+}
+
+every_neighbour = pytest.mark.parametrize("sections", BESIDE)
+
+
+@every_policy
+@every_neighbour
+def test_sections_beside_the_audio_move_no_policy(policy: Encryption, sections: str) -> None:
+    wanted = BESIDE_TAKEN[sections][list(Encryption).index(policy)]
+    world = World(policy)
+    assert world.is_called(BESIDE[sections]) == wanted
+    if wanted != NOTHING:
+        answer = Sdp.parse(world.answers(Side.SDES)[-1].sdp)
+        assert len(answer.media) == len(BESIDE[sections])
+        assert sum(bool(media.port) for media in answer.media) == 1
+    world.finish({wanted} - {NOTHING})
+
+
+@pytest.mark.parametrize("policy", [REQUIRED, PREFERRED], ids=lambda policy: policy.value)
+@every_neighbour
+def test_nor_in_an_encrypted_call(policy: Encryption, sections: str) -> None:
+    """A fax machine on the line asks for T.38 so (RFC 3362)."""
+    world = World(policy)
+    assert world.is_called(OFFERS["encrypted"]) == SRTP
+    wanted = BESIDE_TAKEN[sections][0]
+    assert world.is_re_offered(BESIDE[sections]) == wanted
+    if wanted == NOTHING:
+        assert len(world.of(Refused)) == 1
+        assert world.talk_silently() == SRTP
+    world.finish({SRTP})
+
+
+@every_policy
+@pytest.mark.parametrize(
+    ("sections", "tag", "wanted"),
+    [
+        ((("RTP/SAVP", GOOD), ("RTP/AVP", "")), 1, (SRTP, SRTP, CLEAR)),
+        ((("RTP/AVP", ""), ("RTP/SAVP", GOOD)), 0, (SRTP, SRTP, CLEAR)),
+        ((("RTP/AVP", ""), ("RTP/AVP", "")), 1, (NOTHING, CLEAR, CLEAR)),
+        ((("RTP/AVP", ""), ("RTP/SAVP", BAD)), 1, (NOTHING, NOTHING, CLEAR)),
+        ((("video RTP/SAVP", GOOD), ("RTP/AVP", "")), 1, (NOTHING, CLEAR, CLEAR)),
+        ((("image udptl", ""),), 1, (NOTHING, NOTHING, NOTHING)),
+    ],
+)
+def test_an_answer_with_more_sections_than_our_offer_is_no_way_down(
+    policy: Encryption, sections: tuple[tuple[str, str], ...], tag: int, wanted: tuple[str, ...]
+) -> None:
+    world = World(policy)
+    expected = wanted[list(Encryption).index(policy)]
+    assert world.calls(sections, tag) == expected
+    world.finish({expected} - {NOTHING})
+
+
+@pytest.mark.parametrize(
+    "again", ["plain", "keyless", "unknown suite", "best effort, unknown suite"]
+)
+def test_where_encryption_is_required_no_fork_and_no_later_answer_is_plain(again: str) -> None:
+    """Early media in SRTP, then a 200 of another phone, or of the same one, that has none."""
+    world = World(REQUIRED)
+    assert world.calls(OFFERS["encrypted"]) == SRTP
+    world.session.answer(Side.SDES, world.trunk.describe(OFFERS[again]), world.now)
+    assert [e.failure for e in world.of(Failed)] == [Failure.NO_SRTP]
+    world.finish({SRTP})
+
+
+def test_another_phone_may_answer_with_keys_of_its_own() -> None:
+    world = World(REQUIRED)
+    assert world.calls(OFFERS["encrypted"]) == SRTP
+    offer = Sdp.parse(world.of(OfferReady)[0].sdp)
+    world.trunk.key = os.urandom(30)
+    world.trunk.key_from(offer.media[0])
+    world.session.answer(Side.SDES, world.trunk.describe(OFFERS["encrypted"]), world.now)
+    assert world.talk_silently() == SRTP
+    world.finish({SRTP})
