@@ -74,7 +74,6 @@ class Deliveries:
         self._sleep = sleep
         self._queues = Queues(tasks, "texts for a user")
         self._strangers = strangers
-        self._under_way: set[tuple[str, str]] = set()
         self._is_in_doubt = False
         self._kept = 0
 
@@ -104,10 +103,8 @@ class Deliveries:
 
     def add(self, text: IncomingText) -> None:
         """Let a text be said behind those before it, unless it is about to be said already."""
-        if (text.key, text.user_id) in self._under_way:
-            return
-        self._under_way.add((text.key, text.user_id))
-        self._queues.add((text.line, text.number, text.user_id), lambda: self._say(text))
+        queue = (text.line, text.number, text.user_id)
+        self._queues.add(queue, (text.key, text.user_id), lambda: self._say(text))
 
     async def leave(self, notice: Sequence[IncomingText]) -> None:
         """Store a notice of ours and say it. Nobody repeats it if the database is away, so it waits
@@ -134,14 +131,11 @@ class Deliveries:
             self._kept -= 1
 
     async def _say(self, text: IncomingText) -> None:
-        try:
-            event_id = await self._deliver(text)
-            state = "refused" if event_id is None else "sent"
-            kept = event_id if self._is_watched(text) else None
-            done = partial(self._texts.done, text, state, event_id=kept)
-            await persist("the end of a text", done, sleep=self._sleep)
-        finally:
-            self._under_way.discard((text.key, text.user_id))
+        event_id = await self._deliver(text)
+        state = "refused" if event_id is None else "sent"
+        kept = event_id if self._is_watched(text) else None
+        done = partial(self._texts.done, text, state, event_id=kept)
+        await persist("the end of a text", done, sleep=self._sleep)
 
     async def _content(self, text: IncomingText, sender: str) -> dict[str, Any]:
         if text.msgtype != ATTACHMENT or self._attachments is None:

@@ -111,7 +111,6 @@ class Outbox:
         self._queues = Queues(tasks, "texts of a number")
         self._early: dict[tuple[str, str], Receipt] = {}
         self._notices_about: dict[str, str] = {}
-        self._under_way: set[str] = set()
         self._receipts = 0
         self._pruned_ms = 0
 
@@ -250,15 +249,8 @@ class Outbox:
 
     def _queue(self, text: OutgoingText) -> None:
         """Let a text leave behind those before it, unless it is about to already."""
-        if text.event_id not in self._under_way:
-            self._under_way.add(text.event_id)
-            self._queues.add((text.line, text.number), lambda: self._send(text))
-
-    async def _send(self, text: OutgoingText) -> None:
-        try:
-            await self._see_through(text)
-        finally:
-            self._under_way.discard(text.event_id)
+        key = (text.line, text.number)
+        self._queues.add(key, text.event_id, lambda: self._see_through(text))
 
     async def _see_through(self, text: OutgoingText) -> None:
         outcome = await self._attempts(text)

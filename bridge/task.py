@@ -8,10 +8,12 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from typing import Any
 
 log = logging.getLogger(__name__)
+
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Tasks:
@@ -45,7 +47,8 @@ class Tasks:
 
 
 class Queues:
-    """Work in order per key: a queue and a task for each key that has any.
+    """Work in order per key: a queue and a task for each key that has any. What the database owes
+    is looked for now and then, so each piece of work has an id, and is not taken up twice.
 
     Args:
         name: what the tasks are called.
@@ -54,27 +57,35 @@ class Queues:
     def __init__(self, tasks: Tasks, name: str) -> None:
         self._tasks = tasks
         self._name = name
-        self._queues: dict[tuple[str, ...], deque[Callable[[], Coroutine[Any, Any, None]]]] = {}
+        self._queues: dict[tuple[str, ...], deque[tuple[Hashable, Work]]] = {}
+        self._under_way: set[Hashable] = set()
 
-    def add(self, key: tuple[str, ...], work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do `work` when everything that was added before with the same key is done."""
+    def add(self, key: tuple[str, ...], id: Hashable, work: Work) -> None:
+        """Do `work` when everything that was added before with the same key is done; nothing if
+        work of this id waits or is being done already."""
+        if id in self._under_way:
+            return
+        self._under_way.add(id)
         queue = self._queues.get(key)
         if queue is not None:
-            queue.append(work)
+            queue.append((id, work))
             return
-        self._queues[key] = deque([work])
+        self._queues[key] = deque([(id, work)])
         self._tasks.start(self._name, self._work_off(key))
 
     async def _work_off(self, key: tuple[str, ...]) -> None:
         queue = self._queues[key]
         try:
             while queue:
+                id, work = queue[0]
                 try:
-                    await queue[0]()
+                    await work()
                 except Exception:  # the top of one piece of work; the next is not its victim
                     log.exception("%s: a piece of work failed", self._name)
                 queue.popleft()
+                self._under_way.discard(id)
         finally:
+            self._under_way.difference_update(id for id, _ in queue)
             del self._queues[key]
 
 
