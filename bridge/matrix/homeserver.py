@@ -22,6 +22,8 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from bridge.unreached import why_unreached
+
 log = logging.getLogger(__name__)
 
 # One attempt; Synapse answers in milliseconds unless it is in trouble, room creation in seconds.
@@ -171,7 +173,7 @@ class Homeserver:
                 status = response.status
         except aiohttp.ClientConnectorError as error:
             self.absences += 1
-            return _Trouble(f"no connection ({error.os_error.strerror or error})", untouched=True)
+            return _Trouble(f"no connection ({why_unreached(error)})", untouched=True)
         except TimeoutError:
             self.absences += 1
             return _Trouble(f"no answer within {limit:.0f} s")

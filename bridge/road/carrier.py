@@ -6,7 +6,6 @@ has the text. Redirects are not followed: a provider's interface has none, and t
 one host are not another's.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -24,6 +23,7 @@ from bridge.road.road import (
     Taken,
     Unsure,
 )
+from bridge.unreached import why_unreached
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class Carrier:
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return ApiAnswer(response.status, headers, body[:most])
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            return Later(f"the provider cannot be reached ({_words(error)})")
+            return Later(f"the provider cannot be reached ({why_unreached(error)})")
         except TimeoutError:
             return Unsure("the provider did not answer in time")
         except aiohttp.ClientError as error:
@@ -111,9 +111,3 @@ class Carrier:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
-
-
-def _words(error: aiohttp.ClientError | asyncio.TimeoutError) -> str:
-    os_error = getattr(error, "os_error", None)
-    strerror = getattr(os_error, "strerror", None)
-    return str(strerror or type(error).__name__)

@@ -17,6 +17,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
+from bridge.unreached import why_unreached
+
 MAX_OCTETS = 20 * 1024 * 1024
 FETCH_LIMIT = 10.0  # seconds for all of it, redirections included
 MAX_REDIRECTS = 3
@@ -107,9 +109,9 @@ class Fetcher:
         try:
             return await self._fetch(url, headers or {})
         except aiohttp.ClientConnectorError as error:
-            reason = error.os_error.strerror or "no connection"
             refused = isinstance(error.os_error, _Refused)
-            raise NotFetched(str(error.os_error) if refused else reason, final=refused) from error
+            reason = str(error.os_error) if refused else why_unreached(error)
+            raise NotFetched(reason, final=refused) from error
         except TimeoutError:
             raise NotFetched("no answer in time", final=False) from None
         except (aiohttp.ClientError, ValueError) as error:
