@@ -6,6 +6,8 @@ that answers 500, 502 or 504 may have handed the text on first.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from bridge.road import payload
 from bridge.road.road import ApiAnswer, Later, Outcome, Refused, Taken, Unsure
@@ -61,7 +63,20 @@ def refused(answer: ApiAnswer, words: str = "") -> Refused:
 
 
 def _after(answer: ApiAnswer) -> float | None:
+    """Seconds until we may ask again (RFC 9110 §10.2.3); None where that is not said."""
     told = answer.headers.get("retry-after", "").strip()
-    if not (told.isascii() and told.isdecimal() and len(told) < 9):
+    if told.isascii() and told.isdecimal() and len(told) < 9:
+        return min(float(told), LONGEST_AFTER)
+    # A date, by the provider's own clock.
+    until, now = _date(told), _date(answer.headers.get("date", ""))
+    if until is None or now is None:
         return None
-    return min(float(told), LONGEST_AFTER)
+    return min(max(0.0, (until - now).total_seconds()), LONGEST_AFTER)
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return date if date.tzinfo is not None else date.replace(tzinfo=UTC)
