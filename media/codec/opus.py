@@ -22,11 +22,10 @@ from cffi import FFI
 from media.codec.base import CodecError
 
 RATES = (8000, 16000, 48000)
-BITRATES: Mapping[int, int] = MappingProxyType({8000: 32_000, 16000: 40_000, 48000: 48_000})
+BITRATES: Mapping[int, int] = MappingProxyType({8000: 32_000, 16000: 48_000, 48000: 48_000})
 """bit/s for each rate of PCM: what more would bring is not heard (docs/benchmarks.md)."""
 THIN_BITRATE = 12_000  # bit/s for a thin link: 0.5 MOS below what is heard of the above
 COPIES = 8_000  # bit/s more for copies of lost speech; with less, libopus leaves them out at times
-_THIN_COPIES = 4_000  # with packets of 60 ms that is enough
 COMPLEXITY = 5  # 0.03 PESQ below 9, at two thirds of its time
 
 _MAX_PAYLOAD = 1275  # bytes (RFC 6716 §3.4)
@@ -167,8 +166,7 @@ class OpusEncoder:
         self._set(_SET_DTX, self._dtx)
 
     def _apply_bitrate(self) -> None:
-        copies = _THIN_COPIES if self._bitrate <= THIN_BITRATE else COPIES
-        self._set(_SET_BITRATE, min(self._bitrate + copies * self._copying, self._limit))
+        self._set(_SET_BITRATE, min(self._bitrate + COPIES * self._copying, self._limit))
 
     def _set(self, request: int, value: int) -> None:
         self._lib.opus_encoder_ctl(self._state, request, self._ffi.cast("int32_t", value))

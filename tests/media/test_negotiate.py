@@ -304,11 +304,11 @@ def test_an_end_on_a_thin_link_is_asked_to_send_sparingly() -> None:
     (audio,) = Sdp.parse(negotiate.webrtc_offer(local)).media
     assert (audio.value("ptime"), audio.value("maxptime")) == ("60", "60")
     opus = audio.formats()[0].parameters.split(";")
-    assert {"useinbandfec=1", "maxaveragebitrate=16000"} <= set(opus)
+    assert {"useinbandfec=1", "maxaveragebitrate=18000"} <= set(opus)
     assert audio.formats()[1].parameters == ""
 
 
-@pytest.mark.parametrize(("thin", "bitrate"), [(False, "40000"), (True, "16000")])
+@pytest.mark.parametrize(("thin", "bitrate"), [(False, "40000"), (True, "18000")])
 def test_no_bits_are_asked_for_a_band_that_the_phone_does_not_have(
     thin: bool, bitrate: str
 ) -> None:

@@ -40,7 +40,7 @@ FLOWS = {
     "air": "PBX → browser, the browser's network is bad",
 }
 CASES = {"T": ("opus", "pcmu"), "W": ("opus", "g722")}
-AT_ONCE = {"Ringback": 24, "rtpengine": 24, "aiortc": 8}  # calls: what two cores carry, load beside
+AT_ONCE = {"Ringback": 16, "rtpengine": 16, "aiortc": 8}  # calls: what two cores carry, load beside
 LISTENED = (Network(), Network(0.05), Network(0.05, bursty=True), Network(jitter=0.2))
 """Where ViSQOL listens too: it takes 4 s for each call."""
 

@@ -113,6 +113,19 @@ def test_a_lost_frame_comes_back_from_its_copy() -> None:
     assert errors[True] < 0.4 * errors[False]
 
 
+@pytest.mark.parametrize("frame_ms", [20, 60])
+def test_a_thin_link_that_loses_gets_copies(frame_ms: int) -> None:
+    encoder = OpusEncoder(8000, {"useinbandfec": "1"})
+    encoder.set_thin(True)
+    encoder.expect_loss(0.05)
+    payloads = [encoder.encode(f) for f in frames(speechlike(8000, 4.0), 8000, frame_ms)]
+    # RFC 6716 §4.2.4: behind a flag of speech for each 20 ms, one tells of copies.
+    copies = [payload[1] >> (7 - frame_ms // 20) & 1 for payload in payloads if len(payload) > 8]
+    assert len(copies) > len(payloads) / 2
+    assert sum(copies) > 0.6 * len(copies)
+    assert sum(map(len, payloads)) * 8 / 4.0 < 21_000
+
+
 def test_any_length_of_packet_is_decoded() -> None:
     for frame_ms in (10, 20, 40, 60):
         payload = OpusEncoder(8000).encode(bytes(2 * 8 * frame_ms))
