@@ -2,7 +2,7 @@
 when we are at fault.
 
 A parser may raise its own error for a peer's bytes; it is swallowed here, and nothing else is. The
-last two are played: `call` is a whole session that is shot at from everywhere, and that hears
+last ones are played: `call` is a whole session that is shot at from everywhere, and that hears
 nonsense from those who have its keys; `audio` is what one of them says, packet by packet.
 """
 
@@ -21,15 +21,14 @@ from media.ice.turn import StreamFramer
 from media.negotiate import NegotiationError
 from media.plane import (
     Closed,
-    Encryption,
     IceCandidate,
     Side,
 )
 from media.rtcp import parse as parse_rtcp
 from media.rtp import RtpError, RtpPacket, build, is_rtcp
-from media.sdes_terms import SdesSettled, SdesTerms
 from media.sdp import Crypto, Sdp, SdpError
 from media.srtp import SUITES
+from tests.fuzz import handshake, terms
 from tests.media.ice.test_stun import LONG_TERM, REQUEST, RESPONSE_IPV4, RESPONSE_IPV6
 from tests.media.party import Pbx
 from tests.media.session_lab import BRIDGE, BROWSER, PBX, Lab
@@ -76,51 +75,6 @@ def _crypto(line: str) -> None:
         read = Crypto.parse(line)
         assert Crypto.parse(str(read)) == read
         crypto.read(line, _SUITES)
-
-
-def terms(data: bytes) -> None:
-    """Offers and answers of a trunk, one after the other: what is agreed on is never less than the
-    policy wants, nor in the clear once it was not."""
-    if not data:
-        return
-    policy = list(Encryption)[data[0] % 3]
-    ours = SdesTerms(
-        codecs=("opus", "pcmu"),
-        encryption=policy,
-        suites=_SUITES,
-        address="192.0.2.7",
-        port=40000,
-        random=bytes,
-    )
-    is_encrypted, agreed = False, None
-    for number, piece in list(_records(data[1:]))[:8]:
-        text = _trunk(number, piece)
-        settled: SdesSettled | None = None
-        with suppress(NegotiationError):
-            if agreed is None:
-                ours.take_offer(text)
-                _, settled = ours.answer()
-            elif number & 1:
-                _, settled = ours.re_offered(text, agreed)
-            else:
-                ours.offer(agreed)
-                settled = ours.answered(text)
-        if settled is None:
-            continue
-        assert settled.keys is not None or policy is not Encryption.REQUIRED
-        assert settled.keys is None or policy is not Encryption.OFF
-        assert settled.keys is not None or not is_encrypted
-        is_encrypted, agreed = settled.keys is not None, settled.agreed
-
-
-def _trunk(number: int, piece: bytes) -> str:
-    """A trunk's description with something in it that may be a crypto line."""
-    profile = ("RTP/AVP", "RTP/SAVP", "RTP/SAVPF", "RTP/AVPF")[number >> 1 & 3]
-    line = piece.decode(errors="replace")
-    if number & 64:
-        line = f"a=crypto:{number >> 3 & 7} AES_CM_128_HMAC_SHA1_80 inline:{'A' * 40}\r\n{line}"
-    head = "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n"
-    return f"{head}m=audio 5000 {profile} 0\r\n{line}\r\n"
 
 
 def stun_message(data: bytes) -> None:
@@ -265,7 +219,8 @@ def codec(data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "rtp": rtp,
     "description": description,
-    "terms": terms,
+    "terms": terms.terms,
+    "handshake": handshake.handshake,
     "stun": stun_message,
     "codec": codec,
     "call": call,
@@ -308,12 +263,8 @@ SEEDS: dict[str, list[bytes]] = {
             )
         ),
     ],
-    "terms": [
-        bytes((policy,)) + b"".join(_record(number, piece) for number in numbers)
-        for policy in range(3)
-        for numbers in ((66, 64, 1, 67, 0), (0, 1, 65, 3, 66), (66, 96, 98, 0))
-        for piece in (b"a=x", b"m=audio 5002 RTP/AVP 0", b"a=crypto:" + _CRYPTO)
-    ],
+    "terms": terms.SEEDS,
+    "handshake": handshake.SEEDS,
     "stun": [REQUEST, RESPONSE_IPV4, RESPONSE_IPV6, LONG_TERM],
     "codec": [bytes.fromhex("f8fffe"), bytes.fromhex("080be4b99c353686"), b"\xff" * 160, b"\0"],
     "call": [

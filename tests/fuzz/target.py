@@ -14,7 +14,7 @@ MEDIA: dict[str, Target] = plane.TARGETS
 TARGETS = SIP | MEDIA
 
 # What plays a whole call or a whole line: many inputs in one, so that no limit of time is held.
-PLAYED = ("sequence", "call", "audio")
+PLAYED = ("sequence", "call", "audio", "handshake")
 
 # No peer may hold up the loop for longer with one input (64 KiB at the most).
 SLOW = 0.05
