@@ -343,12 +343,17 @@ class Direction:
         if detector is not None and (sound or detector.active):
             told, pcm = detector.listen(pcm)
             self._keypad.hear_tones(told, now, passed=False)
+        if not self._sending:  # what we have to say ourselves waits
+            self._pcm = b""
+            self._broken = True
+            self._quiet += 1
+            return []
         if self._keypad.busy:
             self._pcm = b""
             self._broken = True
             self._quiet = 0
             return self._keypad.dial(self._outlet)
-        if self._player is not None and self._sending:
+        if self._player is not None:
             payload = self._player.pull(self._sink)
             if not self._player.is_over:
                 self._pcm = b""
@@ -356,8 +361,7 @@ class Direction:
                 self._quiet = 0
                 return self._say(payload)
             self.play(None)
-        if not isinstance(stage, Transcoder) or not self._sending:
-            self._pcm = b""
+        if not isinstance(stage, Transcoder):
             self._broken = True
             return []
         if self._broken:

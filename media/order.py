@@ -16,8 +16,8 @@ from media.side import Side
 @dataclass(frozen=True, slots=True)
 class Press:
     """Send a digit of ours to `side`: as a telephone-event (RFC 4733), or as the tones that it
-    stands for where the side takes none. Digits wait for each other. A side for which
-    `digits_in_media` is off is sent nothing.
+    stands for where the side takes none. Digits wait for each other, and for the end of a hold. A
+    side for which `digits_in_media` is off is sent nothing.
 
     Attributes:
         digit: one of 0-9, *, #, A-D; else `ValueError`.

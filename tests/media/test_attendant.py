@@ -84,6 +84,21 @@ def test_a_digit_of_ours_is_sent_and_one_said_beside_the_media_is_told_and_passe
     assert {p.payload[0] for p in lab.browser.ear.of(110)} == {5}
 
 
+def test_a_digit_of_ours_waits_while_a_side_holds_us() -> None:
+    lab = calling()
+    lab.pbx.direction = "sendonly"
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    lab.talk(0.1)
+    count = len(lab.pbx.ear.packets)
+    lab.session.perform(Press(Side.SDES, "4", 160), lab.now)
+    lab.talk(0.5)
+    assert len(lab.pbx.ear.packets) == count
+    lab.pbx.direction = "sendrecv"
+    lab.session.offer(Side.SDES, lab.pbx.offer(), lab.now)
+    lab.talk(0.5)
+    assert {p.payload[0] for p in lab.pbx.ear.of(101)} == {4}
+
+
 def test_a_pbx_without_telephone_event_hears_a_digit_as_tones() -> None:
     lab = Lab()
     lab.pbx.formats = ("0 PCMU/8000",)
