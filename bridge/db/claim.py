@@ -8,8 +8,8 @@ before it touches anything, and keeps the claim for as long as it runs:
                   with the connection
 
 A server that was stopped has forgotten the claim. No other connection is made again before that one
-is, so that nothing is asked of a database that may be another's by now; if it is, we have lost it
-for good and end.
+is, so that nothing is asked of a database that may be another's by now; if it stays another's, we
+have lost it for good and end.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ from bridge.task import Tasks
 
 log = logging.getLogger(__name__)
 
-# Until a claim that is taken ends a start. One that was killed with its machine keeps it until the
-# server has noticed; see `_KEEPALIVE`.
+# Until a claim that is taken ends a start, or us. One that was killed with its machine, or cut off
+# from the server, keeps it until the server has noticed; see `_KEEPALIVE`.
 PATIENCE = 15.0
 PAUSE = 0.5  # seconds between two attempts
 CONNECT_LIMIT = 5.0
@@ -151,6 +151,7 @@ class ServerClaim(Claim):
         self._url = url
         self._lock = asyncio.Lock()
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._refused_at: float | None = None  # since when it is another's, by the loop's clock
         self._tasks = Tasks()
 
     async def release(self) -> None:
@@ -170,9 +171,9 @@ class ServerClaim(Claim):
                 return
             connection = await self._locked()
             if connection is None:
-                log.error("another Ringback has taken the database while it was away")
-                self.lost.set()
+                self._note_refusal()
                 raise ConnectionError(str(DatabaseTaken()))
+            self._refused_at = None
             self._keep(connection)
 
     async def _try(self) -> bool:
@@ -198,6 +199,16 @@ class ServerClaim(Claim):
             raise
         await connection.close(timeout=CONNECT_LIMIT)
         return None
+
+    def _note_refusal(self) -> None:
+        """Whoever has it may be ourselves: a server does not notice at once that a connection broke
+        on the way."""
+        now = asyncio.get_running_loop().time()
+        if self._refused_at is None:
+            self._refused_at = now
+        if now - self._refused_at >= PATIENCE:
+            log.error("another Ringback has taken the database while it was away")
+            self.lost.set()
 
     def _keep(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         self._connection = connection

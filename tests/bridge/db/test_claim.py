@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from bridge.db import database as databases
-from bridge.db.claim import PATIENCE, Claim, DatabaseTaken, ServerClaim, claim_on
+from bridge.db.claim import _KEY, PATIENCE, Claim, DatabaseTaken, ServerClaim, claim_on
 from bridge.db.interface import DatabaseAway, DatabaseError
 from bridge.db.postgres import PostgresDatabase
 
@@ -112,6 +112,14 @@ async def locks(server: str) -> int:
     return int(count)
 
 
+async def is_held(held: Claim) -> bool:
+    try:
+        await held.hold()
+    except ConnectionError:
+        return False
+    return True
+
+
 async def test_it_is_taken_again_by_itself(postgres: str) -> None:
     held = claim(postgres)
     await held.take()
@@ -123,7 +131,26 @@ async def test_it_is_taken_again_by_itself(postgres: str) -> None:
     await held.release()
 
 
-async def test_who_has_lost_it_ends_and_asks_for_nothing_more(postgres: str) -> None:
+async def test_who_is_cut_off_is_not_its_own_rival(postgres: str) -> None:
+    """The server has not noticed that the connection broke: the claim is ours, and not given."""
+    held, stale = claim(postgres), await asyncpg.connect(postgres)
+    assert isinstance(held, ServerClaim)
+    await stale.execute(f"SELECT pg_advisory_lock({_KEY}, hashtext(current_schema()))")
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            await held.hold()
+    assert not held.lost.is_set()
+    await stale.close()
+    async with asyncio.timeout(5):
+        while not await is_held(held):  # the server lets go a little after the connection has ended
+            pass
+    assert await locks(postgres) == 1
+    await held.release()
+
+
+async def test_who_has_lost_it_ends_and_asks_for_nothing_more(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     held, other = claim(postgres), claim(postgres)
     assert isinstance(held, ServerClaim)
     await held.take()
@@ -131,6 +158,7 @@ async def test_who_has_lost_it_ends_and_asks_for_nothing_more(postgres: str) -> 
     await held._lock.acquire()  # it is slower than the other
     await end_connections(postgres)
     await other.take()
+    monkeypatch.setattr("bridge.db.claim.PATIENCE", 0.0)
     held._lock.release()
     async with asyncio.timeout(5):
         await held.lost.wait()
