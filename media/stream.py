@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from enum import Enum
 
 MAX_BUFFERED = 64 * 1024
-_READ_SIZE = 16 * 1024
+_READ_SIZE = 16 * 1024  # a record of TLS, so that none is left where no loop can see it
+_MOST_READS = 4  # in a row: whoever sends faster than we read must not keep other calls waiting
 
 
 class Stage(Enum):
@@ -130,7 +131,7 @@ class Stream:
             del self._buffer[:sent]
 
     def _read(self) -> Iterator[bytes]:
-        while self.stage is Stage.OPEN:
+        for _ in range(_MOST_READS):
             try:
                 data = self._socket.recv(_READ_SIZE)
             except (BlockingIOError, ssl.SSLWantReadError):
@@ -144,3 +145,5 @@ class Stream:
                 yield data
             else:
                 self.stage = Stage.CLOSED
+            if self.stage is not Stage.OPEN:
+                return

@@ -177,3 +177,21 @@ def test_tls_that_cannot_be_verified_never_opens(
     assert _happenings(stream, lambda seen: None in seen) == [None]
     assert stream.stage is Stage.CLOSED
     stream.close()
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_server_that_never_pauses_is_heard_by_turns(
+    secure: bool, serve: Callable[..., int], certificate: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    """Other calls come between; and nothing is left behind in TLS."""
+    sent = 1 << 20
+    server, client = certificate
+    port = serve(lambda connection: connection.sendall(bytes(sent)), server if secure else None)
+    stream = Stream(HOST, port, HOST if secure else None, client if secure else None)
+    turns: list[int] = []
+    while sum(turns) < sent:
+        writing = [stream] if stream.wants_write else []
+        assert any(select.select([stream], writing, [], 5)[:2])
+        turns.append(sum(len(each) for each in stream.handle() if isinstance(each, bytes)))
+    stream.close()
+    assert max(turns) <= 1 << 16
