@@ -1,4 +1,5 @@
 # docker build -t ringback .
+# docker run --rm -it -v ringback:/data ringback init
 # docker run -d --name ringback --network host --stop-timeout 90 --read-only --tmpfs /tmp -v ringback:/data ringback
 #
 # /data holds ringback.yaml and the database, and belongs to user 29330.

@@ -8,9 +8,7 @@ unregistered, media, texts (what is not done stays in the database), database.
 """
 
 import asyncio
-import errno
 import logging
-import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -41,6 +39,7 @@ from bridge.matrix.appservice import Appservice, Health
 from bridge.matrix.client import MatrixClient
 from bridge.matrix.homeserver import MatrixError, MatrixRefused
 from bridge.matrix.repository import RoomFiles
+from bridge.port import PortTaken, try_port
 from bridge.portal import Portals
 from bridge.reception import Reception
 from bridge.reconcile import Reconciliation
@@ -526,19 +525,13 @@ def _refuse_company(listen: Endpoint) -> None:
     port is taken, it would have sent the other's texts a second time.
 
     Raises:
-        OSError: somebody listens there.
+        OSError: somebody listens there, or nobody can.
     """
-    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # With it only a socket that listens is in the way, not the remains of old connections.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((listen.host, listen.port))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            words = f"{listen} is in use: is another Ringback running?"
-            raise OSError(error.errno, words) from error
+    try:
+        try_port(listen)
+    except PortTaken as error:
+        words = f"{error.strerror}: is another Ringback running?"
+        raise PortTaken(error.errno, words) from error
 
 
 def local_plane(config: Config) -> LocalPlane:

@@ -21,6 +21,7 @@ from bridge.matrix.appservice import Appservice
 from bridge.matrix.client import MatrixClient
 from bridge.matrix.events import RoomEvent
 from bridge.matrix.homeserver import MatrixError, MatrixRefused
+from bridge.port import PortTaken, try_port
 from sip.io.probe import probe, probe_listener
 
 # Nobody waits for minutes to learn that an address was mistyped.
@@ -87,19 +88,14 @@ def check_hooks(config: Config) -> list[Step]:
     if config.hooks is None:
         return []
     listen = config.hooks.listen
-    steps: list[Step] = []
-    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe_socket:
-        probe_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe_socket.bind((listen.host, listen.port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                steps.append(Step(True, f"hooks: {listen} is in use, by the running bridge?"))
-            else:
-                steps.append(Step(False, f"hooks: {listen} cannot be bound: {error.strerror}"))
-        else:
-            steps.append(Step(True, f"hooks: {listen} is free"))
+    try:
+        try_port(listen)
+    except PortTaken as error:
+        steps = [Step(True, f"hooks: {error.strerror}, by the running bridge?")]
+    except OSError as error:
+        steps = [Step(False, f"hooks: {error.strerror}")]
+    else:
+        steps = [Step(True, f"hooks: {listen} is free")]
     for road in config.roads:
         if road.hook_secret is not None:
             secret = road.hook_secret.get_secret_value()

@@ -159,7 +159,7 @@ def init(
     except ConfigError as error:
         _give_up(str(error))
     except OSError as error:
-        _give_up(f"{error.filename}: {error.strerror}")
+        _give_up(_without_number(error))
     click.echo(tell_next_steps(answers, path, registration))
 
 
@@ -200,7 +200,7 @@ def run(path: Path) -> None:
     try:
         asyncio.run(_serve(config))
     except (DatabaseError, MatrixError, TlsSettingsError, OSError) as error:
-        _give_up(f"Ringback cannot run: {error}")
+        _give_up(f"Ringback cannot run: {_without_number(error)}")
 
 
 @main.command()
@@ -221,6 +221,13 @@ def _load(path: Path) -> Config:
         return load(path, os.environ)
     except ConfigError as error:
         _give_up(str(error))
+
+
+def _without_number(error: Exception) -> str:
+    """What an error says, without the system's number in front."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
 def _give_up(words: str) -> NoReturn:
