@@ -279,6 +279,7 @@ class Ringback:
             matrix=matrix,
             ghosts=ghosts,
             portals=portals,
+            bot=self._bot,
             inbox=inbox,
             taker=self._appservice,
         )

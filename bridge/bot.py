@@ -6,6 +6,7 @@ say and there is none.
 
 import asyncio
 import logging
+from collections.abc import Collection
 
 from bridge.db.interface import DatabaseAway
 from bridge.db.portals import BotRoomTable
@@ -37,6 +38,11 @@ class Bot:
         """Read what earlier runs have made, and name the bot."""
         self._rooms = await self._table.all()
         await self._matrix.ensure_user(self.user_id, NAME)
+
+    @property
+    def rooms(self) -> Collection[str]:
+        """Of direct chats with users."""
+        return self._rooms.values()
 
     def user_in(self, room_id: str) -> str | None:
         """Whose direct chat this room is; None if it is none."""

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from bridge.bot import Bot
 from bridge.db.ghosts import GhostTable
 from bridge.db.inbox import Inbox
 from bridge.db.interface import Database
-from bridge.db.portals import PortalTable
+from bridge.db.portals import BotRoomTable, PortalTable
 from bridge.ghost import Ghosts
 from bridge.numbers import PhoneNumber
 from bridge.portal import Portals
@@ -19,6 +20,7 @@ from tests.bridge.fakes import FakeMatrix
 ALICE = "@alice:example.org"
 GHOST = "@tel_15551234567:example.org"
 ROOM = "!dm:example.org"
+BOT_ROOM = "!bot:example.org"
 
 
 def said(name: str, *, sender: str = ALICE, **more: Any) -> dict[str, Any]:
@@ -61,10 +63,12 @@ class World:
         self.script: list[Any] = []
         ghosts = Ghosts(matrix=self.matrix.real, table=GhostTable(database), prefix="tel_")
         self.portals = Portals(matrix=self.matrix.real, ghosts=ghosts, table=PortalTable(database))
+        self.bot = Bot(matrix=self.matrix.real, table=BotRoomTable(database))
         self.reconciliation = Reconciliation(
             matrix=self.matrix.real,
             ghosts=ghosts,
             portals=self.portals,
+            bot=self.bot,
             inbox=self.inbox,
             taker=self,
             sleep=self.sleep,
@@ -228,3 +232,24 @@ async def test_a_room_that_cannot_be_read_holds_up_no_text(world: World) -> None
     world.room.append(said("a"))
     assert await world.reconciliation.settle(ROOM)
     assert world.taken == ["a"]
+
+
+async def test_of_what_the_bot_was_told_what_concerns_texts_is_made_up_for(world: World) -> None:
+    def told(words: str, **more: Any) -> dict[str, Any]:
+        return said(words, room_id=BOT_ROOM, content={"msgtype": "m.text", "body": words}, **more)
+
+    await world.bot.join(BOT_ROOM, ALICE)
+    world.matrix.timeline[BOT_ROOM] = [
+        told("help"),
+        told("transfer +15551234567"),
+        told("text +15551234567 hello"),
+        told("!TEXT +15551234567 hello again"),
+        told("textile"),
+        told("text from the bot", sender=world.matrix.bot_id),
+        said("again", room_id=BOT_ROOM, type="m.reaction", content={}),
+    ]
+    wanted = ["text +15551234567 hello", "!TEXT +15551234567 hello again", "again"]
+    assert await world.reconciliation.settle(BOT_ROOM)
+    assert world.taken == wanted
+    assert await world.reconciliation.sweep()
+    assert world.taken == wanted
