@@ -193,21 +193,21 @@ class Reception:
     async def _leave_encrypted(self, portal: Portal) -> None:
         """Say why, and go: a client that is to open a new chat takes the old one while we are in
         it, and the next call would ring where its answer cannot be read."""
-        text = wording.ENCRYPTED.format(bot=self._bot.user_id, number=portal.number)
+        text = wording.encrypted(portal.number, self._bot.user_id)
         ghost = self._ghosts.speaker(portal.number)
         txn = txn_id("encrypted", portal.room_id)
         await self._matrix.send_notice(portal.room_id, text, sender=ghost, txn_id=txn)
-        await self._quit(portal)
+        await self._quit(portal, reason=wording.NO_ENCRYPTION)
 
-    async def _quit(self, portal: Portal) -> None:
+    async def _quit(self, portal: Portal, *, reason: str = "") -> None:
         """Leave a room that is a portal no more, and end what goes on in it."""
         room_id = portal.room_id
         self._exchange.left(room_id, portal.user)
         await self._portals.forget(room_id)
         for number in portal.number.members:
-            await self._leave(room_id, self._ghosts.user_id(number))
+            await self._leave(room_id, self._ghosts.user_id(number), reason=reason)
         if portal.number.is_group:
-            await self._leave(room_id, self._bot.user_id)
+            await self._leave(room_id, self._bot.user_id, reason=reason)
 
     async def _quit_bot_room(self, room_id: str) -> None:
         await self._bot.forget(room_id)

@@ -389,11 +389,23 @@ ROAD_DOWN = (
 )
 ROAD_UP = "The texts of “{road}” are fetched again."
 
-ENCRYPTED = (
-    "This room is encrypted, and encrypted rooms are not supported yet: nothing that you say or "
-    "call here reaches the phone, so I leave. Please open a new chat with this contact and turn "
-    "encryption off for it, or tell {bot}: call {number}"
-)
+NO_ENCRYPTION = "Encrypted rooms are not supported yet."
+
+
+def encrypted(number: PhoneNumber, bot: str) -> str:
+    """What to say in the room of a number that is encrypted, before leaving it."""
+    words = (
+        "This room is encrypted, and encrypted rooms are not supported yet: nothing that you say "
+        "or call here reaches the phone, so I leave. The next call or text makes a new room"
+    )
+    if number.is_anonymous or number.is_group:
+        return f"{words}."
+    return (
+        f"{words}; or open a chat with this contact and turn encryption off for it, or tell {bot}: "
+        f"call {number}"
+    )
+
+
 NOT_A_TEXT = "Only words, pictures, sounds, films and files can be sent to a phone."
 # Why a file is not sent; said after "Not sent: ".
 WORDS_ONLY = "texts of this line carry words only"

@@ -2,7 +2,7 @@ import pytest
 
 from bridge.call.events import EndReason
 from bridge.numbers import PhoneNumber
-from bridge.wording import call_in_ended, call_out_ended, message_refused
+from bridge.wording import call_in_ended, call_out_ended, encrypted, message_refused
 
 NUMBER = PhoneNumber("+15551234567")
 QUIET_OUT = {EndReason.HANGUP, EndReason.CANCELLED, EndReason.ANSWERED_ELSEWHERE}
@@ -44,3 +44,11 @@ def test_a_call_in_is_missed_or_quiet(reason: EndReason) -> None:
 def test_an_unlisted_refusal_of_a_text_is_told_in_the_peers_words() -> None:
     assert message_refused(499, "Odd") == "Odd"
     assert message_refused(499, "") == "the phone system said 499"
+
+
+@pytest.mark.parametrize(
+    ("number", "end"),
+    [("+15551234567", "tell @bot:x: call +15551234567"), ("", "room."), ("+1555,+1556", "room.")],
+)
+def test_an_encrypted_room_is_left_with_what_can_be_done(number: str, end: str) -> None:
+    assert encrypted(PhoneNumber(number), "@bot:x").endswith(end)
