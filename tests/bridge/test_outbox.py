@@ -250,7 +250,7 @@ async def test_a_receipt_shows_delivery(
         await until(lambda: len(world.shown()) == 2)
         assert world.matrix.sent[-1].content["delivered_to_users"] == [GHOST]
     else:
-        await asyncio.sleep(0.02)
+        await worked_off(world.texting)
         assert await states(database, "text_out") == ["sent"]
 
 
@@ -276,7 +276,7 @@ async def test_a_failed_delivery_is_told_once_with_its_reason(
     await settle(database, ["failed"])
     await world.texting.receive_hook("acme", [failed, Receipt("r1", Delivery.DELIVERED)])
     await until(world.matrix.notices)
-    await asyncio.sleep(0.02)
+    await worked_off(world.texting)
     assert world.matrix.notices() == [
         "Not delivered to +1 555-123-4567: the recipient has blocked texts."
     ]
@@ -464,10 +464,10 @@ async def test_a_text_with_pictures_to_a_group_is_told_whole(world: World) -> No
 
 async def test_a_picture_waits_for_a_homeserver_that_is_away(world: World) -> None:
     world.files.files["https://acme.example/1.jpg"] = Fetched("image/jpeg", b"jpeg")
-    world.matrix.down = True
+    world.matrix.away = True
     pictures = (Attachment("https://acme.example/1.jpg"),)
     await world.texting.receive_hook("acme", [arrival(body="", attachments=pictures)])
-    await asyncio.sleep(0.02)
+    await until(lambda: len(world.slept) >= 2)  # it has tried
     assert world.matrix.sent == []
 
 

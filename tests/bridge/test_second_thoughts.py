@@ -15,7 +15,7 @@ from bridge.portal import Portal
 from bridge.road.road import ApiAnswer, Delivery, Later, Receipt, Unsure
 from tests.bridge.fakes import FakeMatrix
 from tests.bridge.test_outbox import NUMBER, World, settle
-from tests.bridge.test_texting import ALICE, states, until
+from tests.bridge.test_texting import ALICE, states, until, worked_off
 
 REFUSED = ApiAnswer(400, body=b'{"error": "no"}')
 DOUBT = Unsure("no answer came")
@@ -88,7 +88,7 @@ async def test_the_notice_about_a_text_stands_for_it(
     await world.write(portal, "hello")
     await settle(database, ["refused"])
     await until(world.matrix.notices)
-    await asyncio.sleep(0.01)
+    await worked_off(world.texting)
     await react(world, portal, to=f"$sent{len(world.matrix.sent)}")
     await settle(database, ["again", "sent"])
 
@@ -103,7 +103,7 @@ async def test_a_reaction_that_comes_twice_sends_once(
     await react(world, portal, id="$again")
     await settle(database, ["again", "sent"])
     await react(world, portal, id="$again")
-    await asyncio.sleep(0.02)
+    await worked_off(world.texting)
     assert await states(database, "text_out") == ["again", "sent"]
     assert len(world.matrix.notices()) == 1
 
