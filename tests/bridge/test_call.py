@@ -37,7 +37,6 @@ from media.plane import (
     Failed,
     Failure,
     Flowing,
-    IceCandidate,
     OfferReady,
     Refused,
     Report,
@@ -460,8 +459,3 @@ def check(early_media: bool, steps: tuple[Step, ...], opening: Step = OFFER) -> 
     assert (call.state is State.ENDED) == (("media", "close") in flat), steps
     assert (call.reason is not None) == (call.state is State.ENDED)
     return call, script
-
-
-def test_candidate_type_is_only_a_passenger() -> None:
-    """The script's media takes what the protocol names; a change of the interface shows here."""
-    ScriptMedia(Script()).add_candidates(Side.WEBRTC, [IceCandidate("")])

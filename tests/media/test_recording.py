@@ -79,6 +79,5 @@ async def test_a_disk_that_hangs_at_the_end_is_told_and_leaves_nothing_when_it_a
     made.add([SILENCE] * 200)
     assert await made.finish(limit=0.01) == (0, "The disk is too slow.")
     answers.set()
-    (closing,) = asyncio.all_tasks() - {asyncio.current_task()}
-    await closing
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
     assert os.listdir(tmp_path) == []

@@ -109,6 +109,14 @@ def test_every_truncation_is_an_error(vector: bytes) -> None:
             Message.parse(vector[:size])
 
 
+@pytest.mark.parametrize("size", [5, 8, 0xFFFF])
+def test_an_attribute_that_claims_more_than_there_is_is_an_error(size: int) -> None:
+    body = b"\x00\x06" + size.to_bytes(2, "big") + b"abcd"
+    head = b"\x00\x01" + len(body).to_bytes(2, "big") + b"\x21\x12\xa4\x42" + bytes(12)
+    with pytest.raises(StunError):
+        Message.parse(head + body)
+
+
 def test_attributes_behind_the_integrity_do_not_count() -> None:
     message = Message(Method.BINDING, Kind.REQUEST, bytes(12), ((stun.USERNAME, "a:b"),))
     signed = message.encode(b"key", fingerprint=False)
