@@ -206,7 +206,7 @@ class DtlsTransport:
             return
         if self._state is _State.HANDSHAKE:
             others = self._without_alerts(records, now)
-            rest = self._flights.take(others, repeated=self._repeats > 1)
+            rest = self._flights.take(others)
             if not self._flights.is_doubtful:
                 self._doubt_at = None
             elif self._doubt_at is None:
@@ -229,6 +229,10 @@ class DtlsTransport:
             self._give_up_waiting(now)
             return
         if self._repeat_at is not None and self._repeat_at <= now:
+            if self._repeats == len(_REPEAT_AFTER) and (wish := self._flights.verify_request()):
+                self._connection.bio_write(wish)
+                self._shake_hands(now)
+                return
             self._outputs += self._flight
             self._plan_repeat(now)
         if self._library_at is not None and self._library_at <= now:

@@ -11,8 +11,8 @@ without keys:
 - The peer's flight is held until its certificate is there and has the fingerprint of the
   description. What came in one datagram with it goes first, and the flight of a browser is one
   datagram: who does not know the certificate cannot put a message of his own in its place.
-- A HelloVerifyRequest counts only once our hello had to be repeated. Browsers send none, and who
-  sends one sends it again.
+- A HelloVerifyRequest is held until our hello has had its time to be answered by anything better.
+  Browsers send none.
 
 What is left to a forger: a ClientHello that overtakes the peer's; and all the rest for one who
 reads along and is faster than the peer.
@@ -79,20 +79,23 @@ class Flights:
         self._is_proved = False
         self.is_doubtful = False
         self._held: deque[list[bytes]] = deque(maxlen=_HELD)
+        self._verify_request = b""
         self._written = 0
 
-    def take(self, records: Sequence[bytes], *, repeated: bool) -> bytes:
+    def take(self, records: Sequence[bytes]) -> bytes:
         """What of a datagram, and of those that were held, goes to the library now.
 
         Args:
             records: whole ones, without alerts in the clear.
-            repeated: whether our last flight was sent more than once.
         """
         at_once: list[bytes] = []
         held: list[bytes] = []
         for record in records:
-            if self._is_plausible(record, repeated):
-                (at_once if self._is_proved or _is_hello(record) else held).append(record)
+            if self._is_verify_request(record):
+                self._verify_request = record
+            elif self._is_plausible(record):
+                is_hello = _kind(record) == _CLIENT_HELLO  # nothing is there to hold it against
+                (at_once if self._is_proved or is_hello else held).append(record)
         if held:
             self._held.appendleft(held)
             if any(map(_certificates_in, held)):
@@ -100,6 +103,11 @@ class Flights:
         if self._is_proved:
             at_once += self._let_go()
         return b"".join(map(self._renumbered, at_once))
+
+    def verify_request(self) -> bytes:
+        """The server's wish for a cookie, if it has shown nothing else."""
+        request, self._verify_request = self._verify_request, b""
+        return self._renumbered(request) if request and not self._is_proved else b""
 
     def give_up(self) -> bytes:
         """All that is held: the library shall say what is wrong with it."""
@@ -111,7 +119,13 @@ class Flights:
         self._held.clear()
         return held
 
-    def _is_plausible(self, record: bytes, repeated: bool = False) -> bool:
+    def _is_verify_request(self, record: bytes) -> bool:
+        if not self._client or _kind(record) != _HELLO_VERIFY:
+            return False
+        fragments = _fragments(record)
+        return len(fragments) == 1 and fragments[0].number == 0
+
+    def _is_plausible(self, record: bytes) -> bool:
         if _epoch(record):
             return True  # the library keeps a few, and opens them when it has keys
         if record[0] == CHANGE_CIPHER_SPEC:
@@ -119,11 +133,9 @@ class Flights:
         if record[0] != HANDSHAKE:
             return False
         fragments = _fragments(record)
-        return bool(fragments) and all(self._is_due(each, repeated) for each in fragments)
+        return bool(fragments) and all(map(self._is_due, fragments))
 
-    def _is_due(self, fragment: _Fragment, repeated: bool) -> bool:
-        if fragment.kind == _HELLO_VERIFY:
-            return self._client and repeated and fragment.number == 0 and not self._is_proved
+    def _is_due(self, fragment: _Fragment) -> bool:
         if fragment.kind == _CERTIFICATE and self._certificate is not None:
             return (fragment.number, fragment.length) == self._certificate
         firsts = (0, 1) if self._first is None else (self._first,)
@@ -196,7 +208,7 @@ def _fragments(record: bytes) -> list[_Fragment]:
 
 
 def _certificates_in(record: bytes) -> list[_Fragment]:
-    if _epoch(record) or record[0] != HANDSHAKE:
+    if record[0] != HANDSHAKE or _epoch(record):
         return []
     return [each for each in _fragments(record) if each.kind == _CERTIFICATE]
 
@@ -205,7 +217,8 @@ def _epoch(record: bytes) -> int:
     return int.from_bytes(record[3:5])
 
 
-def _is_hello(record: bytes) -> bool:
-    """Whether there is nothing to hold a plausible record against."""
-    is_clear = record[0] == HANDSHAKE and not _epoch(record)
-    return is_clear and record[RECORD_HEADER] in (_CLIENT_HELLO, _HELLO_VERIFY)
+def _kind(record: bytes) -> int | None:
+    """Of the first message of a handshake record in the clear."""
+    if record[0] != HANDSHAKE or _epoch(record) or len(record) == RECORD_HEADER:
+        return None
+    return record[RECORD_HEADER]

@@ -3,6 +3,7 @@
 import hashlib
 import random
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from cryptography import x509
@@ -10,6 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from OpenSSL import SSL
 
 from media.dtls import (
     Certificate,
@@ -379,6 +381,37 @@ def test_a_large_certificate_comes_in_fragments() -> None:
     wire.run()
     assert wire.counts["server"] > 2
     assert wire.connected
+
+
+def test_a_server_that_wants_a_cookie_gets_it_when_nothing_better_came() -> None:
+    """One of OpenSSL's own, which asks for no certificate either (RFC 6347 §4.2.1)."""
+    context = SSL.Context(SSL.DTLS_SERVER_METHOD)
+    context.use_privatekey(OTHER.key)
+    context.use_certificate(OTHER.certificate)
+    context.set_tlsext_use_srtp(b"SRTP_AES128_CM_SHA1_80")
+    context.set_options(SSL.OP_COOKIE_EXCHANGE or 0)
+    context.set_cookie_generate_callback(lambda connection: b"cookie")
+    context.set_cookie_verify_callback(lambda connection, cookie: cookie == b"cookie")
+    server = SSL.Connection(context)
+    server.set_ciphertext_mtu(1200)
+    server.set_accept_state()
+    client, _ = ends()
+    client.start(0.0)
+    connected_at, now = None, 0.0
+    while connected_at is None and now < 1.0:
+        for output in client.poll():
+            if isinstance(output, DtlsConnected):
+                connected_at = now
+            elif isinstance(output, bytes):
+                server.bio_write(output)
+                with suppress(SSL.WantReadError):
+                    server.do_handshake()
+                with suppress(SSL.WantReadError):
+                    client.receive(server.bio_read(65536), now)
+        now += 0.01
+        client.handle_timer(now)
+    assert connected_at is not None
+    assert 0.4 < connected_at < 0.5
 
 
 def _large_certificate() -> Certificate:
