@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import ifaddr
 import pytest
 
-from media import local
+from media import process
 from media.ice.events import Transmit
 from media.local import LocalPlane, LocalSession
 from media.negotiate import read_webrtc
@@ -310,6 +311,19 @@ async def test_a_plane_that_does_not_run_says_so() -> None:
     await call.hang_up()
 
 
+async def test_a_machine_whose_addresses_cannot_be_told_takes_no_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_more_files() -> None:
+        raise OSError(24, "Too many open files")
+
+    async with running(host="0.0.0.0") as plane:
+        monkeypatch.setattr(ifaddr, "get_adapters", no_more_files)
+        call = Call(plane)
+        assert "addresses" in (await call.until(Failed)).text
+        await call.hang_up()
+
+
 async def test_too_few_ports_are_refused_at_the_start() -> None:
     plane = LocalPlane(listen=(HOST,), ports=(30000, 30007), workers=4)
     with pytest.raises(OSError, match="need more media ports"):
@@ -337,12 +351,12 @@ async def test_a_plane_of_which_one_worker_cannot_start_leaves_no_other(
 
 
 async def test_a_worker_that_hangs_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_PING_INTERVAL", 0.4)
+    monkeypatch.setattr(process, "_PING_INTERVAL", 0.4)
     async with running() as plane:
         call = Call(plane)
         (pid,) = pids(plane)
         os.kill(pid, signal.SIGSTOP)
-        monkeypatch.setattr(local, "STOP_LIMIT", 0.2)
+        monkeypatch.setattr(process, "STOP_LIMIT", 0.2)
         assert (await call.until(Failed)).failure is Failure.ENGINE
         await call.hang_up()
         await _replaced(plane, 1)
