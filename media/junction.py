@@ -495,6 +495,7 @@ class Junction:
             frames_late=heard.frames_late,
             delay_ms=round(heard.delay_ms, 1),
             round_trip_ms=_milliseconds(strand.reporter.round_trip),
+            hears=strand.watch.hears if strand.has_path else False,
             far_packets_lost=strand.reporter.far_packets_lost,
             far_jitter_ms=_milliseconds(strand.reporter.far_jitter),
             thin=strand.thin,

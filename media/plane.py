@@ -132,6 +132,7 @@ class SideReport:
     frames_late: int = 0  # had not come in time; the sound was stretched
     delay_ms: float = 0.0  # of the playout buffer, at the end
     round_trip_ms: float | None = None  # between us and the end, by RTCP; None: it told nothing
+    hears: bool | None = None  # whether ours arrived, by its last report; None: it cannot be known
     far_packets_lost: int | None = None  # of ours, as the end says
     far_jitter_ms: float | None = None  # of ours, as the end says
     thin: bool = False  # whether the end was sent 12 kbit/s in packets of 60 ms at any time

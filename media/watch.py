@@ -4,6 +4,8 @@ Inward there is silence when nothing authentic has come, audio or RTCP, for long
 that is alive stays quiet: seconds. Muted browsers send on, at least a few packets a second. Some
 PBXs do not: they suppress silence, with comfort noise (RFC 3389) or without. Who is seen to pause
 so, with sequence numbers that go on where they were, is given the time of three RTCP intervals.
+Others pause only when somebody behind them holds, and say nothing of it, not even in signalling;
+their reports go on. Who has sent reports is therefore not called silent before the next is overdue.
 
 Outward the far end's reports tell (RFC 3550 §6.4.1): the highest sequence number that it received
 must follow what we sent. One that never reports sensibly is not judged by that.
@@ -15,6 +17,9 @@ from media.rtp import RtpPacket
 
 UNHEARD: Final = 3.5  # seconds; looked at twice a second, it is noticed within four
 _UNHEARD_PAUSING: Final = 15.0  # from who has paused before
+_LONGEST_INTERVAL: Final = 6.0  # seconds between reports that are waited for
+_FIRST_INTERVAL: Final = 5.0  # the same until it is known; RFC 3550 §6.2
+_OVERDUE: Final = 0.3  # seconds that a report may be late
 _PAUSE: Final = 1.0  # seconds without audio that are more than jitter
 _COMFORT_NOISE: Final = 13  # payload type (RFC 3551 §6)
 _BEHIND: Final = 75  # packets, a second and a half: round trip, jitter and reporting take less
@@ -40,11 +45,15 @@ class Watch:
         self._sequence = 0
         self._pauses = False
         self._reports = False  # RTCP comes
+        self._report_at = 0.0  # when the last of it came, and the seconds between the last three
+        self._intervals = (0.0, 0.0)
         self._follows = False  # its reports of us make sense
         self._sent = 0  # our next sequence number when the last of them came
 
     def restart(self, now: float) -> None:
         """Terms are new, or the side is able to send only now: begin again."""
+        if self.heard_at is None:
+            self._report_at = now
         self.heard_at = self._audio_at = now
         self.is_lost = {False: False, True: False}
         self._follows = False
@@ -77,7 +86,9 @@ class Watch:
             sequence: of our next packet.
         """
         self.heard_at = now
-        self._reports = True
+        if self._reports:
+            self._intervals = self._intervals[1], min(now - self._report_at, _LONGEST_INTERVAL)
+        self._reports, self._report_at = True, now
         if highest is not None:
             is_behind = _BEHIND < (sequence - 1 - highest) & 0xFFFF < 0x8000
         else:
@@ -88,12 +99,24 @@ class Watch:
         if self._follows:
             self.is_lost[True] = is_behind
 
+    @property
+    def hears(self) -> bool | None:
+        """Whether what we send arrives, as the far end says; None as long as it said nothing that
+        could be believed, since nothing else tells."""
+        return not self.is_lost[True] if self._follows else None
+
     def look(self, now: float) -> None:
         """See whether a side that must send has been quiet for too long."""
         limit = _UNHEARD_PAUSING if self._pauses else UNHEARD
-        is_judged = self._reports or not self._pauses
+        is_judged = self._is_overdue(now) and (self._reports or not self._pauses)
         quiet = self.heard_at is not None and now - self.heard_at > limit
         self.is_lost[False] = quiet and is_judged
+
+    def _is_overdue(self, now: float) -> bool:
+        """Whether a report should have come, if any does; who was never heard is not waited for."""
+        if not self.is_flowing:
+            return True
+        return now - self._report_at > (max(self._intervals) or _FIRST_INTERVAL) + _OVERDUE
 
     def is_silent(self, limit: float, now: float) -> bool:
         """Whether a side that must send has been quiet for so long that it must be gone."""

@@ -12,7 +12,14 @@ from media.dtmf import DIGITS, DigitReceiver, Released
 from media.local import LocalPlane
 from media.order import Order, TakeDigit
 from media.plane import AnswerReady, Connected, Digit, MediaEvent, OfferReady, SessionSettings, Side
-from sip.events import Body, DigitReceived, SessionAnswered
+from sip.events import (
+    Body,
+    DigitReceived,
+    SessionAnswered,
+    SessionConfirmed,
+    SessionOffered,
+    SessionReanswered,
+)
 from sip.session import Session
 from tests.interop.phone import Phone
 from tests.lab.ports import HOST
@@ -21,6 +28,9 @@ from tests.media.party import FRAME, Browser, Voice
 
 T = TypeVar("T")
 
+VOICE = 300.0  # Hz
+SDP = "application/sdp"
+OPUS = 111
 EVENTS = 110  # the browser's payload type of telephone-events
 
 
@@ -32,51 +42,77 @@ class Call:
 
     Attributes:
         digits: those of the PBX, however it said them.
+        ear: of the browser.
+        media: what the plane said.
+        offers: the PBX's within the call.
     """
 
     def __init__(self, plane: LocalPlane, phone: Phone, *, by_info: bool = False) -> None:
         self.digits = ""
+        self.media: list[MediaEvent] = []
+        self.offers: list[str] = []
         self._phone, self._by_info = phone, by_info
-        self._events: list[MediaEvent] = []
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((HOST, 0))
         self._socket.setblocking(False)
         self._browser = Browser(
             offers=True, address=self._socket.getsockname(), now=time.monotonic()
         )
-        self._voice = Voice("opus", 111, 300.0)
+        self.ear = self._browser.ear
+        self._voice = Voice("opus", OPUS, VOICE)
         settings = SessionSettings(codecs=("pcmu",), digits_in_media=not by_info)
-        self._media = plane.open(settings, self._hear)
+        self._plane_session = plane.open(settings, self._hear)
         self._session: Session | None = None
+        self._asked = False  # for our offer, which is answered in the ACK
         self._said = phone.mark
         self._task: asyncio.Task[None] | None = None
 
     def _hear(self, event: MediaEvent) -> None:
-        self._events.append(event)
+        self.media.append(event)
         if isinstance(event, Digit) and event.side is Side.SDES:
             self.digits += event.digit
         elif isinstance(event, Digit) and self._by_info and self._session is not None:
             self._phone.do(self._session.send_digit, event.digit, event.duration_ms)
+        elif isinstance(event, AnswerReady | OfferReady) and event.side is Side.SDES:
+            self._describe(event)
+        elif isinstance(event, OfferReady):
+            answer = self._browser.answer(event.sdp, time.monotonic())
+            self._plane_session.answer(Side.WEBRTC, answer)
+
+    def _describe(self, event: AnswerReady | OfferReady) -> None:
+        """Our description within the call: an answer, or an offer that the PBX asked for or not."""
+        session, body = self._session, Body(SDP, event.sdp.encode())
+        if session is None:
+            return  # the first one, which `dial` waits for
+        if isinstance(event, AnswerReady) or self._asked:
+            self._asked = False
+            self._phone.do(session.accept_offer, body)
+        else:
+            self._phone.do(session.reoffer, body)
 
     async def until(self, kind: type[T]) -> T:
         """The first event of a kind."""
 
         def found() -> list[T]:
-            return [event for event in self._events if isinstance(event, kind)]
+            return [event for event in self.media if isinstance(event, kind)]
 
         return (await eventually(found, within=10, every=0.01, what=kind.__name__))[0]
 
+    def move(self, address: str) -> None:
+        """Our machine has this address instead of the one before."""
+        self._plane_session.move((address,), address)
+
     def perform(self, order: Order) -> None:
-        self._media.perform(order)
+        self._plane_session.perform(order)
 
     async def dial(self, user: str) -> None:
-        self._media.offer(Side.WEBRTC, self._browser.offer())
+        self._plane_session.offer(Side.WEBRTC, self._browser.offer())
         offer = await self.until(OfferReady)
-        session = self._phone.dial(user, Body("application/sdp", offer.sdp.encode()))
+        session = self._phone.dial(user, Body(SDP, offer.sdp.encode()))
         answered = await self._phone.expect(SessionAnswered, lambda e: e.session is session)
         assert answered.answer is not None
         self._session = session
-        self._media.answer(Side.SDES, answered.answer.data.decode())
+        self._plane_session.answer(Side.SDES, answered.answer.data.decode())
         answer = await self.until(AnswerReady)
         self._browser.accept(answer.sdp, time.monotonic())
         self._task = asyncio.create_task(self._live())
@@ -94,12 +130,40 @@ class Call:
                     self._browser.receive(data, source, now)
             self._browser.end.handle_timer(now)
             self._say(self._voice.next())
-            for info in self._phone.all(DigitReceived, since=self._said):
-                order = TakeDigit(Side.SDES, info.digit, info.duration_ms)
-                self._media.perform(order)
-            self._said = self._phone.mark
+            self._follow()
             due += FRAME
             await asyncio.sleep(max(0.0, due - loop.time()))
+
+    def _follow(self) -> None:
+        """Hand on what the PBX said since the last time."""
+        for event in self._phone.events[self._said :]:
+            if getattr(event, "session", None) is not self._session:
+                continue
+            match event:
+                case DigitReceived(digit=digit, duration_ms=duration):
+                    self._plane_session.perform(TakeDigit(Side.SDES, digit, duration))
+                case SessionOffered(offer=None):
+                    self._asked = True
+                    self._plane_session.ask(Side.SDES)
+                case SessionOffered(offer=Body(data=data)):
+                    self.offers.append(data.decode())
+                    self._plane_session.offer(Side.SDES, data.decode())
+                case (
+                    SessionConfirmed(body=Body(data=data))
+                    | SessionReanswered(answer=Body(data=data))
+                ):
+                    self._plane_session.answer(Side.SDES, data.decode())
+        self._said = self._phone.mark
+
+    async def hears(self, frequency: float, *, within: float = 5.0) -> None:
+        """Wait until the browser hears nothing but this tone for half a second."""
+
+        def is_heard() -> bool:
+            enough = len(self.ear.of(OPUS)) >= 30
+            return enough and abs(self.ear.frequency("opus", OPUS) - frequency) < 2
+
+        self.ear.packets.clear()
+        await eventually(is_heard, within=within, every=0.1, what=f"{frequency:.0f} Hz")
 
     def _say(self, packet: bytes) -> None:
         for sent in [*self._browser.say(packet, time.monotonic()), *self._browser.poll()]:
@@ -126,5 +190,5 @@ class Call:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        self._media.close()
+        self._plane_session.close()
         self._socket.close()

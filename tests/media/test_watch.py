@@ -199,3 +199,67 @@ def test_reports_that_stay_behind_or_leave_us_out_tell_of_loss() -> None:
     assert not watch.is_lost[True]
     watch.report(None, 400, 11.0)
     assert watch.is_lost[True]
+
+
+def test_whether_a_side_hears_is_not_known_until_it_says_so() -> None:
+    watch = Watch()
+    watch.restart(0.0)
+    now = speaking(watch, 0, 500, 0.0)
+    assert watch.hears is None  # that it speaks says nothing
+    watch.report(None, 500, now)
+    assert watch.hears is None
+    hears: list[bool | None] = []
+    for sequence in (500, 750):
+        watch.report(498, sequence, now)
+        hears.append(watch.hears)
+    watch.restart(now)
+    assert [*hears, watch.hears] == [True, False, None]
+
+
+def test_a_record_says_unknown_where_no_reports_come() -> None:
+    lab = make()
+    lab.call_out()
+    lab.run(0.5)
+    lab.talk(8.0, browser="pcmu")
+    assert lab.session._report().sdes.hears is None
+    lab.reports_every = 1.0
+    lab.talk(4.0)
+    assert lab.session._report().sdes.hears is True
+    assert lab.session._report().webrtc.hears is True
+
+
+def reporting(watch: Watch, every: float, until: float, now: float) -> list[float]:
+    """When it is lost, looked at twice a second, while reports come and nothing else."""
+    lost, due = [], now + every
+    while now < until:
+        now += 0.5
+        if now >= due:
+            due += every
+            watch.report(None, 0, now)
+        watch.look(now)
+        if watch.is_lost[False]:
+            lost.append(now)
+    return lost
+
+
+@pytest.mark.parametrize("every", [1.0, 2.5, 5.0])
+def test_a_phone_system_that_is_silent_and_reports_is_there(every: float) -> None:
+    """Asterisk, when a phone behind it holds and there is no music: no hold is signalled to us."""
+    watch = Watch()
+    watch.restart(0.0)
+    for turn in range(3):
+        now = speaking(watch, 50 * turn, 50, every * turn)
+        watch.report(None, 0, every * (turn + 1))
+    assert reporting(watch, every, now + 60, 3 * every) == []
+
+
+@pytest.mark.parametrize("after", [0.0, 1.0, 2.5, 4.5])
+def test_one_that_reports_every_five_seconds_is_missed_within_six(after: float) -> None:
+    """And within five, unless the path is lost right behind a report."""
+    watch = Watch()
+    watch.restart(0.0)
+    for turn in range(3):
+        watch.report(None, 0, 5.0 * turn)
+    now = speaking(watch, 0, round(after / FRAME), 10.0)
+    (first, *_) = reporting(watch, 1000.0, now + 20, 10.0 + after)
+    assert first - now <= (6.0 if after < 1 else 5.0)

@@ -1,4 +1,4 @@
-"""A real browser whose phone changes its network, twice in a call: the call is held while
+"""A real browser whose phone changes its network, six times in a call: the call is held while
 there is none, and heard again soon after there is another. It calls an echo, so what comes back has
 passed both ways.
 """
@@ -14,9 +14,9 @@ from tests.lab.browser import TONE, BrowserCall, Phone
 from tests.lab.lab import Lab, number
 from tests.network.conftest import Network
 
-# Seconds without any network: until everybody has given up the old path, and so short that the
-# browser's own restart comes just when ours succeeds.
-AWAY = 12.0, 5.8
+# Seconds without any network: so short that the browser's own restart comes just when ours
+# succeeds, until everybody has given up the old path, and between.
+AWAY = 5.8, 7.0, 9.3, 6.4, 12.0, 8.1
 BACK_WITHIN = 4.0  # two of them until Chromium sees that it has an address
 
 
@@ -53,8 +53,9 @@ async def place(lab: Lab, phone: Phone, direction: str) -> BrowserCall:
     return call
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("direction", ["out", "in"])
-async def test_a_phone_that_changes_its_network_twice_keeps_its_call(
+async def test_a_phone_that_changes_its_network_keeps_its_call(
     direction: str, lab: Lab, phone: Phone, network: Network
 ) -> None:
     pbx: Asterisk = lab.pbx
@@ -74,7 +75,7 @@ async def test_a_phone_that_changes_its_network_twice_keeps_its_call(
         took.append(await echoed(call, within=25))
         await asyncio.sleep(3)
     said = ", ".join(await negotiations(phone, since))
-    times = " and ".join(f"{seconds:.1f} s" for seconds in took)
+    times = ", ".join(f"{seconds:.1f} s" for seconds in took)
     sys.stdout.write(f"\ncall {direction}: heard {times} after each new network ({said})\n")
     await call.hang_up()
     await pbx.quiet()
