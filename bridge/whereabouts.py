@@ -3,9 +3,12 @@ IPv6 prefix. The kernel tells no connection and no socket; packets vanish, and a
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from media.address import local_addresses
+
+log = logging.getLogger(__name__)
 
 _INTERVAL = 1.0  # seconds between two looks, of 0.7 ms each
 _EVERYTHING = ("0.0.0.0",)
@@ -22,11 +25,16 @@ async def watch(
     look: Callable[[], frozenset[str]] = addresses_now,
     interval: float = _INTERVAL,
 ) -> None:
-    """Call `changed` whenever the addresses are others than before; never returns."""
+    """Call `changed` whenever the addresses are others than before; never returns. A look that
+    fails, as with too many open files, is followed by the next."""
     known = look()
     while True:
         await asyncio.sleep(interval)
-        found = look()
+        try:
+            found = look()
+        except OSError as error:
+            log.warning("the machine's addresses cannot be told: %s", error)
+            continue
         if found != known:
             known = found
             changed()

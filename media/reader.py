@@ -3,7 +3,7 @@
 from media.codec import CodecError, Decoder, decoder
 from media.tape import Piece
 
-_MOST_CONCEALED = 3  # missing pieces in a row
+MOST_CONCEALED = 3  # missing pieces in a row; beyond, it is silence
 
 
 class Reader:
@@ -23,7 +23,7 @@ class Reader:
         self.held = bytearray()
         self.is_broken = False
         self._decoder: Decoder = decoder(codec, rate)
-        self._missing = _MOST_CONCEALED  # nothing to conceal yet
+        self._missing = MOST_CONCEALED  # nothing to conceal yet
 
     def read(self, piece: Piece) -> bytes:
         """The sound of a piece, as long as it says."""
@@ -38,6 +38,6 @@ class Reader:
             self._missing = 0
             return pcm
         self._missing += 1
-        if self._missing > _MOST_CONCEALED:
+        if self._missing > MOST_CONCEALED:
             return bytes(2 * samples)
         return self._decoder.conceal(samples)

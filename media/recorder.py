@@ -13,7 +13,7 @@ from media.format import Format
 from media.meter import Loudness, slots
 from media.order import RecordEnd
 from media.plane import Side
-from media.reader import Reader
+from media.reader import MOST_CONCEALED, Reader
 from media.rtp import RtpPacket
 from media.tape import DELAY, Piece, Tape
 from media.waveform import Waveform
@@ -22,7 +22,6 @@ BITRATE = 24_000  # bit/s, of what is encoded here
 SILENCE = bytes((0xF8, 0xFF, 0xFE))  # 20 ms of it, for any Opus decoder
 _SLOT = 0.020
 _LEVEL_RATE = 8000
-_MOST_CONCEALED = 3  # missing pieces in a row; beyond, it is silence
 _EMPTY_20_MS = ((9, 12), (15, 16), (31, 32))  # 20 ms configurations of SILK, hybrid and CELT
 
 
@@ -77,7 +76,7 @@ class Recorder:
             tape.push(packet, form, now)
 
     def tick(self, now: float) -> None:
-        """To be called every 20 ms or so."""
+        """To be called now and then: take what has become due."""
         if self.end is not None:
             return
         pieces = {side: tape.pull(now) for side, tape in self._tapes.items()}
@@ -116,7 +115,7 @@ class Recorder:
             self._put(piece.payload, piece.seconds)
         else:
             self._missing += 1
-            lost = self._missing <= _MOST_CONCEALED
+            lost = self._missing <= MOST_CONCEALED
             for _ in range(max(1, round(piece.seconds / _SLOT))):
                 self._put(_empty(self._toc) if lost else SILENCE, _SLOT)
 
