@@ -37,6 +37,7 @@ from bridge.db.patience import persist
 from bridge.db.texts import AGAIN, OutgoingText, OutgoingTexts
 from bridge.ghost import Ghosts
 from bridge.matrix.client import MatrixClient
+from bridge.matrix.events import parse_text
 from bridge.matrix.file import RoomFile
 from bridge.matrix.homeserver import MatrixError, MatrixUnavailable
 from bridge.numbers import PhoneNumber
@@ -166,6 +167,23 @@ class Outbox:
     async def find(self, event_id: str) -> OutgoingText | None:
         """The last departure of the text that an event is, or that a notice of ours is about."""
         return await self._texts.latest(self._notices_about.get(event_id, event_id))
+
+    async def look_up(self, room_id: str, event_id: str) -> OutgoingText | None:
+        """The same, with notices of earlier runs, which the homeserver is asked for."""
+        written = await self.find(event_id)
+        if written is not None:
+            return written
+        portal = self._portals.by_room(room_id)
+        reader = self._matrix.bot_id if portal is None else self._ghosts.speaker(portal.number)
+        try:
+            notice = await self._matrix.event(room_id, event_id, user=reader)
+        except MatrixError as error:
+            log.info("what an answer is about could not be read: %s", error)
+            return None
+        said = None if notice is None else parse_text(notice)
+        if notice is None or notice.sender != reader or said is None or said.replies_to is None:
+            return None
+        return await self.find(said.replies_to)
 
     async def is_departure(self, event_id: str) -> bool:
         """Whether this event has made a text leave."""

@@ -294,7 +294,7 @@ class Texting:
         if _bare(reaction.key) not in RETRY_SIGNS:
             await self._send_reaction(event, reaction)
             return
-        written = await self._outbox.find(reaction.to)
+        written = await self._outbox.look_up(event.room_id, reaction.to)
         if written is not None and written.room_id == event.room_id:
             await self._outbox.retry(written, event.sender, asked_by=event.event_id)
 
@@ -330,7 +330,7 @@ class Texting:
                 return None
             written = await self._outbox.find_failed(room_id)
         else:
-            written = await self._outbox.find(message_id)
+            written = await self._outbox.look_up(room_id, message_id)
         if written is None or written.room_id != room_id:
             return wording.NOTHING_TO_RETRY
         await self._outbox.retry(written, user, asked_by=asked_by)

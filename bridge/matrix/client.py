@@ -390,6 +390,18 @@ class MatrixClient:
                 return None
             raise
 
+    async def event(self, room_id: str, event_id: str, *, user: str) -> RoomEvent | None:
+        """One event as `user` may see it; None where there is none, or it cannot be read."""
+        path = f"{_CLIENT}/rooms/{_quoted(room_id)}/event/{_quoted(event_id)}"
+        try:
+            raw = await self._homeserver.request("read event", "GET", path, user=user)
+        except MatrixRefused as refusal:
+            if refusal.errcode == "M_NOT_FOUND":
+                return None
+            raise
+        received_at, now_ms = time.monotonic(), time.time_ns() // 1_000_000
+        return parse_event(raw, received_at=received_at, now_ms=now_ms, room_id=room_id)
+
     async def history(
         self, room_id: str, *, user: str, start: str | None = None, limit: int = 50
     ) -> Page:

@@ -447,6 +447,16 @@ class FakeMatrix:
             self.sent.append(Sent(room_id, sender, type, dict(content), txn_id))
         return f"$sent{len(self.sent)}"
 
+    async def event(self, room_id: str, event_id: str, *, user: str) -> RoomEvent | None:
+        """One that was sent and not taken from the list by the test."""
+        await self._reach()
+        number = event_id.removeprefix("$sent")
+        index = int(number) - 1 if number.isdecimal() else -1
+        if not 0 <= index < len(self.sent) or self.sent[index].room_id != room_id:
+            return None
+        sent = self.sent[index]
+        return RoomEvent(event_id, room_id, sent.sender, sent.type, sent.content)
+
     async def mark_read(self, room_id: str, event_id: str, *, user: str) -> None:
         await self._reach()
         self.read.append((room_id, event_id, user))

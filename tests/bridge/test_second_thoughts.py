@@ -13,7 +13,7 @@ from bridge.numbers import PhoneNumber
 from bridge.outbox import STATUS
 from bridge.portal import Portal
 from bridge.road.road import ApiAnswer, Delivery, Later, Receipt, Unsure
-from tests.bridge.fakes import FakeMatrix
+from tests.bridge.fakes import FakeMatrix, Sent
 from tests.bridge.test_outbox import NUMBER, World, settle
 from tests.bridge.test_texting import ALICE, states, until, worked_off
 
@@ -91,6 +91,32 @@ async def test_the_notice_about_a_text_stands_for_it(
     await worked_off(world.texting)
     await react(world, portal, to=f"$sent{len(world.matrix.sent)}")
     await settle(database, ["again", "sent"])
+
+
+async def test_the_notice_of_an_earlier_run_stands_for_its_text(
+    world: World, portal: Portal, database: Database
+) -> None:
+    """By a reaction, and by !retry as a reply to it; what others have said does not."""
+    world.provider.answers = [REFUSED, REFUSED]
+    await world.write(portal, "hello")
+    await settle(database, ["refused"])
+    await until(world.matrix.notices)
+    notice = f"$sent{len(world.matrix.sent)}"
+    await worked_off(world.texting)
+    again = World(database, world.matrix)
+    again.provider.answers = [REFUSED]
+    await again.portals.load()
+    foreign = Sent(portal.room_id, ALICE, "m.room.message", world.matrix.sent[-1].content, "t")
+    world.matrix.sent.append(foreign)
+    for said in (f"$sent{len(world.matrix.sent)}", "$unknown"):
+        await react(again, portal, to=said)
+    assert await states(database, "text_out") == ["refused"]
+    await react(again, portal, to=notice)
+    await settle(database, ["again", "refused"])
+    answer = await again.texting.retry(portal.room_id, notice, ALICE, asked_by="$please")
+    assert answer is None
+    await settle(database, ["again", "again", "sent"])
+    await again.texting.stop()
 
 
 async def test_a_reaction_that_comes_twice_sends_once(
