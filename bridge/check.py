@@ -146,6 +146,7 @@ async def check_homeserver(config: Config) -> list[Step]:
         except MatrixError as error:
             return [*steps, Step(False, f"token: {_explain_token(config, error)}")]
         steps.append(Step(True, f"token: the homeserver knows us as {user_id}"))
+        steps += await _check_users(client, config)
         async with _listener(config) as running:
             if isinstance(running, Step):
                 return [*steps, running]
@@ -163,6 +164,22 @@ async def check_homeserver(config: Config) -> list[Step]:
             steps.append(Step(True, text))
     finally:
         await client.close()
+    return steps
+
+
+async def _check_users(client: MatrixClient, config: Config) -> list[Step]:
+    """Complain of users that the homeserver does not know: a line of theirs rings nobody."""
+    ours = f":{config.homeserver.domain}"
+    users = dict.fromkeys(user for line in config.lines for user in line.users)
+    steps: list[Step] = []
+    for user in (user for user in users if user.endswith(ours)):
+        try:
+            is_known = await client.has_profile(user)
+        except MatrixError as error:
+            return [*steps, Step(False, f"users: {user} could not be looked for: {error}")]
+        if not is_known:
+            text = f"users: the homeserver knows no {user}. Is that spelt right? If it is, give it"
+            steps.append(Step(False, f"{text} a display name, by which it can be found"))
     return steps
 
 

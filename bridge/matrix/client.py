@@ -194,6 +194,16 @@ class MatrixClient:
             await self._name(user_id, display_name)
         _remember(self._names, user_id, display_name or "")
 
+    async def has_profile(self, user_id: str) -> bool:
+        """Whether the homeserver has a profile of a user: of nobody who does not exist, and of
+        everybody else but who has neither name nor picture."""
+        path = f"{_CLIENT}/profile/{_quoted(user_id)}"
+        try:
+            await self._homeserver.request("read profile", "GET", path)
+        except MatrixRefused as refusal:
+            return refusal.errcode != "M_NOT_FOUND"
+        return True
+
     async def _name(self, user_id: str, display_name: str) -> None:
         path = f"{_CLIENT}/profile/{_quoted(user_id)}/displayname"
         try:

@@ -164,6 +164,7 @@ class Homeserver:
 
     def __init__(self) -> None:
         self.token_known = True
+        self.user_known = True
         self.url = ""
         self.pings: list[int] = []
 
@@ -175,6 +176,10 @@ class Homeserver:
             return web.json_response(refusal, status=401)
         if request.path.endswith("/whoami"):
             return web.json_response({"user_id": "@ringback:example.org"})
+        if "/profile/" in request.path:
+            if self.user_known:
+                return web.json_response({"displayname": "Alice"})
+            return web.json_response({"errcode": "M_NOT_FOUND", "error": "no"}, status=404)
         self.pings.append(1)
         return web.json_response({"duration_ms": 5})
 
@@ -220,6 +225,15 @@ async def test_check_says_what_works(homeserver: Homeserver, tmp_path: Path) -> 
     ]
     assert "v1.17" in found[1].text
     assert "@ringback:example.org" in found[2].text
+
+
+async def test_check_complains_of_a_user_that_is_mistyped(
+    homeserver: Homeserver, tmp_path: Path
+) -> None:
+    homeserver.user_known = False
+    found = await steps(config_for(homeserver, tmp_path))
+    assert [step.ok for step in found] == [True, True, True, False, True, True]
+    assert "knows no @alice:example.org" in found[3].text
 
 
 def test_check_says_what_to_enter_at_a_provider(homeserver: Homeserver, tmp_path: Path) -> None:
