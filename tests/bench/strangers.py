@@ -24,7 +24,8 @@ from pathlib import Path
 from media.local import LocalPlane
 from media.srtp import SUITES
 from tests.lab.ports import HOST, Ports
-from tests.media.siege import ALERT, HELLO, forge, replay
+from tests.media.forged import ALERT
+from tests.media.siege import HELLO, forge, replay
 from tests.media.test_local import Call
 
 CALLS, AT_ONCE = 100, 4

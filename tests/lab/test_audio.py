@@ -23,7 +23,8 @@ from tests.lab.peer import SDP_TYPE, Peer
 from tests.lab.process import children
 from tests.lab.ringback import Ringback
 from tests.lab.speaker import Speaker
-from tests.lab.wire import Wire, besiege
+from tests.lab.wire import Datagram, Wire, besiege
+from tests.media.forged import forgeries
 
 LEVEL = -15.05
 NAMES = {"opus": "opus/48000/2", "g722": "G722/8000", "pcma": "PCMA/8000", "pcmu": "PCMU/8000"}
@@ -119,6 +120,31 @@ async def test_strangers_keep_no_browser_from_connecting(
     assert_tone(heard, TONE)
     assert_tone(pbx.recording("pcmu"), browser.TONE)
     assert stats["packetsLost"] == 0
+
+
+async def test_forged_handshake_records_keep_no_browser_from_connecting(
+    bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf
+) -> None:
+    """Under the browser's own address, with its first check and after each one that follows."""
+    forged = itertools.cycle(forgeries(3))
+    shots = 0
+
+    def shoot_on(wire: Wire, one: Datagram) -> None:
+        nonlocal shots
+        if one.is_check and one.destination in bridge.media_ports and wire.is_open:
+            for _ in range(20):
+                wire.shoot(next(forged), one.destination, one.source)
+                shots += 1
+
+    phone = await phone_of("pcmu")
+    async with Wire(bridge.media_ports, shoot_on) as wire:
+        call = await dial(bridge, phone, "1001")
+        await asyncio.sleep(3)
+        heard = await call.heard()
+        await end(call, pbx)
+    assert shots > 100 or not wire.is_open
+    assert_tone(heard, TONE)
+    assert_tone(pbx.recording("pcmu"), browser.TONE)
 
 
 async def test_forged_replayed_and_broken_packets_change_nothing_of_a_call(

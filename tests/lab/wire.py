@@ -8,6 +8,7 @@ import asyncio
 import random
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -33,18 +34,28 @@ class Datagram:
         """RTP, RTCP or DTLS, and not STUN."""
         return bool(self.data) and self.data[0] > 19
 
+    @property
+    def is_check(self) -> bool:
+        """STUN."""
+        return bool(self.data) and self.data[0] < 4
+
 
 class Wire:
     """Datagrams from and to some ports of the loopback, while the context lasts.
+
+    Args:
+        on_datagram: told of each.
 
     Attributes:
         is_open: whether we may look and forge.
     """
 
-    def __init__(self, ports: range) -> None:
+    def __init__(
+        self, ports: range, on_datagram: Callable[["Wire", Datagram], None] | None = None
+    ) -> None:
         self.passed: list[Datagram] = []
+        self._on_datagram = on_datagram
         self._ports = ports
-        self._mute: set[bytes] = set()
         self._own = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(8)]
         try:
             self._ear = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(_ALL_IPV4))
@@ -87,6 +98,8 @@ class Wire:
             source, destination = struct.unpack_from("!HH", packet, head)
             if source in self._ports or destination in self._ports:
                 self.passed.append(Datagram(source, destination, packet[head + 8 :]))
+                if self._on_datagram is not None:
+                    self._on_datagram(self, self.passed[-1])
 
     def shoot(self, data: bytes, port: int, source: int | None = None) -> None:
         """Send to a port, under somebody's name or from a port of our own."""

@@ -24,6 +24,7 @@ from media.rtp import build
 from media.sdes import SdesEnd
 from media.srtp import Srtp
 from media.webrtc import LocalSocket
+from tests.media.forged import ALERT, forgeries
 from tests.media.session_lab import BRIDGE, BROWSER, PBX, Lab
 
 _PAUSE = 0.0001  # seconds between two forgeries
@@ -31,7 +32,6 @@ _PBX_CONTROL = (PBX[0], PBX[1] + 1)
 FIRST_SEQUENCE = 100  # of a `Voice`
 _MARK = b"\xd5" * 160  # what nobody who may speak says
 HELLO = bytes.fromhex("16fefd0000000000000000 0040 0100003400000000 00000034fefd") + bytes(50)
-ALERT = bytes.fromhex("15fefd00000000000000000002 0228")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class _Call:
         self.theirs = self.lab.browser.end.credentials
         self.destinations: set[tuple[str, int]] = set()
         self.chance = random.Random(7)
+        self._records = [HELLO, ALERT, *forgeries(7)]
 
     def shoot(self, data: bytes, source: tuple[str, int], port: int) -> None:
         session = self.lab.session
@@ -109,7 +110,7 @@ class _Call:
         )
 
     def dtls(self) -> bytes:
-        return self.chance.choice((HELLO, ALERT))
+        return self.chance.choice(self._records)
 
     def rubbish(self) -> bytes:
         return self.chance.randbytes(self.chance.choice((1, 12, 60, 300)))
