@@ -199,7 +199,7 @@ class Ringback:
 
     def _readdress(self) -> None:
         """The machine's addresses changed: lines come back from the new one, and calls follow."""
-        log.warning("this machine's addresses changed; calls and lines follow")
+        log.info("this machine's addresses changed; calls and lines follow")
         for client in self._trunks.values():
             client.readdress()
         self._plane.readdress()

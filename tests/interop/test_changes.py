@@ -16,6 +16,7 @@ from tests.interop.conftest import Phones
 from tests.interop.kamailio import Kamailio
 from tests.interop.media_call import VOICE, Call
 from tests.interop.phone import Phone
+from tests.interop.rtp import Rtp
 from tests.lab import asterisk, baresip
 from tests.lab.asterisk import Asterisk
 from tests.lab.baresip import Baresip
@@ -155,3 +156,36 @@ async def test_our_own_address_changes_in_the_call(
     nothing_went_wrong(call)
     await call.hang_up()
     await plane.stop()
+
+
+async def test_a_peer_that_goes_on_from_another_port_with_another_key(
+    proxy: Kamailio, phones: Phones, plane: LocalPlane
+) -> None:
+    """Its re-INVITE says so. Afterwards nothing goes to the old port, or opens with the old key."""
+    other = await phones.standing(proxy, "second")
+    call = Call(plane, await phones.standing(proxy, "first"))
+    dialling = asyncio.create_task(call.dial("second"))
+    session = await other.take(await other.rung())
+    await dialling
+    await talk(call, other)
+    before, other.rtp = other.rtp, Rtp()
+    await other.rtp.start()
+    since = other.mark
+    other.do(session.reoffer, other.rtp.description())
+    answered = await other.expect(SessionReanswered, since=since)
+    assert answered.status == 200
+    other.rtp.learn(answered.answer)
+    await talk(call, other)
+    heard = before.heard
+    await talk(call, other)
+    assert before.heard == heard
+    await asyncio.sleep(2)  # a pause is filled for a second
+    call.ear.packets.clear()
+    for _ in range(10):
+        before.say()
+        await asyncio.sleep(0.02)
+    assert not call.ear.packets
+    nothing_went_wrong(call)
+    before.stop()
+    await call.hang_up()
+    await other.ended(session)

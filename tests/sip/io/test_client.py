@@ -426,6 +426,27 @@ def test_refusals_have_words(status: int, words: str) -> None:
     assert words in refusal(status, "x")
 
 
+@pytest.mark.parametrize(("address", "stays"), [("192.0.2.1", False), ("127.0.0.1", True)])
+def test_line_from_an_address_that_is_gone_comes_back_from_another(
+    address: str, stays: bool
+) -> None:
+    """No packet says that a connection is dead whose own address is gone."""
+    network = Network()
+
+    async def play(client: TrunkClient) -> None:
+        await asyncio.sleep(100)
+        network.transports[-1]._extra["sockname"] = (address, 40001)  # type: ignore[attr-defined]
+        client.readdress()
+        await asyncio.sleep(0.1)
+        assert is_up(client) is stays
+        await asyncio.sleep(2)
+        assert is_up(client)
+
+    played(network, play)
+    assert len(network.attempts) == (1 if stays else 2)
+    assert network.line == [(0.0, "TrunkUp")]
+
+
 async def test_a_line_stands_on_an_address_as_long_as_the_machine_has_it() -> None:
     assert _is_ours(("127.0.0.1", 5061))
     assert _is_ours(("::1", 5061, 0, 0)) or not socket.has_ipv6
