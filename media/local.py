@@ -15,7 +15,9 @@ import os
 import socket
 from collections import deque
 from collections.abc import Coroutine, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, replace
+from functools import partial
 
 from media.address import is_loopback, is_wildcard, local_addresses, trunk_address
 from media.control import (
@@ -58,6 +60,7 @@ log = logging.getLogger(__name__)
 PORTS = (40000, 40999)
 _RESOLVE_LIMIT = 0.8  # seconds; descriptions wait for a second in all
 _MOST_SERVERS = 4
+_RESOLVERS = 4  # threads: a name that nobody answers for holds one up for half a minute
 
 
 class LocalPlane:
@@ -86,6 +89,7 @@ class LocalPlane:
         self._count = workers or os.cpu_count() or 1
         self._numbers = itertools.count(1)
         self._resolving: set[asyncio.Task[None]] = set()
+        self._resolvers = ThreadPoolExecutor(_RESOLVERS, "resolve")  # files have other threads
         self._writing: set[asyncio.Task[None]] = set()  # files of sessions that have ended
 
     async def start(self) -> None:
@@ -110,6 +114,7 @@ class LocalPlane:
         """Close every session, then the workers. Nothing hangs: what takes too long is killed."""
         for task in self._resolving:
             task.cancel()
+        self._resolvers.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(*(slot.stop() for slot in self._slots))
         if self._writing:
             await asyncio.wait(self._writing, timeout=FILE_LIMIT)
@@ -178,7 +183,8 @@ class LocalPlane:
     async def _send_servers(
         self, session: "LocalSession", ice_servers: Sequence[IceServer]
     ) -> None:
-        resolved = await asyncio.gather(*(_resolve(s) for s in _parse_servers(ice_servers)))
+        servers = _parse_servers(ice_servers)
+        resolved = await asyncio.gather(*(_resolve(s, self._resolvers) for s in servers))
         session.tell("servers", servers=[r for r in resolved if r is not None])
 
 
@@ -193,14 +199,14 @@ def _parse_servers(ice_servers: Sequence[IceServer]) -> list[Server]:
     return servers[:_MOST_SERVERS]
 
 
-async def _resolve(server: Server) -> Message | None:
+async def _resolve(server: Server, threads: Executor) -> Message | None:
     kind = socket.SOCK_DGRAM if server.transport == "udp" else socket.SOCK_STREAM
-    loop = asyncio.get_running_loop()
+    look_up = partial(socket.getaddrinfo, server.host, server.port, type=kind)
     try:
         async with asyncio.timeout(_RESOLVE_LIMIT):
-            found = await loop.getaddrinfo(server.host, server.port, type=kind)
+            found = await asyncio.get_running_loop().run_in_executor(threads, look_up)
     except (OSError, TimeoutError, UnicodeError) as error:
-        log.warning("ICE server %s cannot be resolved: %s", server.host, error or "timeout")
+        log.warning("ICE server %s cannot be resolved: %s", server.host, str(error) or "timeout")
         return None
     # IPv4 first: where there is a relay at all, it is there.
     address = sorted(found, key=lambda info: info[0] != socket.AF_INET)[0][4][0]

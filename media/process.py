@@ -181,7 +181,7 @@ class Worker:
                 message = await worker._read_first()
         except (TimeoutError, ControlError) as error:
             await worker._end()
-            raise OSError(f"media worker did not come up: {error or 'timeout'}") from None
+            raise OSError(f"media worker did not come up: {str(error) or 'timeout'}") from None
         except asyncio.CancelledError:  # the plane stops
             writer.close()
             worker._kill()

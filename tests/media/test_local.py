@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -371,6 +372,26 @@ async def test_servers_that_cannot_be_used_do_not_keep_a_call() -> None:
         offer = await call.until(OfferReady)
         assert offer.side is Side.WEBRTC
         await call.hang_up()
+
+
+async def test_names_that_nobody_answers_for_keep_no_other_work_waiting(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Files are read and written by threads too, of which there are few."""
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(20) and [])
+    names = tuple(f"turn:{i}.test" for i in range(4))
+    try:
+        async with running() as plane:
+            for _ in range(10):
+                plane.open(SessionSettings(ice_servers=(IceServer(names),)), lambda event: None)
+            await asyncio.sleep(0.05)  # each begins to look up its names
+            async with asyncio.timeout(5):
+                await asyncio.to_thread(int)
+                await asyncio.wait(plane._resolving)
+        assert "0.test cannot be resolved: timeout" in caplog.text
+    finally:
+        over.set()
 
 
 async def test_a_listener_that_raises_harms_nobody_else() -> None:
