@@ -32,6 +32,8 @@ _EXTENSION = re.compile(r"[0-9]{1,6}")
 _DIALLED = re.compile(r"[A-Za-z0-9*#][A-Za-z0-9*#._+-]{0,63}")
 # Marks that people write into numbers. Letters are not turned into digits: a PBX has names.
 _MARKS = re.compile(r"[\s().\-/\u00a0\u2010-\u2015]+")
+# Italy and San Marino, whose numbers begin with their 0 from everywhere.
+_ZERO_STAYS = ("+39", "+378")
 _SCHEME = re.compile(r"(?:tel|sips?):", re.IGNORECASE)
 _MAX_NAME = 64
 # Between the members of a group; nothing that can be dialled holds one.
@@ -114,8 +116,12 @@ def parse_dialled(text: str, region: str | None) -> PhoneNumber:
     Raises:
         NotANumber: nothing that can be dialled, in words for a person.
     """
-    text = unicodedata.normalize("NFKC", text).strip()  # full-width digits and the like
+    text = unicodedata.normalize("NFKC", text)  # full-width digits and the like
+    # Address books copy marks of writing direction along.
+    text = "".join(one for one in text if unicodedata.category(one) != "Cf").strip()
     text = _SCHEME.sub("", text, count=1).partition("@")[0].partition(";")[0]
+    if text.startswith("+") and not text.startswith(_ZERO_STAYS):
+        text = text.replace("(0)", "")  # the 0 of who dials from within the country
     bare = _MARKS.sub("", text)
     if bare.startswith("+"):
         if _E164.fullmatch(bare) is None:
