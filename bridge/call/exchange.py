@@ -70,6 +70,7 @@ records = logging.getLogger("bridge.call.record")
 MAX_CALLS = 200  # a bound for us; what a trunk carries, the trunk says
 RING_LIMIT = 60.0  # seconds that a user's own call may ring; clients give up then as well
 ANSWER_MARGIN = 1.0  # we end a ringing call this long before the client does: ours says why
+ALL_LIMIT = 1.5  # for the rooms of all who are called; then those that are there ring alone
 FIND_LIMIT = 3.5  # for the rooms of those who are called: the caller hears nothing until then
 BRIEF_LIMIT = 3.5  # for an invite to reach the homeserver, repeats included
 TURN_LIMIT = 1.0  # for the homeserver to name its TURN servers; then those known from before
@@ -370,12 +371,16 @@ class Exchange:
             asyncio.create_task(self._portals.open(line, number, user, _name_in(live, number)))
             for user, number in live.rooms.items()
         ]
+        portals: list[Portal] = []
         try:
-            done, _ = await asyncio.wait(opening, timeout=FIND_LIMIT)
+            for limit in (ALL_LIMIT, FIND_LIMIT - ALL_LIMIT):
+                done, _ = await asyncio.wait(opening, timeout=limit)
+                found = [task for task in opening if task in done and not task.exception()]
+                if portals := [task.result() for task in found]:
+                    break
         finally:
             for task in opening:
                 task.cancel()  # a room is made all the same, for the next call
-        portals = [task.result() for task in opening if task in done and not task.exception()]
         if not portals:
             errors = (error for task in done if (error := task.exception()) is not None)
             raise next(errors, TimeoutError())

@@ -843,7 +843,7 @@ async def test_a_user_whose_room_cannot_be_made_in_time_keeps_nobody_from_ringin
 
         w.matrix.create_room = create_room  # type: ignore[method-assign] # slow for this test
         session = await ring(w)
-        await asyncio.sleep(5.0)
+        await asyncio.sleep(2.0)
         (invite,) = w.call_events()
         assert invite.room_id == "!alices:example.org"
         await _answer(w, invite)
