@@ -274,6 +274,12 @@ class Junction:
         except RtpError:
             strand.malformed += 1
             return False
+        self._take_audio(strand, other, packet, now)
+        return False
+
+    def _take_audio(self, strand: _Strand, other: _Strand, packet: RtpPacket, now: float) -> None:
+        """A packet that takes the long way, from one side toward the other."""
+        side, outward = strand.side, other.outward
         reporter = strand.reporter
         if (source := strand.sources.get(packet.payload_type)) is not None:
             reporter.clock_rate = source.clock_rate
@@ -301,7 +307,6 @@ class Junction:
                 other.tick_at = now + TICK + _LEAD
         if self._attendant.is_listening:
             self._attendant.hear(side, packet, now)
-        return False
 
     def _follow(self, strand: _Strand, lane: Relay, plain: bytes, now: float) -> bytes | None:
         """The short way of a packet that is only passed on: no object is made of it. None: it has
