@@ -22,6 +22,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 from typing import Final, Self
 
 from cryptography import x509
@@ -169,6 +170,7 @@ class DtlsTransport:
         self._client = client
         self._algorithm, self._wanted = _strongest(fingerprints)
         self._mismatch = False
+        self._is_peers = partial(_is_one_of, self._algorithm, self._wanted)
         self._flights = Flights(client=client, is_peers=self._is_peers)
         self._state = _State.NEW
         self._connection = SSL.Connection(certificate.context(client=client))
@@ -276,9 +278,6 @@ class DtlsTransport:
 
     def _matches(self, certificate: x509.Certificate) -> bool:
         return self._is_peers(certificate.public_bytes(Encoding.DER))
-
-    def _is_peers(self, der: bytes) -> bool:
-        return hashlib.new(self._algorithm, der).digest() in self._wanted
 
     def _without_alerts(self, records: Sequence[bytes], now: float) -> list[bytes]:
         """All but alerts in the clear, which are put aside; see the module's head. Whoever sends
@@ -409,6 +408,10 @@ def _verify(
     if transport is None:
         return False
     return depth != 0 or bool(transport.judge(certificate.to_cryptography()))
+
+
+def _is_one_of(algorithm: str, digests: frozenset[bytes], der: bytes) -> bool:
+    return hashlib.new(algorithm, der).digest() in digests
 
 
 def _strongest(fingerprints: Sequence[tuple[str, str]]) -> tuple[str, frozenset[bytes]]:

@@ -1,7 +1,9 @@
 """DTLS-SRTP between two ends of ours, on a wire that loses, repeats and is shot at."""
 
+import gc
 import hashlib
 import random
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -443,6 +445,21 @@ def test_what_comes_before_start_is_dropped() -> None:
     wire.now = 0.1
     wire.run()
     assert wire.connected
+
+
+def test_an_association_goes_with_its_last_reference() -> None:
+    """And does not wait for the collector, with all that the library holds for it."""
+    client, server = ends()
+    wire = Wire(client, server)
+    wire.start()
+    wire.run()
+    gone = weakref.ref(client)
+    gc.disable()
+    try:
+        del client, wire
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_certificates_differ_and_have_a_fingerprint() -> None:
