@@ -6,6 +6,7 @@ bare Contact. Of what we are called by, our user name at the trunk says the leas
 registers once for many numbers, each call has it in the Request-URI.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ from sip.events import IncomingSession, MessageReceived
 from sip.identity import Verstat
 from sip.presentation import Presentation
 from sip.uri import Uri
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,21 +115,15 @@ class Routing:
         self, trunk: str, event: IncomingSession | MessageReceived
     ) -> LineSection | None:
         """The line that somebody on this trunk means."""
-        party = event.called_party
-        users = [
-            user.partition(";")[0]
-            for user in (
-                event.target.user,
-                party.uri.user if party is not None else "",
-                event.to.uri.user,
-            )
-        ]
+        users = _called_users(event)
         account = self.trunks[trunk].username if trunk in self.trunks else ""
         users.sort(key=lambda user: user == account)  # stable: else the order stays
         for user in users:
             for line in self.lines_on(trunk):
                 if user in line.called or _same_number(user, line):
                     return line
+        called = ", ".join(dict.fromkeys(_shortened(user) for user in users if user)) or "nobody"
+        log.warning("on trunk %s no line is called %s: see `called` of its lines", trunk, called)
         return None
 
     def remote(self, event: IncomingSession | MessageReceived, line: LineSection) -> Remote:
@@ -213,6 +210,18 @@ class Routing:
     def target(self, line: LineSection, number: PhoneNumber) -> Uri:
         """Where the INVITE or the MESSAGE goes."""
         return Uri(scheme="sip", user=number.text, host=self.trunks[line.trunk].domain)
+
+
+def _called_users(event: IncomingSession | MessageReceived) -> list[str]:
+    """By which names or numbers somebody means us, the surest first."""
+    party = event.called_party
+    users = (event.target.user, party.uri.user if party is not None else "", event.to.uri.user)
+    return [user.partition(";")[0] for user in users]
+
+
+def _shortened(user: str) -> str:
+    """For the log: a number by its last two digits, a name as it is."""
+    return PhoneNumber(user).short() if user.lstrip("+").isdigit() else user
 
 
 def _same_number(user: str, line: LineSection) -> bool:

@@ -50,6 +50,13 @@ def test_the_called_address_names_the_line(target: str, to: str, line: str | Non
     assert (found.name if found else None) == line
 
 
+def test_a_call_for_nobody_says_in_the_log_what_was_called(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    routing().called_line("home", incoming(FakeSession(), called="s", to="+4930123456789"))
+    assert "on trunk home no line is called s, …89: see `called`" in caplog.text
+
+
 def test_the_called_party_names_the_line_where_the_request_uri_is_our_contact() -> None:
     event = incoming(FakeSession(), called="ringback", to="x", called_party="<sip:desk@pbx>")
     found = routing().called_line("home", event)
