@@ -175,13 +175,18 @@ class Reception:
             await self._bot.answer(event.room_id, wording.BOT_CALLED, to=event.event_id)
 
     async def _run(self, event: RoomEvent, text: Text) -> str | None:
-        return await self._commands.run(
+        """Do a command once: it comes again if its answer could not be said."""
+        if event.event_id in self._seen:
+            return None
+        answer = await self._commands.run(
             event.sender,
             text.words,
             room_id=event.room_id,
             event_id=event.event_id,
             replies_to=text.replies_to,
         )
+        self._remember(event.event_id)
+        return answer
 
     async def _tell_stranger(self, room_id: str) -> None:
         """Somebody who has no line any more, told once."""

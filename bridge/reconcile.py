@@ -72,6 +72,8 @@ class Taker(Protocol):
 
     async def take(self, name: str, events: Sequence[object]) -> int: ...
 
+    async def resume(self) -> None: ...
+
 
 class Reconciliation:
     """Keeps the portals, the bot's rooms and the inbox in agreement.
@@ -157,6 +159,7 @@ class Reconciliation:
             if troubles:
                 raise troubles[0]
             await self._inbox.note_reconciled(newest)
+            await self._taker.resume()  # what could not be handled without the homeserver
             rooms = {room.room_id for room in self._rooms()}
             self._read_at = {room: at for room, at in self._read_at.items() if room in rooms}
         except (MatrixError, DatabaseAway) as error:

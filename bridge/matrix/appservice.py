@@ -37,6 +37,7 @@ from bridge.db.inbox import InboxEvent
 from bridge.db.interface import DatabaseAway
 from bridge.db.patience import persist
 from bridge.matrix.events import ReadReceipt, RoomEvent, parse_event, parse_receipts
+from bridge.matrix.homeserver import MatrixUnavailable
 from bridge.matrix.pusher import Pusher
 from bridge.matrix.registration import PROTOCOLS
 from bridge.setting import Endpoint
@@ -110,7 +111,7 @@ class Appservice:
         inbox: where events are kept until they are done.
         handler: gets each event at least once, in order within its room. When it returns the event
             is done; when it raises, the event comes again at the next start, or as soon as the
-            database is back where that was the reason.
+            database or the homeserver is back (`resume`) where that was the reason.
         settle: asked about a room before something new of it that is no call is handed on; takes
             what is missing by `take`, and says whether anything may have come so. Never raises.
         is_ours: whether a sender is the bot or a ghost. Our own events come back from the
@@ -301,7 +302,8 @@ class Appservice:
         return len(fresh)
 
     async def resume(self) -> None:
-        """Take up what the inbox has and nobody works on, after the database was away.
+        """Take up what the inbox has and nobody works on, after the database or the homeserver was
+        away.
 
         Raises:
             DatabaseAway: it is still away.
@@ -439,6 +441,8 @@ class Appservice:
                 await persist("an event", handle, sleep=self._sleep)
             done = partial(self._inbox.done, item.event_id)
             await persist("the end of an event", done, sleep=self._sleep)
+        except MatrixUnavailable as error:  # it is owed, and taken up when the homeserver is back
+            log.warning("event %s waits for the homeserver: %s", item.event_id, error)
         except Exception:  # the top of this event's task
             log.exception("event %s could not be handled", item.event_id)
             await self._note_failure(item)

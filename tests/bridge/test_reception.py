@@ -20,6 +20,7 @@ from bridge.db.portals import BotRoomTable, PortalTable
 from bridge.db.texts import IncomingTexts, OutgoingTexts
 from bridge.ghost import Ghosts
 from bridge.matrix.events import RoomEvent
+from bridge.matrix.homeserver import MatrixUnavailable
 from bridge.numbers import PhoneNumber
 from bridge.portal import Portals
 from bridge.reception import Reception
@@ -352,6 +353,27 @@ async def test_the_bot_joins_and_helps(world: World) -> None:
     for word in COMMANDS:
         assert word in answer
     assert "do not know" in (await world.tell_bot("dance") or "")
+
+
+async def test_a_command_whose_answer_could_not_be_said_is_done_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.member(BOT, "invite", room="!bot:x")
+    transferred: list[str] = []
+
+    def transfer(user: str, words: str, *, room_id: str) -> str:
+        transferred.append(words)
+        return "done"
+
+    monkeypatch.setattr(world.exchange, "transfer", transfer)
+    content = {"msgtype": "m.text", "body": "transfer +15551234567"}
+    event = world.event("m.room.message", content, room="!bot:x")
+    world.matrix.away = True
+    with pytest.raises(MatrixUnavailable):
+        await world.reception.handle(event)
+    world.matrix.away = False
+    await world.reception.handle(event)
+    assert transferred == ["+15551234567"]
 
 
 async def test_call_opens_the_portal_and_says_where(world: World) -> None:

@@ -59,6 +59,7 @@ class World:
         self.matrix = FakeMatrix()
         self.inbox = Inbox(database)
         self.taken: list[str] = []
+        self.resumed = 0
         self.pauses: list[float] = []
         self.script: list[Any] = []
         ghosts = Ghosts(matrix=self.matrix.real, table=GhostTable(database), prefix="tel_")
@@ -79,6 +80,9 @@ class World:
         fresh = await self.inbox.store(name, events, now_ms=time.time_ns() // 1_000_000)
         self.taken += [event.event_id.removeprefix("$") for event in fresh]
         return len(fresh)
+
+    async def resume(self) -> None:
+        self.resumed += 1
 
     async def push(self, *events: Mapping[str, Any]) -> None:
         """What came by a transaction."""
@@ -106,6 +110,7 @@ async def test_what_was_not_pushed_is_taken_in_the_order_in_which_it_was_said(wo
     assert world.taken == ["b", "c", "d"]
     assert await world.reconciliation.sweep()
     assert world.taken == ["b", "c", "d"]
+    assert world.resumed == 2
 
 
 async def test_a_gap_behind_which_events_were_pushed_is_found(world: World) -> None:

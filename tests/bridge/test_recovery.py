@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from bridge.bot import Bot
-from bridge.db.inbox import Inbox
+from bridge.db.inbox import MOST_ATTEMPTS, Inbox
 from bridge.db.interface import Database, DatabaseAway
 from bridge.db.portals import BotRoomTable, PortalRow, PortalTable
 from bridge.db.texts import IncomingText, IncomingTexts
 from bridge.matrix.appservice import Appservice
 from bridge.matrix.events import RoomEvent
+from bridge.matrix.homeserver import MatrixUnavailable
 from bridge.outbox import STATUS
 from bridge.portal import Portal
 from bridge.recovery import PAUSE, SETTLED, Recovery
@@ -256,6 +257,29 @@ async def pushes(faulty: FaultyDatabase) -> AsyncIterator[Pushes]:
     made = Pushes(faulty)
     yield made
     await made.appservice.stop(grace=0.2)
+
+
+async def test_what_needs_the_homeserver_is_taken_up_when_that_is_back(
+    pushes: Pushes, faulty: FaultyDatabase
+) -> None:
+    """However often it is away: it is no failure of the event's own."""
+    away = asyncio.Event()
+
+    async def act(event: RoomEvent) -> None:
+        if event.event_id == "$invite" and not away.is_set():
+            raise MatrixUnavailable("no connection")
+
+    pushes.bridge.act = act
+    await pushes.appservice.take("1", [event("invite"), event("b")])
+    await reach(faulty, "inbox", ["pending", "done"])
+    for _ in range(MOST_ATTEMPTS):
+        await pushes.appservice.resume()
+        await until(lambda: not pushes.appservice._rooms)
+    assert pushes.bridge.handled == ["b"]
+    away.set()
+    await pushes.appservice.resume()
+    await reach(faulty, "inbox", ["done", "done"])
+    assert pushes.bridge.handled == ["b", "invite"]
 
 
 @pytest.mark.parametrize("fault", AWAY)
