@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 from bridge.db import database as databases
+from bridge.db.ghosts import GhostTable
+from bridge.db.inbox import Inbox
 from bridge.db.interface import Connection, Database
+from bridge.db.portals import BotRoomTable, PortalRow, PortalTable
+from bridge.db.texts import IncomingTexts, OutgoingTexts
 from bridge.db.upgrade import upgrade_table
 
 
@@ -26,6 +30,46 @@ async def test_opening_again_finds_what_was_written(database_url: str) -> None:
     second = await databases.open(database_url)
     assert await second.fetchval("SELECT word FROM kept") == "here"
     await second.stop()
+
+
+async def test_what_the_first_versions_wrote_is_read_by_the_newest(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every migration after the second finds rows in the tables that it changes."""
+    with monkeypatch.context() as patch:
+        patch.setattr(upgrade_table, "upgrades", upgrade_table.upgrades[:2])
+        old = await databases.open(database_url)
+    await Inbox(old).store("t1", [{"event_id": "$e", "room_id": "!r:x"}], now_ms=1)
+    party = ("house", "+15551234567", "@alice:x")
+    for table, columns, values in (
+        ("portal", "room_id, line, number, user_id", ("!r:x", *party)),
+        ("ghost", "number, display_name", ("+15551234567", "Carol")),
+        ("bot_room", "user_id, room_id", ("@alice:x", "!bot:x")),
+        (
+            "text_out",
+            "event_id, room_id, line, number, body, state, created_ms",
+            ("$t", "!r:x", *party[:2], "out", "waiting", 1),
+        ),
+        (
+            "text_in",
+            "key, line, number, user_id, name, msgtype, body, state, created_ms",
+            ("k", *party, "Carol", "m.text", "in", "waiting", 1),
+        ),
+    ):
+        places = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+        await old.execute(f"INSERT INTO {table} ({columns}) VALUES ({places})", *values)
+    await old.stop()
+    new = await databases.open(database_url)
+    assert await new.fetchval("SELECT version FROM version") == len(upgrade_table.upgrades)
+    assert [event.event_id for event in await Inbox(new).pending("!r:x")] == ["$e"]
+    assert await PortalTable(new).all() == [PortalRow("!r:x", *party)]
+    assert await GhostTable(new).name("+15551234567") == "Carol"
+    assert await BotRoomTable(new).all() == {"@alice:x": "!bot:x"}
+    (out,) = await OutgoingTexts(new).open("waiting")
+    assert (out.event_id, out.body, out.road, out.origin, out.file) == ("$t", "out", "", "", None)
+    (received,) = await IncomingTexts(new).open()
+    assert (received.key, received.body, received.sender) == ("k", "in", "")
+    await new.stop()
 
 
 async def test_a_database_of_a_newer_version_is_refused(database_url: str) -> None:
