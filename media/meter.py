@@ -32,9 +32,10 @@ class Loudness:
         is_quiet = dbov(level * level) < QUIET_DBOV
         self.quiet_for = self.quiet_for + _SLOT if is_quiet else 0.0
 
-    def mean_dbov(self) -> float | None:
-        """The mean level of all of it."""
-        return dbov(self._energy / self._measured) if self._measured else None
+    def mean_dbov(self, *, without: int = 0) -> float | None:
+        """The mean level of all of it, or of all but so many silent slots."""
+        measured = self._measured - without
+        return dbov(self._energy / measured) if measured > 0 else None
 
     def restart(self) -> None:
         """Begin the mean anew."""

@@ -132,7 +132,7 @@ class Expect:
 @dataclass(frozen=True, slots=True)
 class Record:
     """Store what is said as an Ogg Opus file (RFC 7845), one recording at a time; `Recorded` tells
-    of its end. Silence before, between and after is part of it.
+    of its end. Silence before and between is part of it, and half a second of what ended it.
 
     Attributes:
         path: where the file will be once it is whole; one that is there is replaced. Until then its
@@ -140,7 +140,8 @@ class Record:
         side: whom; None for both, mixed.
         max_seconds: at most an hour.
         max_bytes: of sound.
-        silence: seconds without a sound above -45 dBov after which it ends; None: never.
+        silence: seconds without a sound above -45 dBov after which it ends; None: never, and
+            silence at the end is kept, too.
         until_digit: a digit of `side` (of either, if it is None) ends it.
     """
 

@@ -21,6 +21,7 @@ from media.waveform import Waveform
 BITRATE = 24_000  # bit/s, of what is encoded here
 SILENCE = bytes((0xF8, 0xFF, 0xFE))  # 20 ms of it, for any Opus decoder
 _SLOT = 0.020
+_BEHIND = 0.5  # seconds of the silence that ended it, for the ear
 _LEVEL_RATE = 8000
 _EMPTY_20_MS = ((9, 12), (15, 16), (31, 32))  # 20 ms configurations of SILK, hybrid and CELT
 
@@ -53,6 +54,8 @@ class Recorder:
         self._loudness = Loudness()
         self._waveform = Waveform()
         self._packets: list[bytes] = []
+        self._tail: list[tuple[bytes, float]] = []  # silence that may turn out to be the end
+        self._cut = 0.0  # seconds of it
         self._tapes = {side: Tape(form, now) for side, form in sides.items()}
         self._toc = SILENCE[0]
         self._missing = 0  # pieces in a row
@@ -63,11 +66,11 @@ class Recorder:
     @property
     def level_dbov(self) -> float | None:
         """The mean level."""
-        return self._loudness.mean_dbov()
+        return self._loudness.mean_dbov(without=round(self._cut / _SLOT))
 
     @property
     def waveform(self) -> tuple[int, ...]:
-        return self._waveform.values()
+        return self._waveform.values(without=round(self._cut / _SLOT))
 
     def push(self, side: Side, packet: RtpPacket, form: Format, now: float) -> None:
         """Take a packet of sound."""
@@ -86,8 +89,10 @@ class Recorder:
                     self._store(side, piece)
         else:
             self._mix(pieces)
-        if self._silence is not None and self._loudness.quiet_for >= self._silence:
-            self.end = self.end or RecordEnd.SILENCE
+        is_silent = self._silence is not None and self._loudness.quiet_for >= self._silence
+        if is_silent and self.end is None:
+            self.end = RecordEnd.SILENCE
+            self._cut_tail()
         if self.seconds >= self._max_seconds - _SLOT / 2:
             self.end = self.end or RecordEnd.LIMIT
 
@@ -96,6 +101,7 @@ class Recorder:
         self.tick(now + DELAY)
         if self.end is None:
             self.end = reason
+        self._keep_tail()
 
     def take(self) -> list[bytes]:
         """Packets since the last call of this."""
@@ -165,9 +171,26 @@ class Recorder:
         if self.end is not None or too_long or self.size + len(packet) > self._max_bytes:
             self.end = self.end or RecordEnd.LIMIT
             return
-        self._packets.append(packet)
+        if self._silence is not None and self._loudness.quiet_for > _BEHIND:
+            self._tail.append((packet, seconds))
+        else:
+            self._keep_tail()
+            self._packets.append(packet)
         self.seconds += seconds
         self.size += len(packet)
+
+    def _keep_tail(self) -> None:
+        """The silence was a pause."""
+        self._packets += [packet for packet, _ in self._tail]
+        self._tail.clear()
+
+    def _cut_tail(self) -> None:
+        """The silence was the end."""
+        for packet, seconds in self._tail:
+            self._cut += seconds
+            self.seconds -= seconds
+            self.size -= len(packet)
+        self._tail.clear()
 
     def _measure(self, pcm: bytes, rate: int) -> None:
         for slot in slots(pcm, rate):

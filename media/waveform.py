@@ -28,8 +28,9 @@ class Waveform:
             self._peaks[-1] = max(self._peaks[-1], peak)
         self._count += 1
 
-    def values(self) -> tuple[int, ...]:
-        peaks = self._peaks
+    def values(self, *, without: int = 0) -> tuple[int, ...]:
+        """The outline of all pieces but the last few."""
+        peaks = self._peaks[: len(self._peaks) - without // self._width]
         if len(peaks) > MOST:
             edges = [i * len(peaks) // MOST for i in range(MOST + 1)]
             peaks = [max(peaks[edges[i] : edges[i + 1]]) for i in range(MOST)]

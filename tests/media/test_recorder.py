@@ -181,7 +181,32 @@ def test_it_ends_after_silence(name: str) -> None:
     later = [replace(p, sequence=p.sequence + 50, timestamp=p.timestamp + 50 * step) for p in faint]
     run.feed([*later])
     assert run.recorder.end is RecordEnd.SILENCE
-    assert run.recorder.seconds == pytest.approx(2.0, abs=0.1)
+    assert run.recorder.seconds == pytest.approx(1.5, abs=0.1)  # half a second is enough
+    assert run.recorder.level_dbov == pytest.approx(-17.0, abs=1.5)
+    assert len(run.recorder.waveform) == round(run.recorder.seconds / 0.02)
+    packets = run.packets()
+    assert sum(map(opus_duration, packets)) == pytest.approx(run.recorder.seconds)
+    assert sum(map(len, packets)) == run.recorder.size
+
+
+@pytest.mark.parametrize("name", ["opus", "pcmu"])
+def test_a_pause_that_does_not_end_it_is_kept(name: str) -> None:
+    run = Run(name, silence=1.0)
+    run.feed([*spoken(name, 600.0, 0.5), *[None] * 45])
+    step = FORMATS[name].clock_rate // 50
+    again = spoken(name, 600.0, 0.5)
+    run.feed(
+        [
+            replace(p, sequence=p.sequence + 25, timestamp=(70 + i) * step)
+            for i, p in enumerate(again)
+        ]
+    )
+    run.feed([None] * 45)
+    pcm, rate = played(as_file(run.packets()))
+    assert run.recorder.end is RecordEnd.STOPPED
+    assert len(pcm) / rate == pytest.approx(0.5 + 0.9 + 0.5 + 0.9, abs=0.05)
+    loud = np.flatnonzero(np.abs(pcm) > 1000)
+    assert (loud[-1] - loud[0]) / rate == pytest.approx(1.9, abs=0.1)
 
 
 def test_garbage_in_a_payload_is_silence() -> None:

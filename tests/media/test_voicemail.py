@@ -155,7 +155,7 @@ def test_a_caller_who_waits_leaves_a_message_up_to_the_silence_behind_it(caller:
     assert (recorded.path, recorded.reason) == ("/a.ogg", RecordEnd.SILENCE)
     pcm, rate = played(mailbox.file)
     assert len(pcm) / rate == pytest.approx(recorded.seconds, abs=0.01)
-    assert recorded.seconds == pytest.approx(0.2 + 3.0 + 1.0, abs=0.2)
+    assert recorded.seconds == pytest.approx(0.2 + 3.0 + 0.5, abs=0.2)
     spoken = np.flatnonzero(np.abs(pcm) > 1000)
     assert (spoken[-1] - spoken[0]) / rate == pytest.approx(3.03, abs=0.04)  # its end is concealed
     assert pitch(pcm[rate : 2 * rate]) == pytest.approx(1000, abs=1)
