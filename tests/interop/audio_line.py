@@ -19,7 +19,7 @@ from media.srtp import SUITES
 from media.webrtc import LocalSocket
 from sip.events import Body
 from tests.lab.ports import HOST, Ports
-from tests.lab.process import eventually
+from tests.lab.process import PATIENCE, eventually
 
 SILENCE = b"\xff" * 160  # 20 ms of PCMU
 TYPE = "application/sdp"
@@ -123,7 +123,7 @@ class AudioLine:
         assert transmit is not None, "there is nowhere to send to"
         self._sockets[transmit.socket].sendto(transmit.data, transmit.destination)
 
-    async def echoes(self, *, within: float = 3.0) -> None:
+    async def echoes(self, *, within: float = PATIENCE) -> None:
         """Speak to an echo, until ten packets have come back."""
         since, limit = self.heard, within
         for _ in range(25):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.lab.certificate import Authority
 from tests.lab.ports import HOST, Ports
-from tests.lab.process import Process, eventually, port_open
+from tests.lab.process import PATIENCE, Process, eventually, port_open
 
 HERE = Path(__file__).parent
 
@@ -96,7 +96,7 @@ class Kamailio:
         text = self._process.text()[since:]
         return [m.replace("\r\n", "\n") for m in re.findall(r"(?s)--> [\d.:]+\n(.*?)\n<--", text)]
 
-    async def seen(self, *words: str, since: int = 0, within: float = 5.0) -> str:
+    async def seen(self, *words: str, since: int = 0, within: float = PATIENCE) -> str:
         """The first message that came with all of these words in it."""
         found = await eventually(
             lambda: [m for m in self.heard(since) if all(word in m for word in words)],

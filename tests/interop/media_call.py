@@ -96,7 +96,7 @@ class Call:
         def found() -> list[T]:
             return [event for event in self.media if isinstance(event, kind)]
 
-        return (await eventually(found, within=10, every=0.01, what=kind.__name__))[0]
+        return (await eventually(found, every=0.01, what=kind.__name__))[0]
 
     def move(self, address: str) -> None:
         """Our machine has this address instead of the one before."""

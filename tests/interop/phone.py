@@ -24,7 +24,7 @@ from sip.uri import Uri
 from tests.interop.rtp import Rtp
 from tests.lab.certificate import Authority
 from tests.lab.ports import HOST
-from tests.lab.process import eventually
+from tests.lab.process import PATIENCE, eventually
 
 E = TypeVar("E")
 
@@ -99,7 +99,7 @@ class Phone:
         where: Callable[[E], object] = lambda event: True,
         *,
         since: int = 0,
-        within: float = 10.0,
+        within: float = PATIENCE,
     ) -> E:
         """The first event of this kind for which `where` holds."""
         try:
@@ -113,23 +113,23 @@ class Phone:
             ) from None
         return found[0]
 
-    async def registered(self, *, since: int = 0, within: float = 10.0) -> Registered:
+    async def registered(self, *, since: int = 0, within: float = PATIENCE) -> Registered:
         return await self.expect(Registered, since=since, within=within)
 
-    async def says(self, words: str, *, within: float = 5.0) -> None:
+    async def says(self, words: str, *, within: float = PATIENCE) -> None:
         """Wait until the account's status has these words in it."""
         try:
             await eventually(lambda: words in self.client.status.text, within=within)
         except AssertionError:
             raise AssertionError(f"not {words!r}, but {self.client.status}") from None
 
-    async def ended(self, session: Session, *, within: float = 10.0) -> SessionEnded:
+    async def ended(self, session: Session, *, within: float = PATIENCE) -> SessionEnded:
         """The end of a call, which is said once."""
         ended = await self.expect(SessionEnded, lambda e: e.session is session, within=within)
         assert len(self.all(SessionEnded, lambda e: e.session is session)) == 1
         return ended
 
-    async def over(self, *, within: float = 10.0) -> None:
+    async def over(self, *, within: float = PATIENCE) -> None:
         """Wait until nothing of any call is left on the wire."""
         await eventually(lambda: not self.client.agent.busy, within=within, what="idle agent")
 
@@ -153,7 +153,7 @@ class Phone:
         self.rtp.learn(answered.answer)
         return session
 
-    async def rung(self, *, since: int = 0, within: float = 10.0) -> IncomingSession:
+    async def rung(self, *, since: int = 0, within: float = PATIENCE) -> IncomingSession:
         """The call that comes in."""
         return await self.expect(IncomingSession, since=since, within=within)
 
@@ -199,9 +199,9 @@ class Phone:
         for _ in range(25):
             self.rtp.say()
             await asyncio.sleep(0.02)
-        await eventually(lambda: self.rtp.heard >= since + 10, within=2, what="echo")
+        await eventually(lambda: self.rtp.heard >= since + 10, what="echo")
 
-    async def hears(self, packets: int = 10, *, within: float = 5.0) -> None:
+    async def hears(self, packets: int = 10, *, within: float = PATIENCE) -> None:
         """Wait until so many authentic packets have come."""
         since = self.rtp.heard
         await eventually(lambda: self.rtp.heard >= since + packets, within=within, what="sound")

@@ -193,7 +193,7 @@ async def test_baresip_answers_with_what_it_likes(
     else:
         line.answered(answered.answer)
         assert line.cipher == cipher
-        await eventually(lambda: line.heard >= 10, within=3, what="sound")
+        await eventually(lambda: line.heard >= 10, what="sound")
     await phone.hang_up(session)
 
 
@@ -216,8 +216,8 @@ async def _speak(one: AudioLine, other: AudioLine) -> None:
         await asyncio.sleep(0.02)
     one.report()
     other.report()
-    await eventually(lambda: one.heard >= 10 and other.heard >= 10, within=3, what="both")
-    await eventually(lambda: one.control and other.control, within=3, what="reports")
+    await eventually(lambda: one.heard >= 10 and other.heard >= 10, what="both")
+    await eventually(lambda: one.control and other.control, what="reports")
     assert one.discarded == other.discarded == 0
 
 

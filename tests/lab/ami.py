@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tests.lab.process import eventually
+from tests.lab.process import PATIENCE, eventually
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Ami:
         lines += [f"Variable: {variable}" for variable in variables]
         answer = self._answers[name] = asyncio.get_running_loop().create_future()
         self._writer.write(("\r\n".join(lines) + "\r\n\r\n").encode())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             fields_answered = await answer
         if fields_answered.get("Response") not in {"Success", "Follows"}:
             raise RuntimeError(f"{action}: {fields_answered.get('Message')}")
@@ -67,7 +67,7 @@ class Ami:
         where: Callable[[AmiEvent], bool] = lambda event: True,
         *,
         since: int = 0,
-        within: float = 10.0,
+        within: float = PATIENCE,
     ) -> AmiEvent:
         """The first event of this name for which `where` holds, from index `since` on."""
 

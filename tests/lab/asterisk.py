@@ -18,7 +18,7 @@ from tests.lab import audio, cache, foreign
 from tests.lab.ami import Ami, AmiEvent
 from tests.lab.certificate import Authority
 from tests.lab.ports import HOST, Ports
-from tests.lab.process import Process, eventually
+from tests.lab.process import PATIENCE, Process, eventually
 
 DOMAIN = "pbx.test"
 TONE = 440.0
@@ -230,7 +230,7 @@ class Asterisk:
         found = re.search(rf"Contact:\s+{re.escape(account)}/(\S+)", shown)
         return found[1] if found else ""
 
-    async def registered(self, account: str, *, within: float = 15.0) -> str:
+    async def registered(self, account: str, *, within: float = PATIENCE) -> str:
         """Wait until the account is registered; where."""
         limit = time.monotonic() + within
         while not (contact := await self.contact(account)):
@@ -245,7 +245,7 @@ class Asterisk:
         found = re.search(r"(\d+) active channel", shown)
         return int(found[1]) if found else -1
 
-    async def quiet(self, *, within: float = 5.0) -> None:
+    async def quiet(self, *, within: float = PATIENCE) -> None:
         """Wait until no call is left."""
         limit = time.monotonic() + within
         while await self.channels():
@@ -273,7 +273,7 @@ class Asterisk:
         return parse_trace(text)
 
     async def seen(
-        self, first: str, *, since: int = 0, within: float = 10.0, method: str = ""
+        self, first: str, *, since: int = 0, within: float = PATIENCE, method: str = ""
     ) -> SipMessage:
         """The first SIP message whose first line begins so."""
 
@@ -374,7 +374,7 @@ class PbxCall:
         self._since = since
         self._action = action
 
-    async def result(self, *, within: float = 40.0) -> AmiEvent:
+    async def result(self, *, within: float = PATIENCE) -> AmiEvent:
         """How the placing ended: field `Response` says Success or Failure, `Reason` a number (4 is
         answered).
         """
@@ -395,7 +395,7 @@ class PbxCall:
         """End it, before the answer (CANCEL) or after it (BYE)."""
         await self._pbx.ami.act("Hangup", Channel=await self.channel())
 
-    async def ended(self, *, within: float = 10.0) -> AmiEvent:
+    async def ended(self, *, within: float = PATIENCE) -> AmiEvent:
         """Its end: field `Cause` is of Q.850."""
         channel = await self.channel()
         return await self._pbx.ami.expect(

@@ -16,7 +16,7 @@ from typing import Protocol
 from tests.lab import audio
 from tests.lab.certificate import Authority
 from tests.lab.ports import HOST, Ports
-from tests.lab.process import Process, eventually, port_open
+from tests.lab.process import PATIENCE, Process, eventually, port_open
 
 TONE = 1000.0
 MODULES = (
@@ -95,7 +95,7 @@ class Baresip:
         answer = self._answers[token] = asyncio.get_running_loop().create_future()
         text = json.dumps({"command": name, "params": parameters, "token": token}).encode()
         self._writer.write(b"%d:%s," % (len(text), text))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             return str((await answer).get("data", ""))
 
     async def dial(self, number: str) -> None:
@@ -116,7 +116,7 @@ class Baresip:
         where: Callable[[Mapping[str, object]], bool] = lambda event: True,
         *,
         since: int = 0,
-        within: float = 10.0,
+        within: float = PATIENCE,
     ) -> Mapping[str, object]:
         """The first event of this type: CALL_INCOMING, CALL_ESTABLISHED, CALL_CLOSED, …"""
 

@@ -16,6 +16,7 @@ from playwright.async_api import Browser as Chromium
 from playwright.async_api import Page, Playwright, Route, async_playwright
 
 from tests.lab import audio, cache
+from tests.lab.process import PATIENCE
 
 TONE = 880.0
 """What the microphone hears, at −15.05 dBFS."""
@@ -159,7 +160,7 @@ class Phone:
         return BrowserCall(self, await self.run("place", room))
 
     async def rung(
-        self, since: int = 0, *, caller: str | None = None, within: float = 10.0
+        self, since: int = 0, *, caller: str | None = None, within: float = PATIENCE
     ) -> "BrowserCall":
         """Wait for a call, of a user when one is named; `since` is of `mark()`."""
         arguments = (since, int(within * 1000), caller)
@@ -188,7 +189,7 @@ class BrowserCall:
     async def hold(self, held: bool) -> None:
         await self.phone.run("hold", self.index, held)
 
-    async def state(self, wanted: str, *, within: float = 15.0) -> None:
+    async def state(self, wanted: str, *, within: float = PATIENCE) -> None:
         """Wait until the call is `connected`, `ended`, …"""
         await self.phone.run("state", self.index, wanted, int(within * 1000))
 

@@ -9,6 +9,7 @@ import pytest_asyncio
 from tests.lab.asterisk import Asterisk
 from tests.lab.baresip import Baresip
 from tests.lab.browser import Browser, Phone
+from tests.lab.collection import mark
 from tests.lab.lab import Lab
 from tests.lab.matrix import MatrixUser
 from tests.lab.peer import Peer
@@ -21,11 +22,7 @@ MARKS = pytest.StashKey[list[tuple[Ringback, int]]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.lab)
-        if item.path.is_relative_to(HERE) and pytest_asyncio.is_async_test(item):
-            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+    mark(items, HERE)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -269,7 +269,7 @@ async def survives(
         await call.end()
     await flowing
     verdict.seconds = time.monotonic() - started
-    await traffic.judge(verdict, within=60)
+    await traffic.judge(verdict, within=120)
     assert station.bridge.process.pid == process
     assert station.bridge.process.running
     return verdict

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from tests.lab.process import eventually
+from tests.lab.process import PATIENCE, START, eventually
 
 Content = Mapping[str, Any]
 
@@ -44,6 +44,18 @@ def _read(room: str, event: Content, at: float) -> Event:
 
 class MatrixError(Exception):
     """The homeserver refused."""
+
+    def __init__(self, said: str, status: int) -> None:
+        super().__init__(said)
+        self.status = status
+
+
+class Overwhelmed(MatrixError):
+    """The homeserver could not just now (status 500 and above)."""
+
+
+AWAY = (aiohttp.ClientError, TimeoutError, Overwhelmed)
+"""How a homeserver that is away, starts or ends shows itself."""
 
 
 class MatrixUser:
@@ -74,7 +86,7 @@ class MatrixUser:
         )
         first = asyncio.Event()
         self._syncing = asyncio.create_task(self._sync(first))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await first.wait()
 
     async def stop(self) -> None:
@@ -97,7 +109,8 @@ class MatrixUser:
         async with self._session.request(method, url, json=body, headers=headers) as answer:
             said = await answer.json()
             if answer.status != 200:
-                raise MatrixError(f"{method} {path}: {answer.status} {said}")
+                kind = Overwhelmed if answer.status >= 500 else MatrixError
+                raise kind(f"{method} {path}: {answer.status} {said}", answer.status)
             return said
 
     # --- rooms
@@ -126,7 +139,6 @@ class MatrixUser:
             "m.room.member",
             lambda e: e.sender == other and e.content.get("membership") == "join",
             room=room,
-            within=15,
         )
         return room
 
@@ -168,7 +180,7 @@ class MatrixUser:
     async def say(self, room: str, text: str) -> str:
         return await self.send(room, "m.room.message", {"msgtype": "m.text", "body": text})
 
-    async def insist(self, room: str, text: str, *, within: float = 60.0) -> str:
+    async def insist(self, room: str, text: str, *, within: float = 2 * START) -> str:
         """Say it as clients do when the homeserver is away: again with the same transaction."""
         transaction = next(self._transactions)
         content = {"msgtype": "m.text", "body": text}
@@ -176,7 +188,7 @@ class MatrixUser:
             while True:
                 try:
                     return await self.send(room, "m.room.message", content, transaction=transaction)
-                except aiohttp.ClientError:
+                except (aiohttp.ClientError, Overwhelmed):
                     await asyncio.sleep(0.1)
 
     async def timeline(self, room: str) -> list[Event]:
@@ -202,11 +214,13 @@ class MatrixUser:
         *,
         room: str | None = None,
         since: int = 0,
-        within: float = 10.0,
+        within: float = PATIENCE,
     ) -> Event:
         """The first event of this type for which `where` holds, from index `since` on."""
 
         def found() -> Event | None:
+            if self._syncing is not None and self._syncing.done():
+                self._syncing.result()  # what it has stumbled over
             for event in self.events[since:]:
                 if event.type == kind and room in (None, event.room) and where(event):
                     return event
@@ -225,7 +239,7 @@ class MatrixUser:
         return event
 
     async def notice(
-        self, room: str | None, *words: str, since: int = 0, within: float = 10.0
+        self, room: str | None, *words: str, since: int = 0, within: float = PATIENCE
     ) -> Event:
         """A line of the bridge (not ours) in which each of the words occurs, case aside."""
 
@@ -242,26 +256,34 @@ class MatrixUser:
             try:
                 said = await self.request("GET", f"sync?{query}")
                 rooms = said.get("rooms", {})
+                for room, invite in rooms.get("invite", {}).items():
+                    self.invites[room] = invite["invite_state"]["events"]
+                    if self.joins_at_once:
+                        await self._accept(room)
                 missed = {
                     room: await self._missed(room, update["timeline"]["prev_batch"])
                     for room, update in rooms.get("join", {}).items()
                     if since and update["timeline"]["limited"]
                 }
-            except aiohttp.ClientError:  # the homeserver is away, as far as a test lets it be
+            except AWAY:  # as far as a test lets it be
                 await asyncio.sleep(0.1)
                 continue
             now = time.monotonic()
             since = said["next_batch"]
-            for room, invite in rooms.get("invite", {}).items():
-                self.invites[room] = invite["invite_state"]["events"]
-                if self.joins_at_once:
-                    await self.join(room)
             for room, update in rooms.get("join", {}).items():
                 for event in (*missed.get(room, ()), *update["timeline"]["events"]):
                     if event["event_id"] not in self._seen:
                         self._seen.add(event["event_id"])
                         self.events.append(_read(room, event, now))
             first.set()
+
+    async def _accept(self, room: str) -> None:
+        """Join where we were invited, unless that was taken back meanwhile."""
+        try:
+            await self.join(room)
+        except MatrixError as error:
+            if error.status not in (403, 404):
+                raise
 
     async def _missed(self, room: str, start: str) -> list[Any]:
         """What lies between the events that a sync gave and those of the one before it; a sync has
@@ -288,7 +310,7 @@ class MatrixUser:
         return call
 
     async def rung(
-        self, *, room: str | None = None, since: int = 0, within: float = 10.0
+        self, *, room: str | None = None, since: int = 0, within: float = PATIENCE
     ) -> "MatrixCall":
         """Wait for a call to us; our side of it."""
         event = await self.wait(
@@ -329,7 +351,7 @@ class MatrixCall:
     async def hang_up(self, reason: str | None = "user_hangup") -> str:
         return await self.send("m.call.hangup", {"reason": reason} if reason else {})
 
-    async def expect(self, kind: str, *, within: float = 10.0) -> Event:
+    async def expect(self, kind: str, *, within: float = PATIENCE) -> Event:
         """The bridge's next event of this type for this call."""
         return await self.user.wait(
             kind,

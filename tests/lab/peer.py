@@ -19,7 +19,7 @@ from urllib.request import parse_http_list, parse_keqv_list
 
 from tests.lab.certificate import Authority
 from tests.lab.ports import HOST, Ports
-from tests.lab.process import eventually
+from tests.lab.process import PATIENCE, eventually
 
 REALM = "peer.test"
 SDP_TYPE = "Content-Type: application/sdp"
@@ -113,7 +113,7 @@ class Peer:
         where: Callable[[Message], object] = lambda message: True,
         *,
         since: int = 0,
-        within: float = 10.0,
+        within: float = PATIENCE,
     ) -> Message:
         """The first request of this method, or response of this status ("200 INVITE": to what)."""
         wanted, _, of = what.partition(" ")
@@ -137,7 +137,7 @@ class Peer:
         assert message is not None
         return message
 
-    async def registered(self, *, since: int = 0, within: float = 10.0) -> Message:
+    async def registered(self, *, since: int = 0, within: float = PATIENCE) -> Message:
         """The REGISTER that was accepted."""
         return await self.expect(
             "REGISTER",
@@ -279,7 +279,7 @@ class Sent:
     to: str
     mark: int
 
-    async def response(self, *, at_least: int = 200, within: float = 10.0) -> Message:
+    async def response(self, *, at_least: int = 200, within: float = PATIENCE) -> Message:
         """The first response to it with such a status or a higher one."""
 
         def found() -> Message | None:

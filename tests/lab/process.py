@@ -12,6 +12,13 @@ from typing import TypeVar
 T = TypeVar("T")
 PR_SET_PDEATHSIG = 1
 
+PATIENCE = 30.0
+"""Seconds to wait for what comes at once, unless the machine is slow. It promises nothing: a test
+of a promise names a limit of its own, and one that waits for a timer a longer one."""
+
+START = 90.0
+"""Seconds for a server to be ready, likewise."""
+
 
 class Process:
     """One child process whose output goes to a file; it does not outlive us."""
@@ -42,7 +49,7 @@ class Process:
         return self._process is not None and self._process.returncode is None
 
     async def start(
-        self, ready: Callable[[], Awaitable[bool]] | None = None, *, within: float = 30.0
+        self, ready: Callable[[], Awaitable[bool]] | None = None, *, within: float = START
     ) -> None:
         """Start, and wait until `ready` says so; what went wrong is told with the log's tail."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -67,7 +74,9 @@ class Process:
                 raise RuntimeError(f"{self.name} was not ready in {within:.0f} s\n{self.tail()}")
             await asyncio.sleep(0.05)
 
-    async def stop(self, number: signal.Signals = signal.SIGTERM, *, within: float = 10.0) -> int:
+    async def stop(
+        self, number: signal.Signals = signal.SIGTERM, *, within: float = PATIENCE
+    ) -> int:
         """Ask it to end, insist after `within` seconds; the exit status."""
         process = self._process
         if process is None:
@@ -105,7 +114,7 @@ def die_with_parent() -> None:
 
 
 async def eventually(
-    poll: Callable[[], T], *, within: float = 10.0, what: str = "", every: float = 0.05
+    poll: Callable[[], T], *, within: float = PATIENCE, what: str = "", every: float = 0.05
 ) -> T:
     """The first true value of `poll`; it is asked until then, `within` seconds at most."""
     limit = time.monotonic() + within

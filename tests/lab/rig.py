@@ -200,7 +200,12 @@ class Call:
     def is_up(self) -> bool:
         """Whether neither side has been told that it is over."""
         byes = [m for m in self._peer.received[self._since :] if m.first.startswith("BYE")]
-        return not byes and not self._placed.has("m.call.hangup")
+        return not byes and not self.told
+
+    @property
+    def told(self) -> bool:
+        """Whether the room has been told that it is over."""
+        return self._placed.has("m.call.hangup")
 
     async def end(self) -> None:
         """Hang up in Matrix; the telephone system hears of it."""
@@ -268,7 +273,7 @@ class Rig:
         body = f"hello from {friend} {secrets.token_hex(4)}"
         send = station.text_by_road if by_road else station.text_by_sip
         await send(friend, body)
-        return (await self.user.notice(None, body, within=30)).room
+        return (await self.user.notice(None, body)).room
 
 
 def answer_to(offer: str) -> str:
@@ -297,7 +302,7 @@ async def said_by_friends(user: MatrixUser, mark: str) -> list[str]:
     ]
 
 
-async def settled(user: MatrixUser, mark: str, wanted: set[str], *, within: float) -> None:
+async def settled(user: MatrixUser, mark: str, wanted: set[str]) -> None:
     """Wait until the user has seen all of these."""
 
     def missing() -> set[str]:
@@ -305,7 +310,7 @@ async def settled(user: MatrixUser, mark: str, wanted: set[str], *, within: floa
         return wanted - seen
 
     try:
-        await eventually(lambda: not missing(), within=within)
+        await eventually(lambda: not missing())
     except AssertionError:
         few = sorted(missing())[:10]
         raise AssertionError(f"{len(missing())} of {len(wanted)} are lost: {few}") from None

@@ -1,7 +1,6 @@
 """The bridge as its user runs it: `ringback init`, a configuration file, `ringback run`."""
 
 import asyncio
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from tests.lab.asterisk import Account, Asterisk
 from tests.lab.certificate import Authority
 from tests.lab.peer import REALM, Peer
 from tests.lab.ports import HOST, Ports
-from tests.lab.process import Process, eventually, port_open
+from tests.lab.process import PATIENCE, START, Process, eventually, port_open
 
 COMMAND = (Path(sys.executable).parent / "ringback",)
 
@@ -121,11 +120,11 @@ class Ringback:
         return dict(yaml.safe_load(self.config.read_text()))
 
     async def start(self) -> None:
-        await self.process.start(lambda: port_open(HOST, self.port), within=30)
+        await self.process.start(lambda: port_open(HOST, self.port))
 
     async def stop(self) -> int:
         """SIGTERM; its exit status."""
-        return await self.process.stop(signal.SIGTERM, within=20)
+        return await self.process.stop()
 
     async def again(
         self,
@@ -162,7 +161,7 @@ class Ringback:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(START):
             output, _ = await process.communicate()
         text = output.decode(errors="replace")
         if status is not None and process.returncode != status:
@@ -178,7 +177,7 @@ class Ringback:
     def log(self, since: int = 0) -> str:
         return self.process.text()[since:]
 
-    async def logged(self, *words: str, since: int = 0, within: float = 10.0) -> str:
+    async def logged(self, *words: str, since: int = 0, within: float = PATIENCE) -> str:
         """The first line of the log with all of these words."""
 
         def found() -> str | None:

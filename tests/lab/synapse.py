@@ -65,7 +65,7 @@ class Synapse:
                 except aiohttp.ClientError:
                     return False
 
-            await self._process.start(ready, within=60)
+            await self._process.start(ready)
 
     async def stop(self) -> None:
         await self._process.stop()

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.lab.conftest import PhoneOf, User
 from tests.lab.lab import Lab, number
 from tests.lab.matrix import Event, MatrixCall, MatrixUser
 from tests.lab.peer import SDP_TYPE, Message, Peer, sdes_offer
+from tests.lab.process import PATIENCE
 from tests.lab.ringback import Ringback
 
 
@@ -19,7 +21,7 @@ async def call(bridge: Ringback, caller: MatrixUser, extension: str) -> MatrixCa
     return await caller.invite(await caller.direct(bridge.ghost(called)))
 
 
-async def ended(placed: MatrixCall, *, within: float = 10.0) -> Event:
+async def ended(placed: MatrixCall, *, within: float = PATIENCE) -> Event:
     """How the bridge ended the call: reject before the answer, hangup after it."""
     return await placed.user.wait(
         "m.call.reject" if not placed.has("m.call.answer") else "m.call.hangup",
@@ -27,6 +29,11 @@ async def ended(placed: MatrixCall, *, within: float = 10.0) -> Event:
         room=placed.room,
         within=within,
     )
+
+
+def wall(event: Event) -> float:
+    """When the user saw an event, by the clock that the PBX's log goes by."""
+    return event.at + time.time() - time.monotonic()
 
 
 # --- the call that works
@@ -38,9 +45,10 @@ async def test_a_call_is_answered_in_matrix_when_the_pbx_answers(
     alice = await user("alice")
     before = pbx.mark()
     placed = await call(bridge, alice, "3004")
-    await pbx.seen("SIP/2.0 180", since=before)
-    assert not placed.has("m.call.answer"), "answered while the phone was still ringing"
     answer = await placed.expect("m.call.answer")
+    await pbx.seen("SIP/2.0 180", since=before)
+    accepted = await pbx.seen("SIP/2.0 200", since=before, method="INVITE")
+    assert accepted.at < wall(answer), "answered while the phone was still ringing"
     await pbx.seen("ACK", since=before)
     assert answer.sender == bridge.ghost(number("3004"))
     assert answer.content["version"] == "1"
@@ -196,14 +204,11 @@ async def test_early_media_can_be_turned_off_for_a_trunk(
     late = await user("late")
     before = pbx.mark()
     placed = await call(bridge, late, "3003")
-    await pbx.seen("SIP/2.0 183", since=before)
-    await asyncio.sleep(1)
-    assert not placed.has("m.call.answer")
     answer = await placed.expect("m.call.answer")
+    early = await pbx.seen("SIP/2.0 183", since=before)
     accepted = await pbx.seen("SIP/2.0 200", since=before, method="INVITE")
     await placed.hang_up()
-    assert answer.at
-    assert accepted
+    assert early.at < accepted.at < wall(answer)
 
 
 async def test_who_has_no_line_rings_nobody(lab: Lab, bridge: Ringback, user: User) -> None:
@@ -295,7 +300,7 @@ async def test_no_answer_is_an_end(bridge: Ringback, peer: Peer, user: User) -> 
     placed = await caller.invite(room, lifetime_ms=6000)
     invite = await invited(peer, since)
     peer.respond(invite, "180 Ringing")
-    cancel = await peer.expect("CANCEL", since=since, within=15)
+    cancel = await peer.expect("CANCEL", since=since)
     peer.respond(cancel, "200 OK")
     peer.respond(invite, "487 Request Terminated")
     await ended(placed)
@@ -316,7 +321,7 @@ async def test_a_trunk_that_is_down_is_told_at_once(
     finally:
         since = peer.mark
         await peer.start()
-        await peer.registered(since=since, within=40)
+        await peer.registered(since=since, within=90)
 
 
 CONTACT = "Contact: <sip:far@127.0.0.1;transport=tls>"

@@ -8,8 +8,6 @@ import random
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.bridge.road.desk import FRIEND, HOOK_URL, NOW, OURS, opened
 from tests.lab.process import eventually
 from tests.standin.telnyx import Telnyx
@@ -17,7 +15,6 @@ from tests.standin.telnyx import Telnyx
 TEXTS, TIMES, AT_ONCE = 1000, 3, 8
 
 
-@pytest.mark.timeout(120)
 async def test_a_thousand_hooks_that_come_three_times_are_a_thousand_texts(tmp_path: Path) -> None:
     provider = Telnyx(HOOK_URL, clock=lambda: NOW)
     took: list[float] = []
@@ -35,7 +32,7 @@ async def test_a_thousand_hooks_that_come_three_times_are_a_thousand_texts(tmp_p
 
         await asyncio.gather(*(push() for _ in range(AT_ONCE)))
         assert await desk.stored() == TEXTS
-        await eventually(lambda: len(desk.said()) >= TEXTS, within=30)
+        await eventually(lambda: len(desk.said()) >= TEXTS, within=120)
         assert sorted(desk.said()) == sorted({*order})
     took.sort()
     median, late = took[len(took) // 2], took[len(took) * 99 // 100]

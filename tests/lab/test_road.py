@@ -101,7 +101,7 @@ async def test_hooks_are_not_lost_nor_doubled_when_the_bridge_is_killed(
     def arrived() -> list[str]:
         return [event.body for event in dave.events[seen:] if event.body.startswith(run)]
 
-    await eventually(lambda: wanted <= set(arrived()), within=60, what="a hundred texts")
+    await eventually(lambda: wanted <= set(arrived()), within=120, what="a hundred texts")
     await asyncio.sleep(1)  # what would be a double comes now
     assert sorted(arrived()) == sorted(wanted)
     for sender in senders:

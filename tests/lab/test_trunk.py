@@ -8,16 +8,16 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
-import pytest
 import pytest_asyncio
 
 from tests.lab.conftest import PhoneOf, User
 from tests.lab.lab import Lab, number
 from tests.lab.matrix import Event, MatrixUser
 from tests.lab.peer import Peer
-from tests.lab.process import children, eventually, port_open
+from tests.lab.process import PATIENCE, children, eventually, port_open
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
@@ -53,9 +53,11 @@ async def test_md5_is_answered_when_there_is_nothing_better(own: Lab) -> None:
     await own.other.stop()
     since = peer.mark
     await own.other.start()
-    register = await peer.registered(since=since, within=20)
+    try:
+        register = await peer.registered(since=since)
+    finally:
+        peer.algorithms = ("SHA-256", "MD5")
     assert "SHA-256" not in register["Authorization"]
-    peer.algorithms = ("SHA-256", "MD5")
     await own.other_pbx.registered("ringback")
 
 
@@ -71,13 +73,15 @@ async def test_a_registration_is_refreshed_in_time(own: Lab) -> None:
     peer.expires = 6
     since = peer.mark
     peer.disconnect()
-    first = await peer.registered(since=since, within=20)
-    second = await peer.registered(since=peer.received.index(first) + 1, within=7)
-    third = await peer.registered(since=peer.received.index(second) + 1, within=7)
+    try:
+        first = await peer.registered(since=since)
+        second = await peer.registered(since=peer.received.index(first) + 1)
+        third = await peer.registered(since=peer.received.index(second) + 1)
+    finally:
+        peer.expires = 300
     assert second.at - first.at < 6
     assert third.at - second.at < 6
     assert third.connection == first.connection
-    peer.expires = 300
 
 
 async def test_a_cut_connection_is_registered_again(own: Lab) -> None:
@@ -85,36 +89,45 @@ async def test_a_cut_connection_is_registered_again(own: Lab) -> None:
     since = peer.mark
     cut = time.monotonic()
     peer.disconnect()
-    again = await peer.registered(since=since, within=15)
+    again = await peer.registered(since=since)
     assert again.at - cut < 10
 
 
 async def test_the_delay_between_attempts_grows(own: Lab) -> None:
-    """While the registrar refuses, the attempts come at growing distances."""
+    """While the registrar refuses, the attempts come at growing distances. As these are drawn by
+    lot, only every other one is surely the longer.
+    """
     peer = own.other_peer
     peer.refuses_with = "503 Service Unavailable"
     since = peer.mark
+
+    def attempts() -> list[float]:
+        return [m.at for m in peer.received[since:] if m.method == "REGISTER"]
+
     peer.disconnect()
-    await asyncio.sleep(12)
-    peer.refuses_with = None
-    attempts = [m.at for m in peer.received[since:] if m.method == "REGISTER"]
-    assert 2 <= len(attempts) <= 8, f"{len(attempts)} attempts in 12 s"
-    await peer.registered(since=since, within=40)
+    try:
+        await eventually(lambda: len(attempts()) >= 4, within=120, what="four attempts")
+    finally:
+        peer.refuses_with = None
+    gaps = [after - before for before, after in pairwise(attempts())]
+    assert gaps[0] < gaps[2], f"the attempts came at {gaps} s"
+    assert min(gaps) >= 1, f"the attempts came at {gaps} s"
+    await peer.registered(since=since, within=120)
 
 
-@pytest.mark.timeout(120)
 async def test_a_restarted_pbx_is_found_again_and_the_user_is_told(own: Lab, user: User) -> None:
     frank, pbx = await user("frank"), own.other_pbx
     seen = frank.mark
     await pbx.stop()
-    down = await told(frank, "down", since=seen, within=30)
-    await pbx.resume()
-    await pbx.registered("ringback", within=60)
-    back = await told(frank, "back", since=seen, within=20)
+    try:
+        down = await told(frank, "down", since=seen)
+    finally:
+        await pbx.resume()
+    await pbx.registered("ringback", within=120)
+    back = await told(frank, "back", since=seen)
     assert back.room == down.room
 
 
-@pytest.mark.timeout(150)
 async def test_a_pbx_that_falls_silent_is_noticed(own: Lab, user: User) -> None:
     """Its connection stays open and nothing answers on it any more."""
     frank, pbx = await user("frank"), own.other_pbx
@@ -124,10 +137,9 @@ async def test_a_pbx_that_falls_silent_is_noticed(own: Lab, user: User) -> None:
         await told(frank, "down", since=seen, within=100)
     finally:
         pbx.process.send_signal(signal.SIGCONT)
-    await told(frank, "back", since=seen, within=60)
+    await told(frank, "back", since=seen, within=120)
 
 
-@pytest.mark.timeout(120)
 async def test_a_refused_password_is_told_and_a_restart_tries_it_at_once(
     own: Lab, user: User
 ) -> None:
@@ -137,12 +149,14 @@ async def test_a_refused_password_is_told_and_a_restart_tries_it_at_once(
     await pbx.set_password("ringback", "something else")
     await pbx.stop()
     await pbx.resume()
-    down = await told(frank, "down", since=seen, within=40)
+    try:
+        down = await told(frank, "down", since=seen)
+    finally:
+        await pbx.set_password("ringback")
     assert "password" in down.body
-    await pbx.set_password("ringback")
     await own.other.stop()
     await own.other.start()
-    await pbx.registered("ringback", within=15)
+    await pbx.registered("ringback")
 
 
 async def test_sigterm_ends_calls_and_unregisters(own: Lab, user: User, phone_of: PhoneOf) -> None:
@@ -176,9 +190,11 @@ async def test_texts_from_before_the_start_are_sent_after_it(own: Lab, user: Use
     room = await frank.direct(bridge.ghost(number("1005")))
     await bridge.stop()
     before = pbx.mark()
-    await frank.say(room, "said while nobody listened")
-    await bridge.start()
-    message = await pbx.seen("MESSAGE", since=before, within=40)
+    try:
+        await frank.say(room, "said while nobody listened")
+    finally:
+        await bridge.start()
+    message = await pbx.seen("MESSAGE", since=before)
     assert message.body.strip() == "said while nobody listened"
     await asyncio.sleep(1)
     sent = {m.header("Call-ID") for m in pbx.sip(before) if m.first.startswith("MESSAGE")}
@@ -200,7 +216,7 @@ async def test_a_killed_bridge_leaves_nobody_behind_and_comes_back(own: Lab) -> 
     await pbx.seen("SIP/2.0 200", since=before, method="REGISTER")
 
 
-async def told(user: MatrixUser, what: str, *, since: int, within: float) -> Event:
+async def told(user: MatrixUser, what: str, *, since: int, within: float = PATIENCE) -> Event:
     """The bot's line about the trunk being `down` or `back`."""
     return await user.wait(
         "m.room.message",

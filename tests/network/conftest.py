@@ -12,16 +12,14 @@ import pytest
 import pytest_asyncio
 
 from tests.lab.browser import Browser, Phone
+from tests.lab.collection import mark
 from tests.lab.lab import Lab
 
 HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.lab)
-            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+    mark(items, HERE)
 
 
 def ip(*arguments: str) -> str:
