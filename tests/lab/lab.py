@@ -6,19 +6,21 @@ of its own, so that tests do not meet in each other's rooms.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Mapping
+import itertools
+import secrets
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from tests.lab.accounts import ACCOUNTS
+from tests.lab.assembly import Assembly
 from tests.lab.asterisk import Asterisk
 from tests.lab.certificate import Authority
 from tests.lab.matrix import MatrixUser
 from tests.lab.peer import Peer
 from tests.lab.ports import HOST, Ports
 from tests.lab.postgres import Postgres
+from tests.lab.process import Process
 from tests.lab.provider import Provider
 from tests.lab.ringback import Ringback, line, pbx_trunk, peer_trunk
 from tests.lab.synapse import DOMAIN, Synapse
@@ -38,18 +40,18 @@ def number(extension: str) -> str:
     return f"+1555555{extension}"
 
 
+_strangers = itertools.count(secrets.randbelow(10_000))
+
+
+def stranger() -> str:
+    """A number that nobody knows yet; no two are the same."""
+    return f"+1555777{next(_strangers) % 10_000:04d}"
+
+
 Settings = list[dict[str, Any]]
 
 
-class Part(Protocol):
-    """What is started and stopped."""
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> object: ...
-
-
-class Lab:
+class Lab(Assembly):
     """`async with Lab(folder) as lab`: everything is up, every trunk registered.
 
     Args:
@@ -57,6 +59,7 @@ class Lab:
     """
 
     def __init__(self, folder: Path, *, media: str = HOST) -> None:
+        super().__init__()
         self.folder = folder
         self._media = media
         self.ports = Ports()
@@ -86,44 +89,25 @@ class Lab:
             more=self.provider.settings(),
         )
         self.other = self._bridge(other, "other", self._other_lines(), self.postgres.url)
-        self._stack = contextlib.AsyncExitStack()
         self._users: dict[str, MatrixUser] = {}
 
-    async def __aenter__(self) -> "Lab":
+    async def assemble(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            await asyncio.gather(self.bridge.init(), self.other.init())
-            async with asyncio.TaskGroup() as starting:
-                for part in (self.turn, self.synapse, self.pbx, self.peer, self.provider):
-                    starting.create_task(self.up(part))
-            names = {user for line in self._main_lines()[1] for user in line["users"]}
-            for name in sorted(names | {"@frank:", "@grace:", "@mallory:"}):
-                await self.synapse.register(name[1:].partition(":")[0])
-            await self.up(self.bridge)
-            for trunk in self._main_lines()[0]:
-                if trunk["name"] in self.pbx.accounts:
-                    await self.pbx.registered(trunk["name"])
-            await self.peer.registered()
-        except BaseException as error:
-            await self._stack.aclose()
-            for process in (self.synapse.process, self.bridge.process):
-                if process.text():
-                    error.add_note(process.tail())
-            raise
-        return self
+        await asyncio.gather(self.bridge.init(), self.other.init())
+        async with asyncio.TaskGroup() as starting:
+            for part in (self.turn, self.synapse, self.pbx, self.peer, self.provider):
+                starting.create_task(self.up(part))
+        names = {user for line in self._main_lines()[1] for user in line["users"]}
+        for name in sorted(names | {"@frank:", "@grace:", "@mallory:"}):
+            await self.synapse.register(name[1:].partition(":")[0])
+        await self.up(self.bridge)
+        for trunk in self._main_lines()[0]:
+            if trunk["name"] in self.pbx.accounts:
+                await self.pbx.registered(trunk["name"])
+        await self.peer.registered()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._stack.aclose()
-
-    async def up(self, part: Part) -> None:
-        """Start a part; it is stopped when the lab ends."""
-        await part.start()
-        self._stack.push_async_callback(part.stop)
+    def processes(self) -> Iterable[Process]:
+        return self.synapse.process, self.bridge.process
 
     async def user(self, name: str, *, device: str = "") -> MatrixUser:
         """A signed-in device of a user without a browser; the same one each time for the same

@@ -11,17 +11,16 @@ import base64
 import contextlib
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
+from tests.lab.assembly import Assembly
 from tests.lab.certificate import Authority
-from tests.lab.lab import Part
 from tests.lab.matrix import MatrixCall, MatrixUser
 from tests.lab.peer import SDP_TYPE, Message, Peer, sdes_offer
 from tests.lab.ports import HOST, Ports
-from tests.lab.process import eventually
+from tests.lab.process import Process, eventually
 from tests.lab.ringback import Ringback, line, peer_trunk
 from tests.lab.synapse import DOMAIN, Synapse
 from tests.standin import bandwidth, twilio
@@ -214,15 +213,15 @@ class Call:
         self._peer.respond(bye, "200 OK")
 
 
-class Rig:
+class Rig(Assembly):
     """A homeserver and the stations on it: `async with Rig(folder) as rig`."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self.folder = folder
         self.ports = Ports()
         self.authority = Authority(folder / "certificates")
         self.stations: dict[str, Station] = {}
-        self._stack = contextlib.AsyncExitStack()
         self.synapse = Synapse(folder / "synapse", self.ports)
 
     def add(self, name: str, **settings: Any) -> Station:
@@ -237,36 +236,21 @@ class Rig:
         )
         return self.stations[name]
 
-    async def __aenter__(self) -> "Rig":
+    async def assemble(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            for station in self.stations.values():
-                self._stack.push_async_callback(station.close)
-            await asyncio.gather(*(station.init() for station in self.stations.values()))
-            self.synapse.registrations = [
-                station.bridge.registration for station in self.stations.values()
-            ]
-            await self.up(self.synapse)
-            await self.synapse.register(USER)
-            self.user = MatrixUser(self.synapse.url, USER, f"{USER}-secret")
-            await self.up(self.user)
-        except BaseException:
-            await self._stack.aclose()
-            raise
-        return self
+        for station in self.stations.values():
+            self._stack.push_async_callback(station.close)
+        await asyncio.gather(*(station.init() for station in self.stations.values()))
+        self.synapse.registrations = [
+            station.bridge.registration for station in self.stations.values()
+        ]
+        await self.up(self.synapse)
+        await self.synapse.register(USER)
+        self.user = MatrixUser(self.synapse.url, USER, f"{USER}-secret")
+        await self.up(self.user)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._stack.aclose()
-
-    async def up(self, part: Part) -> None:
-        """Start a part; it is stopped when the rig ends."""
-        self._stack.push_async_callback(part.stop)
-        await part.start()
+    def processes(self) -> Iterable[Process]:
+        return self.synapse.process, *(each.bridge.process for each in self.stations.values())
 
     async def room(self, station: Station, friend: str, *, by_road: bool) -> str:
         """The room of a friend, who has to say something first."""

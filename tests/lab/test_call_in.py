@@ -1,7 +1,6 @@
 """A phone calls a Matrix user: rooms, rings, answers and everything that is not an answer."""
 
 import asyncio
-import secrets
 from pathlib import Path
 
 import pytest
@@ -9,15 +8,10 @@ import pytest
 from tests.lab.asterisk import Asterisk
 from tests.lab.baresip import Baresip
 from tests.lab.conftest import PhoneOf, User
-from tests.lab.lab import HOUSE, Lab
+from tests.lab.lab import HOUSE, Lab, stranger
 from tests.lab.matrix import MatrixCall, MatrixUser
 from tests.lab.peer import SDP_TYPE, Peer, sdes_offer
 from tests.lab.ringback import Ringback
-
-
-def fresh_number() -> str:
-    """A caller that nobody knows yet."""
-    return f"+1555777{secrets.randbelow(10_000):04d}"
 
 
 def caller_id(number: str, name: str = "Carol") -> str:
@@ -26,7 +20,7 @@ def caller_id(number: str, name: str = "Carol") -> str:
 
 async def test_a_call_makes_a_room_and_rings(bridge: Ringback, pbx: Asterisk, user: User) -> None:
     alice = await user("alice")
-    before, seen, number = pbx.mark(), alice.mark, fresh_number()
+    before, seen, number = pbx.mark(), alice.mark, stranger()
     placed = await pbx.call("ringback", caller=caller_id(number, "Carol Doe"))
     rung = await alice.rung(since=seen)
     invitation = rung.invitation
@@ -51,7 +45,7 @@ async def test_a_call_makes_a_room_and_rings(bridge: Ringback, pbx: Asterisk, us
 
 async def test_a_portal_has_what_clients_need(bridge: Ringback, pbx: Asterisk, user: User) -> None:
     alice = await user("alice")
-    seen, number = alice.mark, fresh_number()
+    seen, number = alice.mark, stranger()
     placed = await pbx.call("ringback", caller=caller_id(number))
     rung = await alice.rung(since=seen)
     levels = await alice.state(rung.room, "m.room.power_levels")
@@ -67,7 +61,7 @@ async def test_the_same_caller_comes_to_the_same_room(
     bridge: Ringback, pbx: Asterisk, user: User
 ) -> None:
     alice = await user("alice")
-    number, rooms = fresh_number(), []
+    number, rooms = stranger(), []
     for _ in range(2):
         seen = alice.mark
         placed = await pbx.call("ringback", caller=caller_id(number))

@@ -9,11 +9,10 @@ from typing import Any
 import aiohttp
 
 from tests.lab.conftest import User
-from tests.lab.lab import Lab
+from tests.lab.lab import Lab, stranger
 from tests.lab.matrix import MatrixUser
 from tests.lab.process import eventually
 from tests.lab.ringback import Ringback
-from tests.lab.test_road import stranger
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -70,19 +69,18 @@ async def test_a_picture_is_fetched_by_the_provider_and_taken_back_by_its_author
     room = await dave.direct(bridge.ghost(number))
     data = PNG + secrets.token_bytes(200_000)
     event = await share(dave, room, data)
-    sent = await eventually(
-        lambda: next((s for s in lab.provider.sent if s["To"] == number), None),
-        what="the picture at the provider",
+    (sent,) = await eventually(
+        lambda: lab.provider.taken_for(number), what="the picture at the provider"
     )
-    assert sent is not None
-    assert sent["Body"] == "look at this"
-    assert await fetch(sent["MediaUrl"]) == (200, "image/png", data)
-    assert await fetch(sent["MediaUrl"], "HEAD") == (200, "image/png", b"")
-    assert (await fetch(sent["MediaUrl"].replace("/media/", "/media/A")))[0] == 404
+    assert sent.body == "look at this"
+    (address,) = sent.media
+    assert await fetch(address) == (200, "image/png", data)
+    assert await fetch(address, "HEAD") == (200, "image/png", b"")
+    assert (await fetch(address.replace("/media/", "/media/A")))[0] == 404
 
     await dave.request("PUT", f"rooms/{room}/redact/{event}/{secrets.token_hex(4)}", {})
     async with asyncio.timeout(10):
-        while (await fetch(sent["MediaUrl"]))[0] != 404:  # noqa: ASYNC110 - another process
+        while (await fetch(address))[0] != 404:  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.05)
 
 
@@ -95,12 +93,11 @@ async def test_a_picture_that_is_too_large_leaves_smaller(
     data = noise(1600, 1200)
     assert len(data) > 1_200_000  # what the provider takes
     await share(dave, room, data)
-    sent = await eventually(
-        lambda: next((s for s in lab.provider.sent if s["To"] == number), None),
-        what="the picture at the provider",
+    (sent,) = await eventually(
+        lambda: lab.provider.taken_for(number), what="the picture at the provider"
     )
-    assert sent is not None
-    status, kind, smaller = await fetch(sent["MediaUrl"])
+    (address,) = sent.media
+    status, kind, smaller = await fetch(address)
     assert (status, kind) == (200, "image/png")
     assert smaller.startswith(PNG)
     assert len(smaller) < 1_200_000
@@ -115,4 +112,4 @@ async def test_a_kind_that_no_text_carries_is_told(lab: Lab, bridge: Ringback, u
     info = {"mimetype": "image/svg+xml", "size": 3}
     await share(dave, room, b"<svg/>", msgtype="m.file", filename="a.svg", info=info)
     await dave.notice(room, "not sent", "kind of file", since=seen)
-    assert not [s for s in lab.provider.sent if s["To"] == number]
+    assert not lab.provider.taken_for(number)

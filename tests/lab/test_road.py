@@ -5,16 +5,13 @@ import secrets
 import signal
 
 from tests.lab.conftest import User
-from tests.lab.lab import SMS, Lab
+from tests.lab.lab import SMS, Lab, stranger
 from tests.lab.process import eventually
 from tests.lab.provider import SECRET
 from tests.lab.ringback import Ringback
+from tests.standin.standin import Fate, Signer, Trouble
 
 STATUS = "com.beeper.message_send_status"
-
-
-def stranger() -> str:
-    return f"+1555777{secrets.randbelow(10_000):04d}"
 
 
 async def test_a_text_comes_by_hook_and_its_answer_leaves_the_same_way(
@@ -23,20 +20,19 @@ async def test_a_text_comes_by_hook_and_its_answer_leaves_the_same_way(
     dave = await user("dave")
     seen, sender = dave.mark, stranger()
     body = f"Grüße 👍 {secrets.token_hex(4)}"
-    assert await lab.provider.text(f"SM{body}", sender=sender, to=SMS, body=body) == 200
+    provider = lab.provider
+    assert await provider.deliver(provider.text(body, sender, SMS, body))
     text = await dave.notice(None, body, since=seen)
     assert (text.sender, text.body) == (bridge.ghost(sender), body)
 
     question = await dave.say(text.room, "and how are you?")
-    sent = await eventually(
-        lambda: next((s for s in lab.provider.sent if s["To"] == sender), None),
-        what="the answer at the provider",
+    (sent,) = await eventually(
+        lambda: provider.taken_for(sender), what="the answer at the provider"
     )
-    assert sent is not None
-    assert (sent["From"], sent["Body"]) == (SMS, "and how are you?")
+    assert (sent.sender, sent.body) == (SMS, "and how are you?")
 
-    assert await lab.provider.report(sent, "sent") == 200
-    assert await lab.provider.report(sent, "delivered") == 200
+    assert await provider.tell(sent, Fate.SENT)
+    assert await provider.tell(sent, Fate.DELIVERED)
     shown = await dave.wait(
         STATUS,
         lambda event: bool(event.content.get("delivered_to_users")),
@@ -54,24 +50,26 @@ async def test_a_text_that_was_not_delivered_is_told_with_its_reason(
     number = stranger()
     room = await dave.direct(bridge.ghost(number))
     seen = dave.mark
-    lab.provider.refuses = [429]  # and then it takes it
+    provider = lab.provider
+    provider.troubles = [Trouble.AWAY]  # and then it takes it
     await dave.say(room, "hello")
-    sent = await eventually(
-        lambda: next((s for s in lab.provider.sent if s["To"] == number), None),
-        what="the text at the provider",
-    )
-    assert sent is not None
-    assert await lab.provider.report(sent, "undelivered", ErrorCode="30006") == 200
-    await dave.notice(room, "not delivered", "landline", since=seen)
+    (sent,) = await eventually(lambda: provider.taken_for(number), what="the text at the provider")
+    assert await provider.tell(sent, Fate.LOST)
+    await dave.notice(room, "not delivered", "cannot be reached", since=seen)
 
 
 async def test_a_forged_hook_is_refused(lab: Lab, bridge: Ringback, user: User) -> None:
     dave = await user("dave")
     seen, body = dave.mark, f"forged {secrets.token_hex(4)}"
-    status = await lab.provider.text("SM1", sender=stranger(), to=SMS, body=body, token="other")
+    provider = lab.provider
+    forged = provider.content("1", stranger(), SMS, body)
+    status, *_ = await provider.push(
+        provider.sign(forged, provider.hook_url, Signer(key="another account's"))
+    )
     assert status == 403
-    await lab.provider.text("SM2", sender=stranger(), to=SMS, body="a good one", token="lab-token")
-    await dave.notice(None, "a good one", since=seen)
+    good = f"a good one {secrets.token_hex(4)}"
+    assert await provider.deliver(provider.text(good, stranger(), SMS, good))
+    await dave.notice(None, good, since=seen)
     assert not [event for event in dave.events[seen:] if event.body == body]
 
 
@@ -87,7 +85,7 @@ async def test_hooks_are_not_lost_nor_doubled_when_the_bridge_is_killed(
     async def push(sender: str, numbers: range) -> None:
         for number in numbers:
             body = f"{run} {sender} {number}"
-            await lab.provider.text_until_taken(f"SM{body}", sender=sender, to=SMS, body=body)
+            assert await lab.provider.deliver(lab.provider.text(body, sender, SMS, body))
 
     async def kill() -> None:
         for _ in range(3):

@@ -5,26 +5,24 @@ import secrets
 from urllib.parse import quote
 
 from tests.lab.conftest import User
-from tests.lab.lab import SMS, Lab
+from tests.lab.lab import SMS, Lab, stranger
 from tests.lab.matrix import MatrixUser
 from tests.lab.process import eventually
 from tests.lab.ringback import Ringback
-from tests.lab.test_road import stranger
-
-BUSY, REFUSED = 503, 400
+from tests.standin.standin import Trouble
 
 
 async def chat(lab: Lab, bridge: Ringback, user: MatrixUser) -> tuple[str, str]:
     """The room of somebody who has just written, and the number."""
     number, body = stranger(), f"hello {secrets.token_hex(4)}"
     seen = user.mark
-    assert await lab.provider.text(f"SM{body}", sender=number, to=SMS, body=body) == 200
+    assert await lab.provider.deliver(lab.provider.text(body, number, SMS, body))
     return (await user.notice(None, body, since=seen)).room, number
 
 
 def sent_to(lab: Lab, number: str) -> list[str]:
     """What the provider has for a number."""
-    return [sent["Body"] for sent in lab.provider.sent if sent["To"] == number]
+    return [taken.body for taken in lab.provider.taken_for(number)]
 
 
 async def edit(user: MatrixUser, room: str, event: str, body: str) -> None:
@@ -55,9 +53,9 @@ async def test_a_text_that_waits_leaves_as_it_was_edited(
 ) -> None:
     dave = await user("dave")
     room, number = await chat(lab, bridge, dave)
-    lab.provider.refuses = [BUSY, BUSY]
+    lab.provider.troubles = [Trouble.AWAY, Trouble.AWAY]
     event = await dave.say(room, "see you at sevn")
-    await eventually(lambda: len(lab.provider.refuses) < 2, what="the first attempt")
+    await eventually(lambda: len(lab.provider.troubles) < 2, what="the first attempt")
     await edit(dave, room, event, "see you at seven")
     await eventually(lambda: sent_to(lab, number), what="the text at the provider")
     await asyncio.sleep(1)
@@ -87,7 +85,7 @@ async def test_a_refused_text_is_changed_and_sent_again_when_it_is_asked_for(
     dave = await user("dave")
     room, number = await chat(lab, bridge, dave)
     seen = dave.mark
-    lab.provider.refuses = [REFUSED]
+    lab.provider.troubles = [Trouble.REFUSED]
     event = await dave.say(room, "first try")
     told = await dave.notice(room, "not delivered", since=seen)
     assert told.content["m.relates_to"]["m.in_reply_to"]["event_id"] == event
@@ -106,9 +104,9 @@ async def test_a_text_that_waits_is_taken_back_and_one_that_was_sent_is_not(
 ) -> None:
     dave = await user("dave")
     room, number = await chat(lab, bridge, dave)
-    lab.provider.refuses = [BUSY]
+    lab.provider.troubles = [Trouble.AWAY]
     event = await dave.say(room, "never mind")
-    await eventually(lambda: not lab.provider.refuses, what="the first attempt")
+    await eventually(lambda: not lab.provider.troubles, what="the first attempt")
     await redact(dave, room, event)
     later = await dave.say(room, "but this")
     await eventually(lambda: sent_to(lab, number), what="the text at the provider")

@@ -10,7 +10,7 @@ import yaml
 
 from tests.lab.asterisk import Asterisk
 from tests.lab.conftest import PhoneOf, User
-from tests.lab.lab import number
+from tests.lab.lab import number, stranger
 from tests.lab.peer import Peer
 from tests.lab.ringback import Ringback
 
@@ -53,7 +53,7 @@ async def test_a_text_from_an_unknown_number_makes_its_room(
     bridge: Ringback, pbx: Asterisk, user: User
 ) -> None:
     alice = await user("alice")
-    seen, sender = alice.mark, f"+1555888{secrets.randbelow(10_000):04d}"
+    seen, sender = alice.mark, stranger()
     await pbx.text("ringback", f"first contact {EMOJI}", caller=sender)
     message = await alice.notice(None, "first contact", since=seen)
     assert message.sender == bridge.ghost(sender)

@@ -111,7 +111,6 @@ async def test_the_delay_between_attempts_grows(own: Lab) -> None:
         peer.refuses_with = None
     gaps = [after - before for before, after in pairwise(attempts())]
     assert gaps[0] < gaps[2], f"the attempts came at {gaps} s"
-    assert min(gaps) >= 1, f"the attempts came at {gaps} s"
     await peer.registered(since=since, within=120)
 
 

@@ -101,6 +101,7 @@ class Trouble(Enum):
     GATEWAY = auto()  # 502, after it has taken it
     SILENT = auto()  # takes it and never answers
     CUT = auto()  # takes it and closes the connection
+    REFUSED = auto()  # 400; this text it will not take
     EAGER = auto()  # takes it, and has reported its delivery before it answers
 
 
@@ -164,6 +165,7 @@ class StandIn(ABC):
         troubles: what it does to the next requests, one after the other.
         sent_replies: texts that went out because our answer to a hook asked for them.
         hook_at: where `hook_url` leads, without its path; set when the listener is there.
+        port: of its interface; 0 is any, until it has started.
     """
 
     api: ClassVar[str]
@@ -250,7 +252,7 @@ class StandIn(ABC):
         # A request that is never answered must not hold up the end.
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
         await site.start()
         self.port = int(self._runner.addresses[0][1])
         self._session = aiohttp.ClientSession()
@@ -284,6 +286,8 @@ class StandIn(ABC):
                 return self.busy()
             case Trouble.AWAY:
                 return web.Response(status=503)
+            case Trouble.REFUSED:
+                return web.json_response({"code": 0, "message": "refused"}, status=400)
             case Trouble.BROKEN:
                 return web.Response(status=500, text="<h1>Sorry</h1>", content_type="text/html")
         taken = self.read(request.path, headers, body)
