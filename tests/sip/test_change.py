@@ -416,6 +416,21 @@ def test_an_interval_too_small_for_the_peer_is_raised(
     assert pbx.last_request("INVITE").headers.get("Session-Expires") == "4000;refresher=uac"
 
 
+def test_a_refresh_with_too_small_an_interval_is_sent_again_at_once(
+    alice: Phone, pbx: Script, world: World
+) -> None:
+    session = timed(alice, pbx, "uac")
+    world.run(46)
+    pbx.reply(pbx.last_request("UPDATE"), 422, headers=[("Min-SE", "120")])
+    update = pbx.last_request("UPDATE")
+    assert len(pbx.requests("UPDATE")) == 2
+    assert update.headers.get("Session-Expires") == "120;refresher=uac"
+    assert update.headers.get("Min-SE") == "120"
+    pbx.reply(update, 200, headers=[("Session-Expires", "120;refresher=uac")])
+    world.run(55)
+    assert session.established
+
+
 @pytest.mark.parametrize("min_se", ["60", "none", "999999999"])
 def test_a_422_that_asks_for_nothing_new_is_a_refusal(
     alice: Phone, pbx: Script, world: World, min_se: str
