@@ -7,7 +7,6 @@ server fails the tests; RINGBACK_NO_POSTGRES=1 skips them instead, but not in CI
 
 import itertools
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -22,68 +21,34 @@ import pytest
 
 from bridge.db import database as databases
 from bridge.db.interface import Database
+from tests.postgres import Commands, programs
 
 _MISSING = "PostgreSQL's server is not installed; as root: apt-get install postgresql"
 _counter = itertools.count(1)
 
 
-def _server_binaries() -> Path | None:
-    versions = sorted(
-        (path for path in Path("/usr/lib/postgresql").glob("*/bin") if (path / "initdb").exists()),
-        key=lambda path: float(path.parent.name),
-    )
-    return versions[-1] if versions else None
-
-
-def _as_ordinary_user(folder: Path) -> list[str]:
-    """The server refuses to run as root: hand the folder to somebody else, and become them."""
-    if os.getuid() != 0:
-        return []
-    user = next(
-        (entry for entry in pwd.getpwall() if entry.pw_name in ("postgres", "nobody")), None
-    )
-    assert user is not None, "nobody to run PostgreSQL as"
-    os.chown(folder, user.pw_uid, user.pw_gid)
-    return [
-        "setpriv",
-        f"--reuid={user.pw_uid}",
-        f"--regid={user.pw_gid}",
-        "--clear-groups",
-        "--",
-    ]
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The URL of a running, empty server."""
-    binaries = _server_binaries()
-    if binaries is None:
+    found = programs()
+    if found is None:
         if os.environ.get("RINGBACK_NO_POSTGRES") == "1" and os.environ.get("CI") != "true":
             pytest.skip(_MISSING)
         pytest.fail(_MISSING)
     folder = Path(tempfile.mkdtemp(prefix="ringback-pg-"))
-    prefix = _as_ordinary_user(folder)
-    data = folder / "data"
+    commands = Commands(found, folder)
     log = folder / "log"
     server = None
     try:
-        subprocess.run(
-            [*prefix, binaries / "initdb", "-D", data, "-U", "ringback", "-A", "trust", "-N",
-             "--encoding=UTF8", "--locale=C", "--no-instructions"],
-            check=True, capture_output=True, cwd=folder, timeout=60,
-        )  # fmt: skip
+        subprocess.run(commands.make(), check=True, capture_output=True, cwd=folder, timeout=60)
         with log.open("wb") as output:
-            server = subprocess.Popen(
-                [*prefix, binaries / "postgres", "-D", data, "-k", folder, "-F",
-                 "-c", "listen_addresses=", "-c", "shared_buffers=16MB"],
-                stdout=output, stderr=output, cwd=folder,
-            )  # fmt: skip
+            server = subprocess.Popen(commands.run(), stdout=output, stderr=output, cwd=folder)
         until = time.monotonic() + 20
         while b"ready to accept" not in log.read_bytes():
             assert server.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.02)
-        yield f"postgres://ringback@/postgres?host={folder}"
+        yield commands.url
     finally:
         if server is not None:
             server.send_signal(signal.SIGQUIT)  # nobody needs what is in there

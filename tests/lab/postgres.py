@@ -1,7 +1,5 @@
-"""The other database: a PostgreSQL server of its own, on a socket in its folder, nowhere else."""
+"""The other database: a PostgreSQL server of its own, which tests stop and start again."""
 
-import os
-import pwd
 import secrets
 import shutil
 import signal
@@ -9,10 +7,11 @@ import tempfile
 from pathlib import Path
 
 from tests.lab.process import Process
+from tests.postgres import Commands, programs
 
 
 class Postgres:
-    """One empty server; it refuses to run as root, so root hands it to somebody else.
+    """One empty server.
 
     Args:
         durable: whether it waits for the disk; most tests do not need to.
@@ -22,7 +21,6 @@ class Postgres:
         self._durable = durable
         # A socket's path is short, and its folder must be open to another user: not in the lab's.
         self._folder = Path(tempfile.gettempdir()) / f"ringback-lab-pg-{secrets.token_hex(4)}"
-        self._prefix: list[str | Path] = []
         self._server: Process | None = None
 
     @property
@@ -37,33 +35,16 @@ class Postgres:
 
     async def start(self) -> None:
         self._folder.mkdir(mode=0o700)
-        if os.geteuid() == 0:
-            user = next(u for u in pwd.getpwall() if u.pw_name in ("postgres", "nobody"))
-            os.chown(self._folder, user.pw_uid, user.pw_gid)
-            self._prefix = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}"]
-            self._prefix += ["--clear-groups", "--"]
-        programs, data = newest_programs(), self._folder / "data"
-        made = Process(
-            "initdb",
-            [
-                *(*self._prefix, programs / "initdb", "-D", data, "-U", "ringback", "-A", "trust"),
-                *("-N", "--encoding=UTF8", "--locale=C", "--no-instructions"),
-            ],
-            log=self._folder / "initdb.log",
-            cwd=self._folder,
-        )
+        found = programs()
+        if found is None:
+            raise RuntimeError("no PostgreSQL: run `python -m tests.lab.setup`")
+        commands = Commands(found, self._folder, self._durable)
+        made = Process("initdb", commands.make(), log=self._folder / "initdb.log", cwd=self._folder)
         await made.start()
         if await made.wait():
             raise RuntimeError(f"initdb failed\n{made.tail()}")
         self._server = Process(
-            "PostgreSQL",
-            [
-                *(*self._prefix, programs / "postgres", "-D", data, "-k", self._folder),
-                *("-c", "listen_addresses=", "-c", "shared_buffers=16MB"),
-                *(() if self._durable else ("-F",)),
-            ],
-            log=self._folder / "log",
-            cwd=self._folder,
+            "PostgreSQL", commands.run(), log=self._folder / "log", cwd=self._folder
         )
         await self.resume()
 
@@ -86,14 +67,3 @@ class Postgres:
         if self._server is not None:
             await self._server.stop(signal.SIGINT)
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def newest_programs() -> Path:
-    """Where Debian keeps the newest server."""
-    found = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin/initdb"),
-        key=lambda path: float(path.parent.parent.name),
-    )
-    if not found:
-        raise RuntimeError("no PostgreSQL: run `python -m tests.lab.setup`")
-    return found[-1].parent
