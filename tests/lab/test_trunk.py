@@ -146,8 +146,8 @@ async def test_a_refused_password_is_told_and_a_restart_tries_it_at_once(
     frank, pbx = await user("frank"), own.other_pbx
     seen = frank.mark
     await pbx.set_password("ringback", "something else")
-    await pbx.stop()
-    await pbx.resume()
+    await own.other.stop()
+    await own.other.start()
     try:
         down = await told(frank, "down", since=seen)
     finally:
