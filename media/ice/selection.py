@@ -202,7 +202,8 @@ class Selection:
         """The selected pair does not answer: take another that lately did, if there is one.
 
         As the controlled side, one that the peer nominated or was heard on since. Behind a NAT that
-        gives it another port it knows of no new pair, and libwebrtc does not repeat a nomination.
+        gives it another port it knows of no new pair, and who nominates once, as RFC 8445 has it,
+        will not nominate that; libwebrtc does so with each of its checks.
         """
         if self.chosen is None or self._consent is None:
             return False

@@ -298,8 +298,8 @@ def test_nothing_is_due_on_a_path_that_works() -> None:
 def test_a_nat_that_gives_the_browser_another_port_is_followed(
     direction: str, speaks: bool
 ) -> None:
-    """The browser knows nothing of it. Once its nomination was answered it does not repeat it, as
-    libwebrtc does not."""
+    """The browser knows nothing of it, and once its nomination was answered it does not repeat it
+    (RFC 8445 §8.1.1; libwebrtc does)."""
     lab = Moving(direction)
     checks = lab.browser.end._agent._checks
     checks.once = lambda checklist, pair: pair.base.transmit(  # type: ignore[method-assign]

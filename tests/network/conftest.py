@@ -16,6 +16,7 @@ from tests.lab.collection import mark
 from tests.lab.lab import Lab
 
 HERE = Path(__file__).parent
+NAT_PORTS = "20000-21999"  # which no socket is given by itself
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,8 +28,18 @@ def ip(*arguments: str) -> str:
     return done.stdout
 
 
+def iptables(table: str, chain: str, *rule: str) -> None:
+    """A rule for UDP at the end of a chain."""
+    where = ("-t", table, "-A", chain, "-p", "udp")
+    subprocess.run(["iptables", *where, *rule], check=True)
+
+
+def flush(table: str) -> None:
+    subprocess.run(["iptables", "-t", table, "-F"], check=True)
+
+
 def drop(*what: str) -> None:
-    subprocess.run(["iptables", "-A", "INPUT", "-p", "udp", *what, "-j", "DROP"], check=True)
+    iptables("filter", "INPUT", *what, "-j", "DROP")
 
 
 class Network:
@@ -43,6 +54,7 @@ class Network:
 
     def __init__(self) -> None:
         self._count = 1
+        self._zone = 0
         self._address: str | None = None
 
     def join(self) -> None:
@@ -56,6 +68,34 @@ class Network:
         """The phone's address now."""
         assert self._address is not None, "no network"
         return self._address.partition("/")[0]
+
+    def rebind(self) -> None:
+        """The phone is behind a NAT from now on, or behind one that has forgotten it and gives each
+        of its sockets another port. Kept apart by zones of the kernel's tables, old and new flows
+        do not know of each other."""
+        out, back = ("-s", self.phone, "-d", self.bridge), ("-s", self.bridge, "-d", self.phone)
+        if not self._zone:
+            iptables("nat", "POSTROUTING", *out, "-j", "SNAT", "--to", f":{NAT_PORTS}", "--random")
+        self._zone += 1
+        flush("raw")
+        known = NAT_PORTS.replace("-", ":")
+        iptables("raw", "OUTPUT", *back, "!", "--dport", known, "-j", "DROP")  # unasked
+        for chain in ("OUTPUT", "PREROUTING"):
+            for way in (out, back):
+                iptables("raw", chain, *way, "-j", "CT", "--zone", str(self._zone))
+
+    @property
+    def mappings(self) -> int:
+        """How many flows the NAT has given a port to."""
+        command = ["iptables", "-t", "nat", "-nvxL", "POSTROUTING"]
+        listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        return sum(int(line.split()[0]) for line in listed.splitlines() if "SNAT" in line)
+
+    def forget_nat(self) -> None:
+        """No NAT any more."""
+        for table in ("nat", "raw"):
+            flush(table)
+        self._zone = 0
 
     def move_bridge(self, address: str) -> None:
         """The bridge has this address instead of the one before, as with a new lease."""
