@@ -1,5 +1,6 @@
 """A homeserver that has nothing but files, on a real socket."""
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,6 +26,7 @@ class MediaServer:
         thumbnails: the type of the smaller pictures that it makes, None for none.
         statuses: that it answers with instead, one after the other.
         lengthless: whether it does not say how long a file is.
+        goes_on: whether it answers; cleared, it waits.
     """
 
     def __init__(self) -> None:
@@ -32,6 +34,8 @@ class MediaServer:
         self.asked: list[str] = []
         self.statuses: list[int] = []
         self.lengthless = False
+        self.goes_on = asyncio.Event()
+        self.goes_on.set()
         self.thumbnails: str | None = None
         self.url = ""
 
@@ -41,6 +45,7 @@ class MediaServer:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.path)
+        await self.goes_on.wait()
         assert request.headers["Authorization"] == f"Bearer {TOKEN}"
         assert request.query["user_id"] == BOT
         if self.statuses:

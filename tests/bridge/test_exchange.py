@@ -1034,6 +1034,19 @@ async def test_calls_go_on_while_we_drain_and_new_ones_are_refused() -> None:
 
 
 @virtual
+async def test_more_calls_than_we_bear_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.call.exchange.MAX_CALLS", 1)
+    async with world() as w:
+        await w.invite()
+        await w.answered()
+        more = await ring(w)
+        assert more.said == [("reject", 486)]
+        await w.invite("call9")
+        assert w.matrix.notices() == [wording.TOO_MANY]
+        assert w.exchange.live == 1
+
+
+@virtual
 async def test_draining_has_an_end() -> None:
     async with world() as w:
         assert await w.exchange.drain(60.0) == 0

@@ -1,5 +1,6 @@
 """Files from rooms to phones: by a road that carries them, as a link, or told."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -179,6 +180,25 @@ async def test_a_file_that_grew_is_not_handed_out(stage: Stage) -> None:
     assert (await stage.get(url))[0] == 404
     stage.server.statuses = [502]
     assert (await stage.get(url))[0] == 503
+
+
+async def test_a_crowd_that_wants_files_is_asked_to_come_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.handout.MAX_AT_ONCE", 1)
+    world = stage.world(Twilio("AC", "token"))
+    await share(world, await room(world), stage.server.add(JPEG))
+    await settle(stage.database, ["sent"])
+    (url,) = form(world)["MediaUrl"]
+    stage.server.goes_on.clear()
+    asked = len(stage.server.asked)
+    first = asyncio.create_task(stage.get(url))
+    await until(lambda: len(stage.server.asked) > asked)
+    status, _, headers = await stage.get(url)
+    assert (status, headers["Retry-After"]) == (503, "5")
+    stage.server.goes_on.set()
+    assert (await first)[0] == 200
+    assert (await stage.get(url))[0] == 200
 
 
 async def test_a_redaction_takes_the_file_back(stage: Stage) -> None:

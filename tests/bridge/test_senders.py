@@ -81,6 +81,13 @@ async def test_what_merely_sounds_like_it_stops_nothing(
     await settle(database, ["sent"])
 
 
+async def test_who_said_stop_can_still_be_called(world: World) -> None:
+    await receive(world, "STOP")
+    line = world.routing.lines[0]
+    assert world.routing.refusal(line, NUMBER, ALICE, by_text=True) is not None
+    assert world.routing.refusal(line, NUMBER, ALICE) is None
+
+
 async def test_the_stop_of_one_line_is_not_anothers(world: World) -> None:
     await receive(world, "STOP")
     assert not world.senders.has_stopped("other", NUMBER)
