@@ -119,7 +119,7 @@ bench-media: $(LOCKED)-dev  ## the media plane beside rtpengine and aiortc; 8 mi
 	@$(RUN)/python -m tests.bench.media --peers $(MEDIA_PEERS)/bin/python $(MEDIA)
 
 JUDGE := $(VENV)/quality
-quality: $(LOCKED)-dev  ## how calls sound on bad networks, beside rtpengine and aiortc; 6 minutes, QUALITY=--quick for one
+quality: $(LOCKED)-dev  ## how calls sound on bad networks, beside rtpengine and aiortc; ten minutes on a quiet machine, QUALITY=--quick for one and a half
 	@for program in rtpengine espeak-ng cc; do command -v $$program >/dev/null || { \
 		echo "$$program is missing. As root: apt-get install --no-install-recommends rtpengine-daemon espeak-ng gcc"; \
 		exit 1; }; done
