@@ -39,7 +39,7 @@ async def test_digits_pass_both_ways_and_none_twice(
     call = Call(plane, await phones.standing(pbx, account), by_info=account == "info")
     seen = len(pbx.ami.events)
     await call.dial("2001")
-    await asyncio.sleep(0.7)
+    await pbx.reaches("Read", since=seen)
     for digit in "42*7":
         call.press(digit)
         await asyncio.sleep(0.35)

@@ -224,6 +224,18 @@ class Asterisk:
             Base64Body=base64.b64encode(body.encode()).decode(),
         )
 
+    async def reaches(self, application: str, data: str = "", *, since: int = 0) -> None:
+        """Wait until a call has come to this application of the dialplan.
+
+        Args:
+            since: a place in the events of `ami`.
+        """
+        await self.ami.expect(
+            "Newexten",
+            lambda event: event["Application"] == application and event["AppData"].startswith(data),
+            since=since,
+        )
+
     async def contact(self, account: str) -> str:
         """Where an account is registered, empty when it is not."""
         shown = await self.command(f"pjsip show aor {account}")

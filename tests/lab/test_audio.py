@@ -312,14 +312,15 @@ async def test_digits_of_the_dial_pad_reach_the_pbx_and_its_digits_reach_the_bro
     seen, before = len(pbx.ami.events), bridge.mark
     phone = await phone_of("alice")
     call = await dial(bridge, phone, "2001")
-    await asyncio.sleep(0.7)
+    await pbx.reaches("Read", since=seen)
     for digit in "42*7":
         await call.digit(digit)
         await asyncio.sleep(0.3)
     read = await pbx.ami.expect("Digits", since=seen)
     assert read["Value"] == "42*7"
     await call.forget()
-    await asyncio.sleep(3)
+    await pbx.reaches("Wait", "20", since=seen)  # it has sent them back
+    await asyncio.sleep(1)
     heard = await call.heard()
     await end(call, pbx)
     assert_digits(heard, "42*7")
@@ -332,7 +333,7 @@ async def test_digits_pass_with_a_narrow_codec(
 ) -> None:
     seen = len(pbx.ami.events)
     call = await dial(bridge, await phone_of(codec), "2001")
-    await asyncio.sleep(0.7)
+    await pbx.reaches("Read", since=seen)
     for digit in "9018":
         await call.digit(digit)
         await asyncio.sleep(0.3)
@@ -350,13 +351,14 @@ async def test_digits_pass_where_the_pbx_has_no_telephone_events(
     """
     seen, before, mark = len(pbx.ami.events), bridge.mark, pbx.mark()
     call = await dial(bridge, await phone_of(way), "2001")
-    await asyncio.sleep(0.7)
+    await pbx.reaches("Read", since=seen)
     for digit in "42*7":
         await call.digit(digit)
         await asyncio.sleep(0.3)
     read = await pbx.ami.expect("Digits", since=seen)
     assert read["Value"] == "42*7"
-    await asyncio.sleep(3)
+    await pbx.reaches("Wait", "20", since=seen)  # it has sent them back
+    await asyncio.sleep(1)
     await end(call, pbx)
     await bridge.logged("bridge.call.record", '"digits":8,', since=before)
     said = [message for message in pbx.sip(mark) if message.method == "INFO"]
@@ -369,9 +371,10 @@ EVERY_DIGIT = "0123456789*#ABCD"
 async def test_every_digit_that_the_pbx_sends_is_heard(
     bridge: Ringback, pbx: Asterisk, phone_of: PhoneOf
 ) -> None:
-    before = bridge.mark
+    before, seen = bridge.mark, len(pbx.ami.events)
     call = await dial(bridge, await phone_of("alice"), "2000")
-    await asyncio.sleep(6.5)
+    await pbx.reaches("Wait", "20", since=seen)  # it has sent all of them
+    await asyncio.sleep(1)
     heard = await call.heard()
     await end(call, pbx)
     assert_digits(heard, EVERY_DIGIT)
