@@ -49,7 +49,7 @@ def bodies(world: World) -> list[str]:
 
 
 async def reach(faulty: FaultyDatabase, table: str, wanted: list[str]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while await states(faulty.real, table) != wanted:  # noqa: ASYNC110 - a thread's work
             await asyncio.sleep(0.001)
 

@@ -124,7 +124,7 @@ async def test_it_is_taken_again_by_itself(postgres: str) -> None:
     held = claim(postgres)
     await held.take()
     await end_connections(postgres)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not await locks(postgres):
             pass
     assert not held.lost.is_set()
@@ -141,7 +141,7 @@ async def test_who_is_cut_off_is_not_its_own_rival(postgres: str) -> None:
             await held.hold()
     assert not held.lost.is_set()
     await stale.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not await is_held(held):  # the server lets go a little after the connection has ended
             pass
     assert await locks(postgres) == 1
@@ -160,7 +160,7 @@ async def test_who_has_lost_it_ends_and_asks_for_nothing_more(
     await other.take()
     monkeypatch.setattr("bridge.db.claim.PATIENCE", 0.0)
     held._lock.release()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await held.lost.wait()
     assert isinstance(opened, PostgresDatabase)
     for connection, _ in opened._idle:  # the server's stop has ended them too

@@ -115,7 +115,7 @@ async def test_an_answer_that_nobody_waits_for_any_more_was_cut(database: Databa
             f"Content-Length: {len(body)}\r\n\r\n".encode()
             + body
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await stored.wait()
             writer.transport.abort()
             await homeserver.ask("POST", f"{V1}/ping", body={})  # so that it has been seen

@@ -59,7 +59,7 @@ async def attempt(
     ear = Ear()
     async with listening(context) as seen:
         try:
-            connection = await connect(trunk, at(seen.port), id=1, listener=ear, limit=2)
+            connection = await connect(trunk, at(seen.port), id=1, listener=ear, limit=20)
         except OSError as error:
             return error, ear, bytes(seen.heard)
         connection.abort("done")
@@ -373,7 +373,7 @@ async def test_peer_that_stops_reading_loses_the_flow(authority: Authority) -> N
     context = server_context(authority.issue("pbx.example"))
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
     ear = Ear()
-    async with server, asyncio.timeout(5):
+    async with server, asyncio.timeout(20):
         port = server.sockets[0].getsockname()[1]
         connection = await connect(a_trunk(authority), at(port), id=1, listener=ear)
         message = replace(a_request("MESSAGE", uri="sip:a@b.example"), body=b"x" * 60_000)
