@@ -80,7 +80,7 @@ interop: lab-setup  ## our user agent against Asterisk, Kamailio and others; doc
 lab: lab-setup  ## end-to-end tests with a real homeserver, PBX, browser and telephone
 	@$(RUN)/python -m pytest tests/lab
 
-lab-network: lab-setup  ## a phone that loses its network and gets another, in a network namespace of its own; four minutes
+lab-network: lab-setup  ## a phone that loses its network and gets another, or whose NAT or bridge moves, in a network namespace of its own; five minutes
 	@unshare --map-root-user --net sh -c 'ip link set lo up && exec $(RUN)/python -m pytest -s tests/network'
 
 durable: lab-setup  ## a thousand texts each way while the bridge and the homeserver are killed; DURABLE="--database postgres"
