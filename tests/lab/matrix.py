@@ -59,7 +59,11 @@ AWAY = (aiohttp.ClientError, TimeoutError, Overwhelmed)
 
 
 class MatrixUser:
-    """One device of one user. After `start` it syncs and keeps every event."""
+    """One device of one user. After `start` it syncs and keeps every event.
+
+    Attributes:
+        joins_at_once: whether it takes invitations by itself, as no real client does.
+    """
 
     def __init__(self, url: str, name: str, password: str) -> None:
         self.url = url

@@ -138,6 +138,12 @@ class Synapse:
             "bcrypt_rounds": 4,
             "presence": {"enabled": False},
             "federation_domain_whitelist": [],
+            # As the README advises: a number that calls for the first time rings at once.
+            "auto_accept_invites": {
+                "enabled": True,
+                "only_for_direct_messages": True,
+                "only_from_local_users": True,
+            },
             "app_service_config_files": [str(path) for path in self.registrations],
             **dict.fromkeys(LIMITS, UNLIMITED),
             "rc_login": dict.fromkeys(("address", "account", "failed_attempts"), UNLIMITED),

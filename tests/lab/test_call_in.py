@@ -43,6 +43,20 @@ async def test_a_call_makes_a_room_and_rings(bridge: Ringback, pbx: Asterisk, us
     await placed.hang_up()
 
 
+async def test_the_first_call_of_a_number_rings_a_client_that_waits_for_its_user(
+    pbx: Asterisk, user: User
+) -> None:
+    """The homeserver takes the invitation, by the setting that the README advises."""
+    alice = await user("alice")
+    seen, alice.joins_at_once = alice.mark, False
+    try:
+        placed = await pbx.call("ringback", caller=caller_id(stranger()))
+        assert (await alice.rung(since=seen)).invitation is not None
+        await placed.hang_up()
+    finally:
+        alice.joins_at_once = True
+
+
 async def test_a_portal_has_what_clients_need(bridge: Ringback, pbx: Asterisk, user: User) -> None:
     alice = await user("alice")
     seen, number = alice.mark, stranger()
