@@ -1,4 +1,4 @@
-"""When a worker reads its sockets: at once or, with many calls, every 1.6 ms; pure.
+"""When a worker reads its sockets: at once or, with many calls, every 1.2 ms; pure.
 
 A packet for which a worker is woken costs it several times what one costs that comes next in the
 same round, because caches and branch predictors have forgotten the way by then. So a worker that is
@@ -8,7 +8,7 @@ a few calls does not: it would be woken by the clock as well as by the packets, 
 
 from typing import Final
 
-REST: Final = 0.001_6  # seconds from one wake-up to the next; a packet waits half of it on average
+REST: Final = 0.001_2  # seconds from one wake-up to the next; a packet waits half of it on average
 _DENSE: Final = 1000.0  # packets a second, those of ten calls: more than one comes in a rest
 _WINDOW: Final = 0.25  # seconds over which they are counted
 

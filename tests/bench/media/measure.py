@@ -113,12 +113,13 @@ def cpu_seconds(pids: Sequence[int]) -> float:
 
 
 def private_memory(pids: Sequence[int]) -> int:
-    """Bytes that no other process shares."""
+    """Bytes that they have written and no other process shares. Pages of libraries are left out:
+    whether those that a first call touches are private depends on what else runs."""
     total = 0
     for pid in pids:
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             name, _, value = line.partition(":")
-            if name in ("Private_Clean", "Private_Dirty"):
+            if name == "Private_Dirty":
                 total += int(value.split()[0]) * 1024
     return total
 
