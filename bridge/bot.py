@@ -78,7 +78,7 @@ class Bot:
             try:
                 await self._matrix.send_notice(room_id, text, sender=self.user_id, txn_id=txn)
             except MatrixRefused as error:
-                if error.errcode not in ("M_FORBIDDEN", "M_NOT_FOUND"):
+                if not error.is_of_room:
                     raise
                 room_id = await self._room(user, instead_of=room_id)
                 await self._matrix.send_notice(room_id, text, sender=self.user_id, txn_id=txn)

@@ -32,8 +32,6 @@ from bridge.txn import txn_id
 log = logging.getLogger(__name__)
 
 MAX_KEPT = 1000  # notices that wait for the database
-# Our ghost is out of the room, or the room is no more.
-GONE = ("M_FORBIDDEN", "M_NOT_FOUND")
 # What a homeserver says of one text, and would say again. Everything else that it says is about
 # us or about itself (it does not know our token any more, a proxy answers in its place), and ends.
 FINAL = ("M_TOO_LARGE", "M_BAD_JSON", "M_NOT_JSON", "M_INVALID_PARAM")
@@ -175,7 +173,7 @@ class Deliveries:
             except MatrixUnavailable as error:
                 log.info("a text waits for the homeserver: %s", error)
             except MatrixRefused as error:
-                if portal is not None and error.errcode in GONE and not moved:
+                if portal is not None and error.is_of_room and not moved:
                     moved = True  # into a new room
                     await self._portals.forget(portal.room_id)
                     continue

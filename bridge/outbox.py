@@ -28,7 +28,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from bridge import wording
 from bridge.config import LineSection
@@ -285,19 +285,34 @@ class Outbox:
                     await self._reply(text, wording.text_sent(number))
             case Unsure(reason, id):
                 log.info("a text to %s is in doubt: %s", number.short(), reason)
-                await self._done(text, "doubt", remote_id=id, keep_body=True, untold=reason)
+                await self._done(text, "doubt", remote_id=id, untold=reason)
                 self._tell(replace(text, state="doubt"), reason)
             case Refused(reason) | Later(reason):
                 log.info("a text to %s was not taken: %s", number.short(), reason)
-                await self._done(text, "refused", keep_body=True, untold=reason)
+                await self._done(text, "refused", untold=reason)
                 self._tell(replace(text, state="refused"), reason)
                 return
         if (receipt := self._early.pop((self._road(text), outcome.id), None)) is not None:
             self.receive_receipt(self._road(text), receipt)
 
-    async def _done(self, text: OutgoingText, state: str, **known: Any) -> None:
+    async def _done(
+        self,
+        text: OutgoingText,
+        state: str,
+        *,
+        remote_id: str = "",
+        keep_body: bool = True,
+        untold: str | None = None,
+    ) -> None:
         """Note what became of a text, which nobody would learn otherwise."""
-        done = partial(self._texts.done, text.event_id, state, **known)
+        done = partial(
+            self._texts.done,
+            text.event_id,
+            state,
+            remote_id=remote_id,
+            keep_body=keep_body,
+            untold=untold,
+        )
         await persist("what became of a text", done, sleep=self._sleep)
 
     async def _attempts(self, text: OutgoingText) -> Outcome | None:

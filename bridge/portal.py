@@ -16,7 +16,7 @@ the rooms of its creator, by what it says of itself (`m.bridge`), and adopted.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -200,11 +200,9 @@ class Portals:
             self._unsaved.pop(room_id, None)
 
     async def _try_to_save(self, room_id: str) -> None:
-        try:
-            async with asyncio.timeout(CALL_LIMIT):
-                await self._save(room_id)
-        except (DatabaseAway, TimeoutError):
-            log.warning("a portal is in memory alone, until the database is back")
+        await _briefly(
+            self._save(room_id), "a portal is in memory alone, until the database is back"
+        )
 
     def _keep(self, portal: Portal) -> None:
         self._drop(portal.room_id)  # it may have been another party's
@@ -299,19 +297,27 @@ class Portals:
 
     async def _note_begun(self, party: Party) -> None:
         self._begun.add(party)
-        try:
-            async with asyncio.timeout(CALL_LIMIT):
-                await self._table.begin(party)
-        except (DatabaseAway, TimeoutError):
-            log.warning("a portal is made while the database is away")
+        await _briefly(self._table.begin(party), "a portal is made while the database is away")
 
     async def _forget_begun(self, party: Party) -> None:
         self._begun.discard(party)
-        try:
-            async with asyncio.timeout(CALL_LIMIT):
-                await self._table.forget_begun(party)
-        except (DatabaseAway, TimeoutError):
-            log.info("that a portal was not made is noted at the next start")
+        await _briefly(
+            self._table.forget_begun(party),
+            "that a portal was not made is noted at the next start",
+        )
+
+
+async def _briefly(work: Awaitable[None], otherwise: str) -> None:
+    """Have the database do something, but no call wait for it long.
+
+    Args:
+        otherwise: for the log, what it means that it is away.
+    """
+    try:
+        async with asyncio.timeout(CALL_LIMIT):
+            await work
+    except (DatabaseAway, TimeoutError):
+        log.warning("%s", otherwise)
 
 
 def _bridge_key(line: str, number: PhoneNumber) -> str:

@@ -195,8 +195,8 @@ class Reconciliation:
         try:
             missing = await self._missing(room, mark)
         except MatrixRefused as refusal:
-            if refusal.errcode not in ("M_FORBIDDEN", "M_NOT_FOUND"):
-                raise  # about us, and not about the room: the ghost was put out, or it is gone
+            if not refusal.is_of_room:
+                raise
             log.info("a room cannot be read: %s", refusal)
             return 0
         if not missing:

@@ -524,8 +524,7 @@ class Exchange:
                 within=within,
             )
         except MatrixRefused as error:
-            if error.errcode in ("M_FORBIDDEN", "M_NOT_FOUND"):
-                # The ghost is not in that room any more; the next call makes a new one.
+            if error.is_of_room:  # the next call makes a new one
                 await self._portals.forget(send.room_id)
             raise
 

@@ -58,6 +58,11 @@ class MatrixRefused(MatrixError):
         self.text = text
         self.status = status
 
+    @property
+    def is_of_room(self) -> bool:
+        """Whether our user is out of the room that this is about, or the room is no more."""
+        return self.errcode in ("M_FORBIDDEN", "M_NOT_FOUND")
+
 
 class MatrixUnavailable(MatrixError):
     """The homeserver could not be reached or could not answer, however often we tried."""

@@ -900,14 +900,19 @@ async def test_a_missed_call_says_whether_its_number_was_verified() -> None:
         ]
 
 
+def enter(w: World, invite: Sent) -> None:
+    """What the user does from now on is done in the room of this invite."""
+    portal = w.portals.by_room(invite.room_id)
+    assert portal is not None
+    w.portal = portal
+
+
 @virtual
 async def test_the_users_own_call_wins_over_one_that_rings() -> None:
     async with world() as w:
         session = await ring(w)
         (invite,) = w.call_events()
-        portal = w.portals.by_room(invite.room_id)
-        assert portal is not None
-        w.portal = portal
+        enter(w, invite)
         await w.invite()
         assert session.said == [("ring", None), ("reject", 486)]
         assert w.types() == ["m.call.invite", "m.call.hangup"]
@@ -920,9 +925,7 @@ async def test_a_users_own_call_leaves_the_other_users_ringing() -> None:
     async with world(users=(ALICE, BOB)) as w:
         session = await ring(w)
         alices, bobs = sorted(w.call_events(), key=lambda sent: sent.content["invitee"])
-        portal = w.portals.by_room(alices.room_id)
-        assert portal is not None
-        w.portal = portal
+        enter(w, alices)
         await w.invite()
         assert session.said == [("ring", None)]
         assert w.call_events()[-1].room_id == alices.room_id
@@ -936,9 +939,7 @@ async def test_nobody_but_its_user_can_make_a_ringing_call_give_way() -> None:
     async with world() as w:
         session = await ring(w)
         (invite,) = w.call_events()
-        portal = w.portals.by_room(invite.room_id)
-        assert portal is not None
-        w.portal = portal
+        enter(w, invite)
         await w.invite(sender="@stranger:example.org")
         assert session.said == [("ring", None)]
         await _answer(w, invite)
